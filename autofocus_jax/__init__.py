@@ -1,0 +1,58 @@
+"""AutoFocus: efficient multi-scale inference (Najibi, Singh, Davis, ICCV 2019) in JAX and Flax.
+
+The public names are looked up when they are first used, so that importing the package, or a part that runs on the host
+alone, does not import JAX: the processes that render data should start at once and stay small.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# Module below the package -> the names that it makes public. No name may be that of a module of the package.
+_PUBLIC = {
+    "structures": (
+        "BACKGROUND", "FOCUS", "IGNORE", "STRIDE", "AutoFocusError", "Bucket", "CascadeInfo", "ChipBatch", "ChipRule",
+        "Dataset", "Detections", "DetectorOutput", "FocusRange", "GroundTruth", "ImageError", "ImageInfo", "Placement",
+        "Scale", "TrainBatch", "TrainState", "ValidRange",
+    ),
+    "config": (
+        "AnchorConfig", "BackboneConfig", "Config", "ConfigError", "DataSource", "DetectorConfig", "StackingConfig",
+        "TrainingConfig",
+    ),
+    "config_file": ("load_config",),
+    "data.coco": ("CocoDataset", "CocoSource", "read_image", "write_coco"),
+    "data.scenes": ("ScenesSource", "render_scene"),
+    "focus.cascade": ("Detect", "Stage", "cascade"),
+    "focus.chips": ("ChipFunction", "focus_chips", "merge_overlapping", "whole_level"),
+    "focus.labels": ("focus_labels",),
+    "focus.oracle": ("oracle_detect",),
+    "focus.stacking": ("soft_nms", "stack"),
+    "detector.model": ("Maps", "detect", "forward", "init", "propose"),
+    "detector.losses": ("loss",),
+    "training.sampling": ("positive_chips",),
+    "training.pipeline": ("batches", "chip_list"),
+    "training.optimizer": ("optimizer", "schedule"),
+    "training.step": ("initial_state", "make_step"),
+    "checkpoint": ("load_variables",),
+    "weights.safetensors": ("shipped",),
+    "inference.compiled": ("CompiledDetector", "compile_detector"),
+    "metrics.coco": ("CocoScores", "coco_results", "evaluate"),
+    "metrics.focus": ("FocusCurve", "chip_recall", "pixel_curve"),
+    "visualize": ("draw_boxes", "panel"),
+}  # fmt: skip
+_MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,172 @@
+"""Settings as frozen dataclasses, and their checks; config_file loads them from files and command lines."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+
+from autofocus_jax.structures import (
+    STRIDE,
+    AutoFocusError,
+    Bucket,
+    Dataset,
+    FocusRange,
+    Scale,
+    ValidRange,
+)
+
+
+class ConfigError(AutoFocusError):
+    """A setting is missing, unknown or contradicts another."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSource(abc.ABC):
+    """Where images and boxes come from; one subclass a kind of source, in autofocus_jax/data."""
+
+    @abc.abstractmethod
+    def open(self, split: str) -> Dataset:
+        """The images of one split ("train", "val", "tune")."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneConfig:
+    """Pre-activation ResNet of bottleneck units; stage 4 keeps stride 16 (dilated). Defaults are ResNet-101's.
+
+    units: bottleneck units of stages 1..4 (conv2..conv5). channels: output channels of the stem and of the stages.
+    """
+
+    units: tuple[int, int, int, int] = (3, 4, 23, 3)
+    channels: tuple[int, int, int, int, int] = (64, 256, 512, 1024, 2048)
+    dilation: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class AnchorConfig:
+    """Anchor shapes: every size (sqrt of area, chip px) with every ratio (height over width), at every cell."""
+
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    sizes: tuple[float, ...] = (32, 64, 112, 160, 208, 256, 384)
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorConfig:
+    """The detector's shape. Defaults are the paper's (DESIGN section 6 of the authors' release)."""
+
+    num_classes: int = 80
+    backbone: BackboneConfig = BackboneConfig()
+    anchors: AnchorConfig = AnchorConfig()
+    rpn_channels: int = 512
+    proposals_before_nms: int = 6000
+    proposals: int = 300
+    proposal_nms_iou: float = 0.7
+    roi_channels: int = 256
+    roi_size: int = 7
+    head_channels: int = 1024
+    box_deviations: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
+    focus_channels: int = 256
+    pixel_mean: tuple[float, float, float] = (123.68, 116.779, 103.939)
+    pixel_deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class StackingConfig:
+    """Focus stacking (section 4.3). nms_iou None merges with Gaussian soft-NMS, a number with hard NMS at that IoU."""
+
+    border_tolerance: float = 10.0  # image px
+    score_threshold: float = 1e-3
+    max_detections: int = 200
+    soft_nms_sigma: float = 0.55
+    nms_iou: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """SNIPER training. ranges: valid range of each scale while training, image px (section 6 of DESIGN)."""
+
+    steps: int
+    batch: int
+    chip: int = 512  # side of a training chip, chip px
+    chip_stride: int = 32  # step of the candidate windows of positive chips, chip px
+    ranges: tuple[ValidRange, ...] = ()
+    max_boxes: int = 100
+    min_visible: float = 0.5  # share of a box's area a chip must hold for the cropped box to train
+    learning_rate: float = 0.015
+    warmup_learning_rate: float = 0.0005
+    warmup_steps: int = 1000
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    gradient_norm: float = 35.0  # gradients are clipped to this global norm
+    drop_at: float | None = 5.33 / 7  # share of the steps after which the rate drops by 10; None: cosine to 0
+    rpn_batch: int = 256
+    rpn_positive_iou: float = 0.5
+    rpn_negative_iou: float = 0.4
+    rpn_ignore_iou: float = 0.3  # overlap with an out-of-range box from which an anchor is ignored
+    rpn_box_weight: float = 3.0
+    roi_batch: int = 128
+    roi_foreground: float = 0.25
+    roi_foreground_iou: float = 0.5
+    focus_weight: float = 1.0
+    log_every: int = 50
+    checkpoint_every: int = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One experiment: everything train.py and evaluate.py need to know."""
+
+    name: str
+    data: DataSource
+    scales: tuple[Scale, ...]
+    focus_range: FocusRange
+    buckets: tuple[Bucket, ...]
+    detector: DetectorConfig
+    training: TrainingConfig
+    stacking: StackingConfig = StackingConfig()
+    window: int = 32  # images whose chips are pooled
+    seed: int = 0
+    weights: str | None = None  # shipped weights: a file name inside autofocus_jax/weights/shipped
+
+    def __post_init__(self):
+        check(self)
+
+
+def check(config: Config) -> None:
+    """Raises ConfigError, one sentence naming the setting, when settings contradict each other."""
+
+    def want(condition: bool, message: str) -> None:
+        if not condition:
+            raise ConfigError(f"config {config.name!r}: {message}")
+
+    want(len(config.scales) >= 1, "scales is empty; give at least one Scale")
+    for number, item in enumerate(config.scales, 1):
+        where = f"scale {number} has"
+        sides = f"sides {item.min_side}, {item.max_side}"
+        want(0 < item.min_side <= item.max_side, f"{where} {sides}; want 0 < min_side <= max_side")
+        want(0 <= item.valid.low < item.valid.high, f"{where} valid range {item.valid}; want 0 <= low < high")
+        last = number == len(config.scales)
+        want(last or item.chips is not None, f"{where} no chip rule; only the finest scale goes without")
+        if item.chips is not None:
+            dilation, least = item.chips.dilation, item.chips.min_size
+            want(dilation >= 1 and dilation % 2 == 1, f"{where} dilation {dilation}; want an odd number of cells")
+            want(least >= 1, f"{where} min_size {least}; want at least 1 px")
+    for coarse, fine in zip(config.scales, config.scales[1:]):
+        want(coarse.min_side < fine.min_side, "scales must go from coarse to fine (min_side rising)")
+    focus = config.focus_range
+    want(0 <= focus.a < focus.b <= focus.c, f"focus_range {focus}; want 0 <= a < b <= c")
+    want(len(config.buckets) >= 1, "buckets is empty; give at least one Bucket")
+    for bucket in config.buckets:
+        multiples = bucket.height % STRIDE == 0 and bucket.width % STRIDE == 0
+        want(multiples and bucket.height > 0 and bucket.width > 0, f"{bucket} must have sides, multiples of {STRIDE}")
+        want(bucket.batch >= 1, f"{bucket} must have a batch of at least 1")
+    training, count = config.training, len(config.training.ranges)
+    want(training.chip % STRIDE == 0, f"training.chip {training.chip} must be a multiple of {STRIDE}")
+    want(count == len(config.scales), f"training.ranges has {count} entries for {len(config.scales)} scales")
+    coarsest = config.scales[0].max_side
+    want(coarsest <= training.chip, f"scale 1 has max_side {coarsest}, which a training chip of {training.chip} px cuts")
+    rate = training.learning_rate
+    want(math.isfinite(rate) and rate > 0, f"training.learning_rate {rate} must be positive")
+    want(config.stacking.soft_nms_sigma > 0, "stacking.soft_nms_sigma must be positive")
+    want(config.stacking.max_detections >= 1, "stacking.max_detections must be at least 1")
+    want(config.window >= 1, "window must be at least 1")

@@ -1,0 +1,158 @@
+"""Config files, command lines that override them, and comparing settings.
+
+A config file is Python that defines `get_config() -> Config`. Every setting can be overridden on the command line by
+its path, as in `--training.steps 100` or `--scales.0.chips.threshold 0.1`; `--help` lists them with their values. A
+part that the file leaves out (`None`) stays out, and the kind of data source is the file's choice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import math
+import os
+import runpy
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+from autofocus_jax.config import Config, ConfigError, DataSource
+from autofocus_jax.structures import AutoFocusError
+
+Arguments = TypeVar("Arguments")
+
+
+def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
+    """The Config that a file's get_config() returns, with overrides such as ("--training.steps", "100") applied.
+
+    Raises ConfigError, one line, for a missing or broken file, a key that does not exist, a value of the wrong type,
+    and settings that contradict each other.
+    """
+    config = _read(Path(path))
+    return _parse(Config, list(overrides), prog=str(path), default=config) if overrides else config
+
+
+def command_line(
+    arguments: type[Arguments], argv: Sequence[str], prog: str, description: str
+) -> tuple[Arguments, Config]:
+    """Parses a program's own options together with overrides of the config file that its option --config names.
+
+    arguments: a dataclass with a field `config` and no field that Config has. `--help` prints both kinds of options,
+    with the file's values as defaults, and exits. Raises ConfigError as load_config does.
+    """
+    path = _option(argv, "--config")
+    if path is None:
+        own = _parse(arguments, list(argv), prog=prog, description=description)
+        return own, load_config(own.config)  # reached only when `config` has a default
+    own_options, settings = (Annotated[kind, tyro.conf.arg(name="")] for kind in (arguments, Config))
+    fields = [("own", own_options), ("config", settings, dataclasses.field(default=_read(Path(path))))]
+    both = dataclasses.make_dataclass("CommandLine", fields)
+    both.__doc__ = description
+    parsed = _parse(both, list(argv), prog=prog, description=description)
+    return parsed.own, parsed.config
+
+
+def to_dict(settings: Any) -> Any:
+    """Settings as dictionaries, lists, numbers and strings that JSON holds; a data source also names its `kind`.
+
+    Numbers that JSON lacks become strings ("inf"), and so does anything else that is not data.
+    """
+    if dataclasses.is_dataclass(settings):
+        values = {field.name: to_dict(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
+        return {"kind": type(settings).__name__, **values} if isinstance(settings, DataSource) else values
+    if isinstance(settings, Mapping):
+        return {str(key): to_dict(value) for key, value in settings.items()}
+    if isinstance(settings, list | tuple):
+        return [to_dict(value) for value in settings]
+    if isinstance(settings, float) and not math.isfinite(settings):
+        return str(settings)
+    return settings if settings is None or isinstance(settings, bool | int | float | str) else repr(settings)
+
+
+def differences(before: Any, after: Any) -> list[str]:
+    """Where two settings (dataclasses, or what to_dict made of them) differ: lines "key: x -> y", by key."""
+    before, after = _flatten(to_dict(before)), _flatten(to_dict(after))
+    keys = sorted(before.keys() | after.keys())
+    shown = ((key, before.get(key, "nothing"), after.get(key, "nothing")) for key in keys)
+    return [f"{key}: {old} -> {new}" for key, old, new in shown if old != new]
+
+
+def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict) and not (isinstance(tree, list) and any(isinstance(item, dict) for item in tree)):
+        return {prefix: tree}
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    flat = {}
+    for key, value in items:
+        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _read(path: Path) -> Config:
+    """Runs a config file; whatever goes wrong in it becomes one line that names the file and the line in it."""
+    if not path.is_file():
+        raise ConfigError(f"config file {path} does not exist; give the path of a file that defines get_config()")
+    try:
+        names = runpy.run_path(str(path))
+        if not callable(names.get("get_config")):
+            raise ConfigError(f"config file {path} defines no get_config(); add `def get_config() -> Config`")
+        config = names["get_config"]()
+    except AutoFocusError:
+        raise
+    except SyntaxError as error:
+        raise ConfigError(f"config file {path}, line {error.lineno}: {error.msg}") from None
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f"config file {path}, line {lines[-1]}" if lines else f"config file {path}"
+        raise ConfigError(f"{where}: {type(error).__name__}: {_one_line(str(error))}") from None
+    if not isinstance(config, Config):
+        raise ConfigError(f"get_config() of {path} returned {type(config).__name__}; want an autofocus_jax Config")
+    return config
+
+
+def _parse(kind: type, argv: list[str], **options: Any) -> Any:
+    """tyro.cli with its boxed complaint condensed into a ConfigError; --help still prints and exits."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            # AvoidSubcommands: an optional part keeps the kind its default has, so that its settings stay options.
+            return tyro.cli(kind, args=argv, config=(tyro.conf.AvoidSubcommands,), **options)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ConfigError(_condense(complaint.getvalue())) from None
+
+
+def _condense(box: str) -> str:
+    """The first paragraph of tyro's box as one line, with the nearest option when it proposes some."""
+    # On a terminal without UTF-8 the box has blanks for its sides, and a rule below the title.
+    lines = [line.strip(" │") for line in box.splitlines()]
+    title, *lines = [line for line in lines if line and not line.startswith("╰")] or [""]
+    if not title.startswith("╭"):
+        lines = lines[1:]
+    paragraphs: list[list[str]] = [[]]
+    for line in lines:
+        if set(line) <= set("─-"):
+            paragraphs.append([])
+        else:
+            paragraphs[-1].append(line)
+    proposals = [p[1].split()[0] for p in paragraphs if len(p) > 1 and p[0].startswith("Perhaps you meant")]
+    hint = f"; did you mean {proposals[0]}?" if proposals else "; --help lists the options"
+    return _one_line(" ".join(paragraphs[0])) + hint
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _option(argv: Sequence[str], name: str) -> str | None:
+    """The value of an option given as `NAME VALUE` or `NAME=VALUE`; None without one."""
+    for position, word in enumerate(argv):
+        if word == name and position + 1 < len(argv) and not argv[position + 1].startswith("--"):
+            return argv[position + 1]
+        if word.startswith(f"{name}="):
+            return word.removeprefix(f"{name}=")
+    return None

@@ -1,0 +1,184 @@
+"""The values that cross stages: NamedTuples of arrays, and the few settings that several stages read.
+
+Frames and units are those of docs/architecture.md: *image frame* (pixels of the original image), *level frame*
+(pixels of the image resized for a scale), *chip frame* (pixels inside one crop of a level). Boxes are `xyxy`,
+float32, half-open. K is the number of foreground classes, numbered 0..K-1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+Array = Any  # a NumPy array on the host, a JAX array on the device
+
+FOCUS, BACKGROUND, IGNORE = 1, 0, -1  # labels of a FocusPixel cell
+STRIDE = 16  # pixels per cell of a feature map and of a focus map
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidRange:
+    """sqrt(box area) in IMAGE pixels that a scale answers for; both ends belong to it (SNIP, section 4)."""
+
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ChipRule:
+    """How a focus map becomes FocusChips (Algorithm 1).
+
+    threshold: a cell takes part when its probability is at least this; 0 takes the whole level.
+    dilation: side of the square that the cells are dilated with, in cells; 1 leaves them alone.
+    min_size: least side of a chip, in pixels of the level that predicted the map.
+    """
+
+    threshold: float
+    dilation: int
+    min_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """One level of the pyramid, numbered from 1, coarse to fine.
+
+    The image is resized so that its shorter side is min_side, unless the longer one would then pass max_side.
+    valid: sizes this scale answers for at inference. chips: rule that selects what the NEXT scale sees; None at the
+    finest scale.
+    """
+
+    min_side: int
+    max_side: int
+    valid: ValidRange
+    chips: ChipRule | None
+
+
+@dataclasses.dataclass(frozen=True)
+class FocusRange:
+    """The (a, b, c) of section 4.1 on sqrt(box area) in CHIP pixels: FOCUS in (a, b); IGNORE below a and in [b, c]."""
+
+    a: float
+    b: float
+    c: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Bucket:
+    """A padded chip shape, sides in pixels (multiples of STRIDE), and how many chips one device call takes."""
+
+    height: int
+    width: int
+    batch: int
+
+
+class GroundTruth(NamedTuple):
+    """Objects of one image."""
+
+    boxes: np.ndarray  # [G, 4] float32, image frame
+    labels: np.ndarray  # [G] int32, 0..K-1
+    ignore: np.ndarray  # [G] bool: crowd or ignore region, neither object nor background
+
+
+class ImageInfo(NamedTuple):
+    """What is known of an image before it is decoded."""
+
+    image_id: int
+    file_name: str
+    height: int
+    width: int
+
+
+class Dataset(Protocol):
+    """One split of a source of images and boxes; `dataset[i]` is (image, GroundTruth)."""
+
+    categories: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, GroundTruth]: ...
+
+    def image(self, index: int) -> np.ndarray:
+        """uint8 RGB [h, w, 3]; raises ImageError when it is missing or corrupt."""
+
+    def ground_truth(self, index: int) -> GroundTruth: ...
+
+    def info(self, index: int) -> ImageInfo: ...
+
+
+class Placement(NamedTuple):
+    """Where a chip comes from; stays on the host."""
+
+    image: int  # position of the image in its window
+    scale: int  # 1-based
+    box: np.ndarray  # [4] float32, image frame
+    factor: np.ndarray  # [2] float32, chip pixels per image pixel along (x, y)
+
+
+class ChipBatch(NamedTuple):
+    """Chips padded with zeros (below and to the right) to one bucket."""
+
+    pixels: Array  # [B, H, W, 3] uint8 RGB
+    size: Array  # [B, 2] int32, true (height, width)
+    valid: Array  # [B] bool, False for rows that only fill the batch
+
+
+class DetectorOutput(NamedTuple):
+    """What the detector answers for a ChipBatch."""
+
+    boxes: Array  # [B, N, 4] float32, chip frame
+    scores: Array  # [B, N, K] float32, probability of each foreground class
+    valid: Array  # [B, N] bool, False for rows that hold no proposal
+    focus: Array  # [B, H/16, W/16] float32, FocusPixel probability, 0 outside the true size
+
+
+class Detections(NamedTuple):
+    """Detections of one image, best first."""
+
+    boxes: np.ndarray  # [n, 4] float32, image frame
+    scores: np.ndarray  # [n] float32
+    labels: np.ndarray  # [n] int32
+
+
+class TrainBatch(NamedTuple):
+    """Chips with their targets; G is the fixed capacity of boxes a chip.
+
+    present and trainable differ: a box out of its scale's valid range trains nothing, but anchors and RoIs on it are
+    ignored rather than background, and it still labels FocusPixels.
+    """
+
+    chips: ChipBatch
+    boxes: Array  # [B, G, 4] float32, chip frame
+    labels: Array  # [B, G] int32
+    present: Array  # [B, G] bool, not padding
+    trainable: Array  # [B, G] bool, inside the valid range and not an ignore region
+    focus: Array  # [B, H/16, W/16] int8 of FOCUS, BACKGROUND, IGNORE
+
+
+class TrainState(NamedTuple):
+    """Everything a training step reads and writes."""
+
+    step: Array  # [] int32
+    params: Any  # pytree of float32
+    batch_stats: Any  # pytree of float32
+    opt_state: Any
+    key: Array  # PRNG key
+
+
+class CascadeInfo(NamedTuple):
+    """What a cascade cost, per scale (index 0 is scale 1), summed over the images it ran on."""
+
+    images: int
+    pixels: np.ndarray  # [S] int64, level pixels really asked for, without padding
+    full_pixels: np.ndarray  # [S] int64, pixels of the whole levels
+    chips: np.ndarray  # [S] int64, chips processed
+    padded_pixels: np.ndarray  # [S] int64, pixels the device processed, padding and empty rows included
+
+
+class AutoFocusError(Exception):
+    """An error whose message is meant for the user: what was wanted, what came, what to do."""
+
+
+class ImageError(AutoFocusError):
+    """An image file is missing or cannot be decoded."""
