@@ -1,0 +1,1 @@
+"""Sources of images and boxes; each opens as a structures.Dataset."""

@@ -1,0 +1,247 @@
+"""Images and boxes in COCO's format: a folder of images beside one JSON file of annotations."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from autofocus_jax import boxes as box_ops
+from autofocus_jax.config import DataSource
+from autofocus_jax.structures import AutoFocusError, GroundTruth, ImageError, ImageInfo
+
+
+class AnnotationError(AutoFocusError):
+    """An annotation file is missing or malformed."""
+
+
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """Decodes an image file into uint8 RGB [h, w, 3]; raises ImageError when it is missing or corrupt.
+
+    The pixels stay as they are stored: COCO's boxes do not know the orientation tag of a camera.
+    """
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise ImageError(f"image {path} cannot be read ({error.strerror}); check the folder of images") from None
+    image = None
+    if data.size:
+        try:
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        except cv2.error:
+            image = None
+    if image is None or _is_cut_jpeg(data):
+        raise ImageError(f"image {path} cannot be decoded ({data.size} bytes); replace the file or remove its entry")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _is_cut_jpeg(data: np.ndarray) -> bool:
+    """Whether the end of a JPEG file is missing; decoders then fill the rest with grey and go on."""
+    content = data.tobytes()
+    return content.startswith(b"\xff\xd8") and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
+
+
+class CocoDataset:
+    """One split, held as flat arrays; implements structures.Dataset.
+
+    categories [K] names and category_ids [K] are ordered by id, so label k means category_ids[k]. Boxes are cut at the
+    image's borders; those that then have no area are left out and counted in `dropped`. An annotation with `iscrowd`
+    or `ignore` becomes an ignore region.
+    """
+
+    def __init__(self, images_folder: str | os.PathLike, annotations_file: str | os.PathLike):
+        """Reads the annotations, not the images. Raises AnnotationError naming the entry that is wrong."""
+        self.images_folder = Path(images_folder)
+        self.annotations_file = Path(annotations_file)
+        content = _load(self.annotations_file)
+        where = str(self.annotations_file)
+        images, annotations = (_table(content, key, where) for key in ("images", "annotations"))
+        categories = _table(content, "categories", where)
+        self._infos = _infos(images, where)
+        _require(categories, ("id", "name"), "categories", where)
+        categories = sorted(categories, key=lambda entry: _integer(entry["id"], "categories", entry, where))
+        self.categories = tuple(str(entry["name"]) for entry in categories)
+        self.category_ids = np.array([entry["id"] for entry in categories], dtype=np.int64)
+        _unique(self.category_ids, "categories", where)
+
+        _require(annotations, ("image_id", "category_id", "bbox"), "annotations", where)
+        image_ids = np.array([info.image_id for info in self._infos], dtype=np.int64)
+        owner = _positions([entry["image_id"] for entry in annotations], image_ids, "image_id", where)
+        labels = _positions([entry["category_id"] for entry in annotations], self.category_ids, "category_id", where)
+        boxes = _boxes(annotations, where)
+        sizes = np.array([(info.height, info.width) for info in self._infos], dtype=np.float64).reshape(-1, 2)
+        boxes = box_ops.clip(boxes, sizes[owner, 0], sizes[owner, 1]).astype(np.float32)
+        ignore = np.array([bool(e.get("iscrowd", 0)) or bool(e.get("ignore", 0)) for e in annotations], dtype=bool)
+
+        keep = box_ops.area(boxes) > 0
+        self.dropped = int(np.count_nonzero(~keep))
+        order = np.flatnonzero(keep)[np.argsort(owner[keep], kind="stable")]
+        self._boxes, self._labels, self._ignore = boxes[order], labels[order].astype(np.int32), ignore[order]
+        self._starts = np.searchsorted(owner[order], np.arange(len(self._infos) + 1))
+
+    def __len__(self) -> int:
+        return len(self._infos)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, GroundTruth]:
+        return self.image(index), self.ground_truth(index)
+
+    def info(self, index: int) -> ImageInfo:
+        """Id, file name and size of an image, without opening it."""
+        return self._infos[index]
+
+    def image(self, index: int) -> np.ndarray:
+        """uint8 RGB [h, w, 3]; raises ImageError when it is missing, corrupt or not of the annotated size."""
+        info = self._infos[index]
+        path = self.images_folder / info.file_name
+        image = read_image(path)
+        if image.shape[:2] != (info.height, info.width):
+            raise ImageError(
+                f"image {path} is {image.shape[1]}x{image.shape[0]} px but {self.annotations_file} says "
+                f"{info.width}x{info.height}; the two do not belong together"
+            )
+        return image
+
+    def ground_truth(self, index: int) -> GroundTruth:
+        """Boxes [G, 4] float32 in the image frame, labels [G] and ignore flags [G]; G may be 0."""
+        index = range(len(self))[index]
+        part = slice(self._starts[index], self._starts[index + 1])
+        return GroundTruth(self._boxes[part].copy(), self._labels[part].copy(), self._ignore[part].copy())
+
+
+@dataclasses.dataclass(frozen=True)
+class CocoSource(DataSource):
+    """A folder laid out as COCO's: root/annotations/instances_SPLIT.json with the images in root/SPLIT/."""
+
+    root: str
+
+    def open(self, split: str) -> CocoDataset:
+        root = Path(self.root).expanduser()
+        return CocoDataset(root / split, root / "annotations" / f"instances_{split}.json")
+
+
+def write_coco(
+    path: str | os.PathLike,
+    infos: Sequence[ImageInfo],
+    categories: Sequence[str],
+    ground_truths: Iterable[GroundTruth],
+) -> None:
+    """Writes annotations (boxes in the image frame) as a COCO file; label k becomes category id k + 1."""
+    images = [{"id": i.image_id, "file_name": i.file_name, "height": i.height, "width": i.width} for i in infos]
+    annotations = []
+    for info, truth in zip(infos, ground_truths, strict=True):
+        areas = box_ops.area(truth.boxes)
+        for box, label, ignore, area in zip(truth.boxes, truth.labels, truth.ignore, areas, strict=True):
+            x, y, right, bottom = (float(value) for value in box)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": info.image_id,
+                    "category_id": int(label) + 1,
+                    "bbox": [x, y, right - x, bottom - y],
+                    "area": float(area),
+                    "iscrowd": int(ignore),
+                }
+            )
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name} for number, name in enumerate(categories, 1)],
+    }
+    Path(path).write_text(json.dumps(content), encoding="utf-8")
+
+
+def _load(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise AnnotationError(f"annotations {path} cannot be read ({error.strerror}); check the path") from None
+    except ValueError as error:
+        raise AnnotationError(f"annotations {path} are not JSON ({error}); give a COCO annotation file") from None
+    if not isinstance(content, dict):
+        raise AnnotationError(f"annotations {path} hold a {type(content).__name__}; want a COCO object with images")
+    return content
+
+
+def _table(content: dict, key: str, where: str) -> list[dict]:
+    table = content.get(key)
+    if not isinstance(table, list) or not all(isinstance(entry, dict) for entry in table):
+        raise AnnotationError(f"{where}: {key!r} is missing or not a list of objects; give a COCO annotation file")
+    return table
+
+
+def _require(table: list[dict], keys: tuple[str, ...], name: str, where: str) -> None:
+    for position, entry in enumerate(table):
+        for key in keys:
+            if key not in entry:
+                raise AnnotationError(f"{where}: {name}[{position}] has no {key!r}; add it or remove the entry")
+
+
+def _integer(value: object, name: str, entry: dict, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
+        raise AnnotationError(f"{where}: {name} entry {str(entry)[:120]} has {value!r}; want an integer there")
+    return value
+
+
+def _unique(ids: np.ndarray, name: str, where: str) -> None:
+    values, counts = np.unique(ids, return_counts=True)
+    if (counts > 1).any():
+        raise AnnotationError(f"{where}: {name} has the id {values[counts > 1][0]} more than once; ids must be unique")
+
+
+def _infos(images: list[dict], where: str) -> list[ImageInfo]:
+    _require(images, ("id", "file_name", "height", "width"), "images", where)
+    infos = []
+    for entry in images:
+        number, height, width = (_integer(entry[key], "images", entry, where) for key in ("id", "height", "width"))
+        if height < 1 or width < 1 or not isinstance(entry["file_name"], str):
+            raise AnnotationError(
+                f"{where}: image {number} has the size {width}x{height} and the file "
+                f"{entry['file_name']!r}; want sides of at least 1 px and a file name"
+            )
+        infos.append(ImageInfo(number, entry["file_name"], height, width))
+    _unique(np.array([info.image_id for info in infos], dtype=np.int64), "images", where)
+    return infos
+
+
+def _positions(ids: list, known: np.ndarray, key: str, where: str) -> np.ndarray:
+    """Positions [A] in `known` [n] of the ids [A] that the annotations name."""
+    table = {int(value): position for position, value in enumerate(known)}
+    found = np.array([table.get(value, -1) if isinstance(value, int) else -1 for value in ids], dtype=np.int64)
+    if (found < 0).any():
+        bad = int(np.argmax(found < 0))
+        raise AnnotationError(
+            f"{where}: annotations[{bad}] has {key} {ids[bad]!r}, which the file does not list; "
+            "add it or remove the annotation"
+        )
+    return found
+
+
+def _boxes(annotations: list[dict], where: str) -> np.ndarray:
+    """Boxes [A, 4] float64 as xyxy."""
+    try:
+        xywh = np.array([entry["bbox"] for entry in annotations]).reshape(len(annotations), 4)
+    except ValueError:  # of different lengths
+        xywh = np.empty(0, dtype=object)
+    if xywh.dtype.kind in "iuf":
+        good = np.isfinite(xywh).all(axis=1)
+    else:
+        good = np.array([_is_box(entry["bbox"]) for entry in annotations])
+    if not good.all():
+        bad = int(np.argmin(good))
+        raise AnnotationError(
+            f"{where}: annotations[{bad}] has bbox {str(annotations[bad]['bbox'])[:80]}; "
+            "want four finite numbers x, y, width, height"
+        )
+    xywh = xywh.astype(np.float64)
+    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+
+
+def _is_box(value: object) -> bool:
+    if not isinstance(value, list) or len(value) != 4:
+        return False
+    return all(isinstance(item, (int, float)) and not isinstance(item, bool) and abs(item) < 1e30 for item in value)
