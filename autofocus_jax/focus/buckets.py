@@ -1,0 +1,74 @@
+"""Buckets: the few padded shapes that chips are batched in, so that the device compiles once per shape.
+
+Landscape and portrait are separate buckets; chips are never transposed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from autofocus_jax.structures import AutoFocusError, Bucket, ChipBatch
+
+
+class BucketError(AutoFocusError):
+    """A chip is larger than every bucket."""
+
+
+def choose(height: int, width: int, buckets: Sequence[Bucket]) -> int:
+    """Index of the bucket with the fewest pixels that holds a chip of this size (px); BucketError when none does."""
+    return int(_choose_all(np.array([[height, width]]), buckets)[0])
+
+
+def group(sizes: np.ndarray, buckets: Sequence[Bucket]) -> list[tuple[int, np.ndarray]]:
+    """Batches for chips of sizes [n, 2] (height, width in px): pairs of bucket index and rows [<= batch] of `sizes`.
+
+    Every row is in exactly one batch; rows of a bucket keep their order, and only its last batch is not full.
+    BucketError when a chip fits no bucket.
+    """
+    chosen = _choose_all(np.asarray(sizes).reshape(-1, 2), buckets)
+    batches = []
+    for index in np.unique(chosen):
+        rows = np.flatnonzero(chosen == index)
+        batch = buckets[index].batch
+        batches += [(int(index), rows[start : start + batch]) for start in range(0, len(rows), batch)]
+    return batches
+
+
+def pad(chips: Sequence[np.ndarray], bucket: Bucket) -> ChipBatch:
+    """One ChipBatch of the bucket's shape from chips [h, w, 3] uint8: zeros below, to the right and in empty rows.
+
+    Empty rows have size (0, 0) and valid False; no chip is ever repeated. BucketError when a chip, or their number,
+    is too large.
+    """
+    if len(chips) > bucket.batch:
+        raise BucketError(f"{len(chips)} chips for a batch of {bucket.batch}; split them with buckets.group")
+    pixels = np.zeros((bucket.batch, bucket.height, bucket.width, 3), np.uint8)
+    size = np.zeros((bucket.batch, 2), np.int32)
+    for row, chip in enumerate(chips):
+        height, width = chip.shape[:2]
+        if height > bucket.height or width > bucket.width:
+            raise BucketError(_too_large(height, width, [bucket]))
+        pixels[row, :height, :width] = chip
+        size[row] = height, width
+    return ChipBatch(pixels, size, np.arange(bucket.batch) < len(chips))
+
+
+def _choose_all(sizes: np.ndarray, buckets: Sequence[Bucket]) -> np.ndarray:
+    shapes = np.array([(bucket.height, bucket.width) for bucket in buckets], np.int64).reshape(-1, 2)
+    fits = (sizes[:, None, :] <= shapes).all(axis=2)
+    misfits = np.flatnonzero(~fits.any(axis=1))
+    if len(misfits):
+        raise BucketError(_too_large(*sizes[misfits[0]], buckets))
+    if not len(sizes):
+        return np.zeros(0, np.intp)
+    return np.where(fits, shapes.prod(axis=1), np.iinfo(np.int64).max).argmin(axis=1)
+
+
+def _too_large(height: int, width: int, buckets: Sequence[Bucket]) -> str:
+    chip = f"chip {height}x{width} px fits no bucket"
+    if not buckets:
+        return f"{chip}; there are none; add one to Config.buckets"
+    largest = max(buckets, key=lambda bucket: bucket.height * bucket.width)
+    return f"{chip}; the largest is {largest.height}x{largest.width}; add one to Config.buckets"

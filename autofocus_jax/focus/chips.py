@@ -1,0 +1,113 @@
+"""FocusChips: from a focus map to the few rectangles that the next scale sees (Algorithm 1 of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import ndimage
+
+from autofocus_jax.structures import STRIDE, AutoFocusError, ChipRule
+
+# (focus map [h, w], (height, width) in level px) -> chips [n, 4] int32 xyxy in level px. For scales after the first the
+# "level" is the chip that the map was predicted for.
+ChipFunction = Callable[[np.ndarray, tuple[int, int]], np.ndarray]
+
+_EIGHT_CONNECTED = np.ones((3, 3), bool)
+
+
+def focus_chips(focus: np.ndarray, level_size: tuple[int, int], rule: ChipRule, stride: int = STRIDE) -> np.ndarray:
+    """Algorithm 1: threshold, dilate, 8-connected components, enclosing boxes of a least size, merge what overlaps.
+
+    focus [ceil(H / stride), ceil(W / stride)]: FocusPixel probabilities of a level of level_size (H, W) px. A
+    threshold of 0 or less takes every cell; else NaN takes no part. Boxes smaller than rule.min_size grow about their
+    centre and are shifted to stay inside the level; where the level itself is shorter they take its whole length.
+
+    Returns [n, 4] int32 xyxy, half-open, level frame: disjoint, inside the level, covering every cell over the
+    threshold; [0, 4] when there is none. Raises AutoFocusError when the map does not belong to such a level.
+    """
+    height, width = level_size
+    if focus.shape != (-(-height // stride), -(-width // stride)):
+        raise AutoFocusError(
+            f"a level of {height}x{width} px has {-(-height // stride)}x{-(-width // stride)} cells of {stride} px; "
+            f"the focus map has {'x'.join(map(str, focus.shape))}; cut it at the level's true size"
+        )
+    if rule.threshold <= 0:
+        return whole_level(focus, level_size)
+    chosen = focus >= rule.threshold
+    if not chosen.any():
+        return np.zeros((0, 4), np.int32)
+    components, _ = ndimage.label(_dilate(chosen, rule.dilation), _EIGHT_CONNECTED)
+    cells = [(x.start, y.start, x.stop, y.stop) for y, x in ndimage.find_objects(components)]
+    lengths = np.array([width, height, width, height], np.int32)
+    boxes = np.minimum(np.array(cells, np.int32) * stride, lengths)
+    return merge_overlapping(_at_least(boxes, lengths[:2], rule.min_size))
+
+
+def whole_level(focus: np.ndarray, level_size: tuple[int, int]) -> np.ndarray:
+    """The rule of the full image pyramid: one chip [1, 4], the whole level, whatever the focus map says."""
+    height, width = level_size
+    return np.array([[0, 0, width, height]], np.int32)
+
+
+def merge_overlapping(boxes: np.ndarray) -> np.ndarray:
+    """Replaces boxes [n, 4] that overlap (with positive area) by their enclosing box until nothing overlaps.
+
+    The result does not depend on the order of merging. Returns [m, 4], m <= n.
+    """
+    while len(boxes) > 1:
+        low, high = boxes[:, :2], boxes[:, 2:]
+        overlaps = (low[:, None] < high[None]).all(axis=2)
+        overlaps &= overlaps.T
+        np.fill_diagonal(overlaps, True)  # empty boxes overlap nothing, themselves included
+        group = overlaps.argmax(axis=1)  # the first box that each one overlaps
+        while (group != group[group]).any():
+            group = group[group]
+        first, group = np.unique(group, return_inverse=True)
+        if len(first) == len(boxes):
+            break
+        merged = boxes[first]
+        np.minimum.at(merged[:, :2], group, low)
+        np.maximum.at(merged[:, 2:], group, high)
+        boxes = merged
+    return boxes
+
+
+def whole_pixels(boxes: np.ndarray) -> np.ndarray:
+    """Rounds disjoint boxes [n, 4] (image frame, fractions of px) outward to whole px, keeping them disjoint.
+
+    Where rounding makes two boxes share a row or column of pixels, the left or upper one gives it up; a box that has
+    nothing else is left out. Returns [m, 4] int32.
+    """
+    low, high = np.floor(boxes[:, :2]).astype(np.int32), np.ceil(boxes[:, 2:]).astype(np.int32)
+    overlaps = (low[:, None] < high[None]).all(axis=2)
+    overlaps &= overlaps.T
+    for axis in range(2):
+        before = overlaps & (boxes[:, None, 2 + axis] <= boxes[None, :, axis])
+        limit = np.where(before, low[None, :, axis], np.iinfo(np.int32).max)
+        high[:, axis] = np.minimum(high[:, axis], limit.min(axis=1, initial=np.iinfo(np.int32).max))
+    rounded = np.concatenate([low, high], axis=1)
+    return rounded[(low < high).all(axis=1)]
+
+
+def _dilate(mask: np.ndarray, size: int) -> np.ndarray:
+    """A mask dilated with a size x size square (odd); a handful of shifts beats scipy's dilation on these maps."""
+    for axis in range(2):
+        source = mask
+        mask = source.copy()
+        for step in range(1, size // 2 + 1):
+            if step >= source.shape[axis]:
+                break
+            ahead, behind = (slice(step, None), slice(None, -step))
+            index = (slice(None),) * axis
+            mask[(*index, ahead)] |= source[(*index, behind)]
+            mask[(*index, behind)] |= source[(*index, ahead)]
+    return mask
+
+
+def _at_least(boxes: np.ndarray, lengths: np.ndarray, size: int) -> np.ndarray:
+    """Boxes [n, 4] grown about their centre to sides of at least `size`, or the level's `lengths` [2] (x, y)."""
+    side = np.maximum(boxes[:, 2:] - boxes[:, :2], np.minimum(size, lengths))
+    low = boxes[:, :2] - (side - (boxes[:, 2:] - boxes[:, :2])) // 2
+    low = np.clip(low, 0, lengths - side)
+    return np.concatenate([low, low + side], axis=1).astype(np.int32)

@@ -1,0 +1,56 @@
+"""FocusPixel labels (section 4.1 of the paper)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from autofocus_jax import boxes as box_ops
+from autofocus_jax.structures import BACKGROUND, FOCUS, IGNORE, STRIDE, FocusRange
+
+
+def focus_labels(
+    boxes: np.ndarray,
+    height: int,
+    width: int,
+    focus_range: FocusRange,
+    stride: int = STRIDE,
+    areas: np.ndarray | None = None,
+    ignore: np.ndarray | None = None,
+) -> np.ndarray:
+    """Labels of the stride x stride cells of a chip, from its ground truth.
+
+    boxes [G, 4] in the chip frame; height, width: true size of the chip in px. A cell is FOCUS when it overlaps (with
+    positive area) a box with a < sqrt(area) < b; else IGNORE when it overlaps one with sqrt(area) <= a or
+    b <= sqrt(area) <= c; else BACKGROUND.
+
+    Boxes may reach over the chip: the size that counts is that of the box as given, the cells are those inside the
+    chip. areas [G]: areas in chip px^2 of the uncut boxes, for boxes that were already cut. ignore [G] bool: crowd or
+    ignore regions, whose cells are IGNORE, whatever their size, unless another box makes them FOCUS.
+
+    Returns int8 [ceil(height / stride), ceil(width / stride)].
+    """
+    rows, columns = -(-height // stride), -(-width // stride)
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    side = np.sqrt(box_ops.area(boxes) if areas is None else np.asarray(areas, np.float32).reshape(-1))
+    crowd = np.zeros(len(boxes), bool) if ignore is None else np.asarray(ignore, bool).reshape(-1)
+    in_focus = (focus_range.a < side) & (side < focus_range.b) & ~crowd
+    unclear = (side <= focus_range.a) | ((focus_range.b <= side) & (side <= focus_range.c)) | crowd
+
+    inside = box_ops.clip(boxes, height, width)
+    visible = (inside[:, :2] < inside[:, 2:]).all(axis=1)
+    cells = np.concatenate([np.floor(inside[:, :2] / stride), np.ceil(inside[:, 2:] / stride)], axis=1).astype(np.intp)
+    labels = np.full((rows, columns), BACKGROUND, np.int8)
+    labels[_covered(cells[unclear & visible], rows, columns)] = IGNORE
+    labels[_covered(cells[in_focus & visible], rows, columns)] = FOCUS
+    return labels
+
+
+def _covered(cells: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Mask [rows, columns] of what any of the ranges [n, 4] covers: corners are counted, then summed over both axes."""
+    corners = np.zeros((rows + 1, columns + 1), np.int32)
+    x1, y1, x2, y2 = cells.T
+    np.add.at(corners, (y1, x1), 1)
+    np.add.at(corners, (y2, x2), 1)
+    np.add.at(corners, (y1, x2), -1)
+    np.add.at(corners, (y2, x1), -1)
+    return corners.cumsum(axis=0).cumsum(axis=1)[:rows, :columns] > 0

@@ -1,0 +1,46 @@
+"""A detector made from ground truth: the upper bound of section 5.1 of the paper; it also tests the cascade alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from autofocus_jax import boxes as box_ops
+from autofocus_jax.focus.cascade import Detect
+from autofocus_jax.focus.labels import focus_labels
+from autofocus_jax.structures import FOCUS, STRIDE, ChipBatch, DetectorOutput, FocusRange, GroundTruth, Placement
+
+
+def oracle_detect(
+    ground_truths: Sequence[GroundTruth], focus_range: FocusRange, num_classes: int, stride: int = STRIDE
+) -> Detect:
+    """A `detect` that knows the answer.
+
+    ground_truths: of the images of the window, in their order. In each chip it finds every object (not the ignore
+    regions) of which the chip shows some area, as its box cut at the chip, with score 1 in its class; the border
+    rules then drop what was cut. The focus map is 1 on FOCUS cells and 0 elsewhere, labelled by the size of the whole
+    object in chip px even where the chip cuts it, so what it costs is the upper bound for a perfect focus map.
+    """
+    most = max([1, *(len(truth.labels) for truth in ground_truths)])
+
+    def detect(chips: ChipBatch, placements: Sequence[Placement]) -> DetectorOutput:
+        batch, height, width = chips.pixels.shape[:3]
+        boxes = np.zeros((batch, most, 4), np.float32)
+        scores = np.zeros((batch, most, num_classes), np.float32)
+        valid = np.zeros((batch, most), bool)
+        focus = np.zeros((batch, height // stride, width // stride), np.float32)
+        for row, place in enumerate(placements):
+            truth = ground_truths[place.image]
+            in_chip = box_ops.scale(box_ops.shift(truth.boxes, -place.box[0], -place.box[1]), *place.factor)
+            rows, columns = chips.size[row]
+            labels = focus_labels(in_chip, rows, columns, focus_range, stride, ignore=truth.ignore)
+            focus[row, : labels.shape[0], : labels.shape[1]] = labels == FOCUS
+            cut = box_ops.clip(in_chip, rows, columns)
+            count = len(truth.labels)
+            boxes[row, :count] = cut
+            scores[row, np.arange(count), truth.labels] = 1
+            valid[row, :count] = (box_ops.area(cut) > 0) & ~truth.ignore
+        return DetectorOutput(boxes, scores, valid, focus)
+
+    return detect

@@ -1,0 +1,61 @@
+"""The image pyramid: factors, level sizes, and crops that are resized one by one, so that no whole level is made."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from autofocus_jax.structures import ImageError, Scale
+
+
+def factor(height: int, width: int, scale: Scale) -> float:
+    """Level pixels per image pixel at a scale, for an image of this size.
+
+    min_side / shorter side, or max_side / longer side when the first would make the longer side pass max_side.
+    """
+    shorter, longer = min(height, width), max(height, width)
+    by_shorter = scale.min_side / shorter
+    return scale.max_side / longer if round(by_shorter * longer) > scale.max_side else by_shorter
+
+
+def chip_size(box: np.ndarray, factor: float) -> tuple[int, int]:
+    """(height, width) in chip px of the crop of `box` [4] (image frame, whole px) resized by `factor`; at least 1."""
+    x1, y1, x2, y2 = (int(side) for side in box)
+    return max(1, round((y2 - y1) * factor)), max(1, round((x2 - x1) * factor))
+
+
+def level_size(height: int, width: int, scale: Scale) -> tuple[int, int]:
+    """(height, width) in level px of the whole image at a scale; at least 1 each."""
+    return chip_size(np.array([0, 0, width, height]), factor(height, width, scale))
+
+
+def axis_factors(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """[2] float32: chip px per image px along (x, y) of a chip of `size` (height, width) that shows `box` [4]."""
+    return np.array([size[1] / (box[2] - box[0]), size[0] / (box[3] - box[1])], np.float32)
+
+
+def crop(image: np.ndarray, box: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cuts a rectangle out of an image and resizes it; only the rectangle is resized, never the level.
+
+    image [h, w, 3] uint8; box [4] xyxy in the image frame, rounded outward to whole pixels and cut at the image;
+    factor: level px per image px of the scale. Returns what a Placement keeps beside the pixels: the chip's pixels
+    [H, W, 3] uint8, the box really shown [4] float32 (image frame), and the factors along (x, y) [2] float32,
+    which are chip side over box side, so that projecting back is exact. Sides are round(box side * factor), at
+    least 1; the whole image therefore gives exactly level_size. Resized with area means downward (no aliasing) and
+    linearly upward. A box without a pixel in the image is an ImageError.
+    """
+    height, width = image.shape[:2]
+    x1, y1 = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
+    x2, y2 = min(width, math.ceil(box[2])), min(height, math.ceil(box[3]))
+    if x1 >= x2 or y1 >= y2:
+        shown = ", ".join(f"{side:g}" for side in box)
+        raise ImageError(f"crop [{shown}] holds no pixel of an image of {height}x{width}; give a box inside the image")
+    exact = np.array([x1, y1, x2, y2], np.float32)
+    size = chip_size(exact, factor)
+    pixels = image[y1:y2, x1:x2]
+    if size != pixels.shape[:2]:
+        how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+        pixels = cv2.resize(pixels, (size[1], size[0]), interpolation=how)
+    return pixels, exact, axis_factors(exact, size)

@@ -1,0 +1,149 @@
+"""Focus stacking (section 4.3 of the paper): which detections of each chip count, and merging them over all scales."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from autofocus_jax import boxes as box_ops
+from autofocus_jax.config import StackingConfig
+from autofocus_jax.structures import Detections, Placement, Scale, ValidRange
+
+# IoU [m] of the rows of a class with the row just picked -> what their scores are multiplied by, [m] in 0..1
+Decay = Callable[[np.ndarray], np.ndarray]
+
+
+class ScaleDetections(NamedTuple):
+    """Detections of one image at one scale, one row per (box, class)."""
+
+    detections: Detections  # rows [m], boxes in the image frame, in any order
+    chip: np.ndarray  # [m] int, row of `chips` that each one was found in
+    chips: np.ndarray  # [c, 4] float32, the chips' boxes in the image frame
+
+
+class Stacked(NamedTuple):
+    """What focus stacking made of one image's detections at one scale (image frame)."""
+
+    kept: Detections  # went on to the merging of all scales
+    removed: Detections  # in the valid range, but cut by a border of its chip
+
+
+def project(boxes: np.ndarray, placement: Placement) -> np.ndarray:
+    """Boxes [n, 4] from the chip frame to the image frame. placement may hold one chip or one for each row."""
+    factor, box = np.asarray(placement.factor), np.asarray(placement.box)
+    return box_ops.shift(box_ops.scale(boxes, 1 / factor[..., 0], 1 / factor[..., 1]), box[..., 0], box[..., 1])
+
+
+def border_mask(boxes: np.ndarray, chip: np.ndarray, image_size: tuple[int, int], tolerance: float) -> np.ndarray:
+    """[n] bool: which detections no border of their chip has cut.
+
+    boxes [n, 4] and chip [4] or [n, 4] in the image frame; image_size (height, width). A detection is cut when one of
+    its sides is at most `tolerance` image px inside that side of its chip (or beyond it), unless that side of the
+    chip lies on the image's own border. Every side is judged by itself.
+    """
+    height, width = image_size
+    inner = np.array([1, 1, -1, -1]) * (boxes - chip) > tolerance
+    own = np.concatenate([chip[..., :2] <= 0, chip[..., 2:] >= np.array([width, height])], axis=-1)
+    return (inner | own).all(axis=-1)
+
+
+def valid_mask(boxes: np.ndarray, valid: ValidRange) -> np.ndarray:
+    """[n] bool: sqrt(area) of boxes [n, 4] (image frame) lies in the valid range, both ends included."""
+    side = np.sqrt(box_ops.area(boxes))
+    return (valid.low <= side) & (side <= valid.high)
+
+
+def gaussian_decay(sigma: float) -> Decay:
+    """exp(-IoU^2 / sigma): soft-NMS, Bodla et al. 2017."""
+    return lambda iou: np.exp(iou * iou * (-1 / sigma))
+
+
+def hard_decay(nms_iou: float) -> Decay:
+    """0 above an IoU of nms_iou, else 1: ordinary greedy NMS."""
+    return lambda iou: (iou <= nms_iou).astype(np.float32)
+
+
+def soft_nms(
+    boxes: np.ndarray, scores: np.ndarray, sigma: float, score_threshold: float, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gaussian soft-NMS of one class, exact.
+
+    boxes [n, 4], scores [n]. Picks the best row, decays the rest, and goes on while a score is above score_threshold
+    and fewer than `limit` rows are picked. Returns the picked rows [m] of `boxes`, best first, and their scores [m].
+    """
+    return _pick(boxes, scores, np.zeros(len(boxes), np.int32), gaussian_decay(sigma), score_threshold, limit)
+
+
+def merge(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, config: StackingConfig) -> Detections:
+    """NMS of every class and the best config.max_detections of all classes together.
+
+    One row per (box, class): boxes [n, 4], scores [n], labels [n]; scores not above config.score_threshold (NaN
+    included) take no part. Equal to running each class to its end and sorting, because decay only lowers scores.
+    """
+    decay = gaussian_decay(config.soft_nms_sigma) if config.nms_iou is None else hard_decay(config.nms_iou)
+    rows, picked = _pick(boxes, scores, labels, decay, config.score_threshold, config.max_detections)
+    return Detections(np.asarray(boxes)[rows], picked, np.asarray(labels)[rows])
+
+
+def stack(
+    found: Sequence[ScaleDetections], image_size: tuple[int, int], scales: Sequence[Scale], config: StackingConfig
+) -> tuple[Detections, list[Stacked]]:
+    """Focus stacking of one image: valid ranges and border rules at each scale, then merging over the scales.
+
+    found: one entry per scale. Returns the image's detections, best first, and what was kept and removed per scale.
+    Detections out of a scale's valid range are another scale's business and appear in neither.
+    """
+    stages = []
+    for (detections, chip, chips), scale in zip(found, scales, strict=True):
+        valid = valid_mask(detections.boxes, scale.valid)
+        whole = border_mask(detections.boxes, chips[chip], image_size, config.border_tolerance)
+        stages.append(Stacked(_rows(detections, valid & whole), _rows(detections, valid & ~whole)))
+    merged = merge(*(np.concatenate(parts) for parts in zip(*(stage.kept for stage in stages))), config)
+    return merged, stages
+
+
+def _rows(detections: Detections, mask: np.ndarray) -> Detections:
+    return Detections(*(field[mask] for field in detections))
+
+
+def _pick(
+    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, decay: Decay, score_threshold: float, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows picked one by one, best of all classes first, each decaying its own class; and their scores when picked.
+
+    Rows are sorted by class, so that a class is a slice; the best score of each class is kept up to date. Ties go to
+    the lower class, then to the earlier row.
+    """
+    rows = np.flatnonzero(np.asarray(scores) > score_threshold)
+    rows = rows[np.argsort(labels[rows], kind="stable")]
+    current = np.array(scores[rows], np.float32)
+    x1, y1, x2, y2 = np.ascontiguousarray(np.asarray(boxes, np.float32).reshape(-1, 4)[rows].T)
+    areas = np.maximum((x2 - x1) * (y2 - y1), 1e-9)
+    starts = np.flatnonzero(np.diff(labels[rows], prepend=-1))
+    if not len(rows) or limit <= 0:
+        return rows[:0], current[:0]
+    slices = [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(rows)])]
+    peaks = np.array([part.start + current[part].argmax() for part in slices])
+    best = current[peaks]
+    picks, picked = [], []
+    while len(picks) < limit:
+        group = best.argmax()
+        if not best[group] > score_threshold:
+            break
+        row, part = peaks[group], slices[group]
+        picks.append(row)
+        picked.append(best[group])
+        overlap = np.minimum(x2[part], x2[row])
+        overlap -= np.maximum(x1[part], x1[row])
+        down = np.minimum(y2[part], y2[row])
+        down -= np.maximum(y1[part], y1[row])
+        overlap = np.maximum(overlap, 0, out=overlap) * np.maximum(down, 0, out=down)
+        iou = overlap / (areas[part] + areas[row] - overlap)
+        of_class = current[part]
+        of_class *= decay(iou)
+        current[row] = -1
+        peaks[group] = part.start + of_class.argmax()
+        best[group] = current[peaks[group]]
+    return rows[picks], np.array(picked, np.float32)

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autofocus_jax.focus import buckets as bucket_ops
+from autofocus_jax.focus.buckets import BucketError
+from autofocus_jax.structures import Bucket
+
+BUCKETS = (Bucket(1408, 2016, 1), Bucket(256, 256, 4), Bucket(512, 256, 2), Bucket(256, 512, 3))
+
+
+@pytest.mark.parametrize(
+    "size, index",
+    [((1, 1), 1), ((256, 256), 1), ((257, 256), 2), ((256, 257), 3), ((257, 257), 0), ((1408, 2016), 0)],
+)
+def test_smallest_bucket_that_holds_the_chip(size, index):
+    assert bucket_ops.choose(*size, BUCKETS) == index
+
+
+def test_error_names_the_chip_and_the_largest_bucket():
+    message = r"^chip 1900x1500 px fits no bucket; the largest is 1408x2016; add one to Config.buckets$"
+    with pytest.raises(BucketError, match=message):
+        bucket_ops.choose(1900, 1500, BUCKETS)
+    with pytest.raises(BucketError, match=message):
+        bucket_ops.group(np.array([[5, 5], [1900, 1500]]), BUCKETS)
+    with pytest.raises(BucketError, match="there are none"):
+        bucket_ops.choose(1, 1, ())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 600), st.integers(1, 600)), max_size=30))
+def test_groups_hold_every_chip_once_in_its_own_bucket(sizes):
+    batches = bucket_ops.group(np.array(sizes, np.int64), BUCKETS)
+    assert sorted(row for _, rows in batches for row in rows) == list(range(len(sizes)))
+    for index, rows in batches:
+        assert 0 < len(rows) <= BUCKETS[index].batch
+        assert all(bucket_ops.choose(*sizes[row], BUCKETS) == index for row in rows)
+    for index, bucket in enumerate(BUCKETS):
+        lengths = [len(rows) for chosen, rows in batches if chosen == index]
+        assert all(length == bucket.batch for length in lengths[:-1])
+
+
+def test_no_chips_no_batches():
+    assert bucket_ops.group(np.zeros((0, 2)), BUCKETS) == []
+
+
+def test_padding_is_zeros_and_never_a_chip_again():
+    chips = [np.full((20, 30, 3), 9, np.uint8), np.full((256, 256, 3), 5, np.uint8)]
+    batch = bucket_ops.pad(chips, BUCKETS[1])
+    assert batch.pixels.shape == (4, 256, 256, 3) and batch.pixels.dtype == np.uint8
+    np.testing.assert_array_equal(batch.size, [[20, 30], [256, 256], [0, 0], [0, 0]])
+    np.testing.assert_array_equal(batch.valid, [True, True, False, False])
+    np.testing.assert_array_equal(batch.pixels[0, :20, :30], chips[0])
+    np.testing.assert_array_equal(batch.pixels[1], chips[1])
+    assert batch.pixels[0].sum() == chips[0].sum() and not batch.pixels[2:].any()
+
+
+def test_what_does_not_fit_a_batch_is_an_error():
+    with pytest.raises(BucketError, match="300x20"):
+        bucket_ops.pad([np.zeros((300, 20, 3), np.uint8)], BUCKETS[1])
+    with pytest.raises(BucketError, match="2 chips for a batch of 1"):
+        bucket_ops.pad([np.zeros((3, 2, 3), np.uint8)] * 2, BUCKETS[0])

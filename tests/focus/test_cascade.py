@@ -1,0 +1,330 @@
+import dataclasses
+from functools import partial
+
+import cv2
+import numpy as np
+import pytest
+
+from autofocus_jax.config import StackingConfig
+from autofocus_jax.focus import pyramid
+from autofocus_jax.focus.buckets import BucketError
+from autofocus_jax.focus.cascade import IN_FLIGHT, add_info, cascade, no_cost
+from autofocus_jax.focus.chips import focus_chips, whole_level
+from autofocus_jax.structures import (
+    AutoFocusError,
+    Bucket,
+    ChipRule,
+    DetectorOutput,
+    ImageError,
+    Scale,
+    ValidRange,
+)
+
+SCALES = (
+    Scale(48, 64, ValidRange(20, np.inf), ChipRule(0.6, 1, 16)),
+    Scale(96, 128, ValidRange(10, 30), ChipRule(0.6, 1, 24)),
+    Scale(192, 256, ValidRange(0, 15), None),
+)
+BUCKETS = (Bucket(64, 64, 3), Bucket(128, 128, 2), Bucket(256, 256, 2), Bucket(32, 256, 4), Bucket(256, 32, 4))
+STACKING = StackingConfig(border_tolerance=2.0)
+
+
+def window(count=5, seed=0):
+    generator = np.random.default_rng(seed)
+    images = []
+    for _ in range(count):
+        height, width = generator.integers(50, 160, 2)
+        coarse = generator.integers(0, 256, (6, 6, 3), np.uint8)
+        images.append(cv2.resize(coarse, (int(width), int(height)), interpolation=cv2.INTER_LINEAR))
+    return images
+
+
+def fake_detect(chips, placements):
+    """A function of the pixels alone: a box, three scores and a focus probability from every 8x8 or 16x16 block."""
+    batch, height, width = chips.pixels.shape[:3]
+    blocks = chips.pixels.reshape(batch, height // 8, 8, width // 8, 8, 3).mean(axis=(2, 4)) / 255
+    rows, columns = np.mgrid[: height // 8, : width // 8]
+    centre = np.stack([columns, rows, columns, rows], axis=-1) * 8 + 4
+    side = 4 + 60 * blocks[..., :2]
+    boxes = centre + np.concatenate([-side, side], axis=-1) / 2
+    size = chips.size[:, None, None, :]
+    inside = (rows * 8 < size[..., 0]) & (columns * 8 < size[..., 1]) & chips.valid[:, None, None]
+    boxes = np.clip(boxes, 0, np.concatenate([size[..., ::-1]] * 2, axis=-1))
+    count = height // 8 * (width // 8)
+    focus = blocks[..., 0].reshape(batch, height // 16, 2, width // 16, 2).mean(axis=(2, 4))
+    return DetectorOutput(
+        boxes.reshape(batch, count, 4).astype(np.float32),
+        (blocks**3).reshape(batch, count, 3).astype(np.float32),
+        inside.reshape(batch, count),
+        focus.astype(np.float32),
+    )
+
+
+def recording(detect, calls):
+    def wrapped(chips, placements):
+        calls.append((chips, list(placements)))
+        return detect(chips, placements)
+
+    return wrapped
+
+
+def constant_focus(value):
+    def detect(chips, placements):
+        output = fake_detect(chips, placements)
+        return output._replace(focus=np.full_like(output.focus, value))
+
+    return detect
+
+
+def with_rules(threshold, least=40):
+    return tuple(dataclasses.replace(scale, chips=scale.chips and ChipRule(threshold, 3, least)) for scale in SCALES)
+
+
+def assert_same(a, b):
+    assert len(a) == len(b)
+    for one, other in zip(a, b):
+        for x, y in zip(one, other):
+            np.testing.assert_array_equal(x, y)
+
+
+PYRAMID = [whole_level] * 2
+
+
+@pytest.mark.parametrize("least", [1, 40, 10_000])
+def test_threshold_zero_is_exactly_the_pyramid(least):
+    images = window(8)
+    expected, full, _ = cascade(images, SCALES, fake_detect, BUCKETS, STACKING, PYRAMID)
+    ours, info, _ = cascade(images, with_rules(0, least), fake_detect, BUCKETS, STACKING)
+    assert sum(len(one.scores) for one in ours) > 100
+    assert_same(ours, expected)
+    for a, b in zip(info, full):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(full.pixels, full.full_pixels)
+    np.testing.assert_array_equal(full.chips, [8, 8, 8])
+
+
+def test_threshold_above_one_is_exactly_the_share_of_scale_one():
+    images = window(8)
+    alone, cost, _ = cascade(images, SCALES[:1], fake_detect, BUCKETS, STACKING)
+    ours, info, stages = cascade(images, with_rules(1.01), fake_detect, BUCKETS, STACKING)
+    assert sum(len(one.scores) for one in ours) > 20
+    assert_same(ours, alone)
+    np.testing.assert_array_equal(info.pixels, [cost.pixels[0], 0, 0])
+    np.testing.assert_array_equal(info.chips, [8, 0, 0])
+    assert all(stage[1].chips.shape == (0, 4) and stage[2].kept.boxes.shape == (0, 4) for stage in stages)
+
+
+def test_a_window_gives_what_its_images_give_alone():
+    images = window(6)
+    together, info, _ = cascade(images, SCALES, fake_detect, BUCKETS, STACKING)
+    parts = [cascade([image], SCALES, fake_detect, BUCKETS, STACKING) for image in images]
+    assert_same(together, [part[0][0] for part in parts])
+    total = no_cost(3)
+    for part in parts:
+        total = add_info(total, part[1])
+    assert total.images == 6
+    for name in ("pixels", "full_pixels", "chips"):
+        np.testing.assert_array_equal(getattr(total, name), getattr(info, name))
+    assert (info.padded_pixels <= total.padded_pixels).all()  # pooling fills batches
+    assert (info.chips[1:] > 0).all() and (info.pixels[1:] < info.full_pixels[1:]).all()
+
+
+def test_information_counts_what_the_detector_was_given():
+    calls, images = [], window(7)
+    _, info, stages = cascade(images, SCALES, recording(fake_detect, calls), BUCKETS, STACKING)
+    pixels, padded, chips = np.zeros((3, 3), np.int64)
+    for batch, placements in calls:
+        assert placements and batch.valid.sum() == len(placements) and batch.valid[: len(placements)].all()
+        scale = placements[0].scale - 1
+        assert all(place.scale - 1 == scale for place in placements)
+        pixels[scale] += batch.size.prod(axis=1).sum()
+        padded[scale] += batch.pixels[..., 0].size
+        chips[scale] += len(placements)
+        assert any(batch.pixels.shape[:3] == (b.batch, b.height, b.width) for b in BUCKETS)
+        assert not batch.pixels[len(placements) :].any()  # empty rows are empty, no chip is repeated
+        origins = {(place.image, *place.box) for place in placements}
+        assert len(origins) == len(placements)
+    np.testing.assert_array_equal(info.pixels, pixels)
+    np.testing.assert_array_equal(info.padded_pixels, padded)
+    np.testing.assert_array_equal(info.chips, chips)
+    np.testing.assert_array_equal(chips, [sum(len(stage[s].chips) for stage in stages) for s in range(3)])
+    levels = [[np.prod(pyramid.level_size(*image.shape[:2], scale)) for image in images] for scale in SCALES]
+    np.testing.assert_array_equal(info.full_pixels, np.sum(levels, axis=1))
+
+
+def test_chips_of_an_image_are_disjoint_inside_and_nested():
+    for seed in range(5):
+        images = window(6, seed)
+        _, _, stages = cascade(images, with_rules(0.5, 20), fake_detect, BUCKETS, STACKING)
+        for image, image_stages in zip(images, stages):
+            before = np.ones(image.shape[:2], int)
+            for stage in image_stages:
+                canvas = np.zeros(image.shape[:2], int)
+                for x1, y1, x2, y2 in stage.chips.astype(int):
+                    assert 0 <= x1 < x2 <= image.shape[1] and 0 <= y1 < y2 <= image.shape[0]
+                    canvas[y1:y2, x1:x2] += 1
+                assert canvas.max(initial=0) <= 1 and (canvas <= before).all()
+                before = canvas
+
+
+def test_stages_hold_focus_maps_of_the_true_size():
+    images = window(4)
+    _, _, stages = cascade(images, SCALES, fake_detect, BUCKETS, STACKING)
+    for image, image_stages in zip(images, stages):
+        for scale, stage in zip(SCALES[:-1], image_stages):
+            factor = pyramid.factor(*image.shape[:2], scale)
+            assert len(stage.focus) == len(stage.chips)
+            for box, focus in zip(stage.chips, stage.focus):
+                height, width = pyramid.chip_size(box, factor)
+                assert focus.shape == (-(-height // 16), -(-width // 16))
+        assert image_stages[-1].focus == ()
+
+
+def test_low_scores_invalid_proposals_and_empty_rows_are_dropped():
+    def detect(chips, placements):
+        boxes = np.broadcast_to(np.array([10, 10, 40, 40], np.float32), (len(chips.valid), 3, 4))
+        scores = np.broadcast_to(np.array([[0.9], [1e-4], [0.8]], np.float32), (len(chips.valid), 3, 1))
+        valid = np.broadcast_to([True, True, False], (len(chips.valid), 3))
+        return DetectorOutput(boxes, scores, valid, np.zeros((len(chips.valid), 4, 4), np.float32))
+
+    (found,), _, _ = cascade([np.zeros((48, 48, 3), np.uint8)], SCALES[:1], detect, BUCKETS, STACKING)
+    np.testing.assert_allclose(found.scores, [0.9])
+    np.testing.assert_allclose(found.boxes, [[10, 10, 40, 40]])
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)])
+def test_a_mark_is_found_where_it_is_through_chips_at_every_border(corner):
+    image = np.zeros((96, 128, 3), np.uint8)
+    y, x = int(corner[0] * (96 - 8)), int(corner[1] * (128 - 12))
+    image[y : y + 8, x : x + 12] = 255
+    calls = []
+
+    def detect(chips, placements):
+        boxes = np.zeros((len(chips.valid), 1, 4), np.float32)
+        for row in range(len(placements)):
+            rows, columns = np.nonzero(chips.pixels[row, ..., 0] > 127)
+            boxes[row, 0] = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+        grey = chips.pixels[..., 0].astype(np.float32) / 255
+        shape = (len(grey), grey.shape[1] // 16, 16, grey.shape[2] // 16, 16)
+        ones = np.ones((len(grey), 1), np.float32)
+        return DetectorOutput(boxes, ones[..., None], ones > 0, grey.reshape(shape).max(axis=(2, 4)))
+
+    scales = with_rules(0.5, 16)
+    (found,), info, (stages,) = cascade([image], scales, recording(detect, calls), BUCKETS, STACKING)
+    np.testing.assert_array_equal(info.chips, [1, 1, 1])
+    assert info.pixels[2] < info.full_pixels[2] / 2
+    np.testing.assert_allclose(found.boxes, np.tile([x, y, x + 12, y + 8], (len(found.boxes), 1)), atol=1)
+    assert len(stages[2].kept.scores) == 1  # 9.8 px: the finest scale's
+    for batch, (place, *_) in calls:  # and the pixels are those of the box, resized alone
+        x1, y1, x2, y2 = place.box.astype(int)
+        height, width = batch.size[0]
+        how = cv2.INTER_AREA if place.factor[0] < 1 else cv2.INTER_LINEAR
+        expected = cv2.resize(image[y1:y2, x1:x2], (width, height), interpolation=how)
+        np.testing.assert_array_equal(batch.pixels[0, :height, :width], expected)
+        np.testing.assert_allclose(place.factor, [width / (x2 - x1), height / (y2 - y1)], rtol=1e-6)
+
+
+def test_empty_window():
+    calls = []
+    results, info, stages = cascade([], SCALES, recording(fake_detect, calls), BUCKETS, STACKING)
+    assert results == [] and stages == [] and calls == [] and info.images == 0
+    assert all((field == 0).all() for field in info[1:])
+
+
+def test_no_focus_pixels_never_calls_with_an_empty_batch():
+    calls = []
+    results, info, _ = cascade(window(3), SCALES, recording(constant_focus(0.0), calls), BUCKETS, STACKING)
+    assert len(results) == 3 and len(calls) == 1
+    np.testing.assert_array_equal(info.chips, [3, 0, 0])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (1, 400), (400, 1), (9, 300), (300, 9), (20, 20)])
+def test_tiny_and_very_long_images(size):
+    image = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
+    for detect in (fake_detect, constant_focus(1.0)):
+        (found,), info, (stages,) = cascade([image], with_rules(0.5, 16), detect, BUCKETS, STACKING)
+        assert (found.boxes[:, :2] >= 0).all() and (found.boxes[:, 2:] <= [size[1], size[0]]).all()
+        assert (info.pixels <= info.full_pixels).all()
+    for stage in stages:  # everything is in focus
+        np.testing.assert_array_equal(stage.chips, [[0, 0, size[1], size[0]]])
+
+
+def test_images_smaller_than_the_least_chip():
+    _, info, (stages,) = cascade(
+        [np.full((30, 20, 3), 250, np.uint8)], with_rules(0.5, 500), fake_detect, BUCKETS, STACKING
+    )
+    np.testing.assert_array_equal(stages[2].chips, [[0, 0, 20, 30]])
+    np.testing.assert_array_equal(info.pixels, info.full_pixels)
+
+
+def test_chip_functions_are_arguments():
+    corner = lambda focus, size: np.array([[0, 0, 16, 16]], np.int32)  # noqa: E731
+    _, info, (stages,) = cascade(
+        [np.zeros((96, 128, 3), np.uint8)], SCALES, fake_detect, BUCKETS, STACKING, [corner, corner]
+    )
+    np.testing.assert_array_equal(stages[1].chips, [[0, 0, 32, 32]])
+    np.testing.assert_array_equal(stages[2].chips, [[0, 0, 16, 16]])
+    np.testing.assert_array_equal(info.pixels, [48 * 64, 32 * 32, 32 * 32])
+
+
+def test_default_rules_are_those_of_the_scales():
+    images = window(4)
+    functions = [partial(focus_chips, rule=scale.chips) for scale in SCALES[:-1]]
+    ours, _, _ = cascade(images, SCALES, fake_detect, BUCKETS, STACKING)
+    same, _, _ = cascade(images, SCALES, fake_detect, BUCKETS, STACKING, functions)
+    assert_same(ours, same)
+
+
+def test_batches_in_flight_are_bounded_and_overlap():
+    waiting, most = set(), []
+
+    class Pending:
+        """An array that is 'computed' when it is asked for."""
+
+        def __init__(self, token, value):
+            self.token, self.value = token, value
+
+        def __array__(self, dtype=None, copy=None):
+            waiting.discard(self.token)
+            return self.value
+
+    def detect(chips, placements):
+        token = object()
+        waiting.add(token)
+        most.append(len(waiting))
+        return DetectorOutput(*(Pending(token, field) for field in fake_detect(chips, placements)))
+
+    images = window(20)
+    ours, _, _ = cascade(images, SCALES, detect, BUCKETS, STACKING, PYRAMID)
+    expected, _, _ = cascade(images, SCALES, fake_detect, BUCKETS, STACKING, PYRAMID)
+    assert_same(ours, expected)
+    assert max(most) == IN_FLIGHT + 1 and not waiting
+
+
+def test_a_chip_that_no_bucket_holds():
+    with pytest.raises(BucketError, match=r"^chip 48x64 px fits no bucket; the largest is 32x32"):
+        cascade([np.zeros((48, 64, 3), np.uint8)], SCALES, fake_detect, (Bucket(32, 32, 1),), STACKING)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((9, 9), np.uint8),
+        np.zeros((9, 9, 3), np.float32),
+        np.zeros((0, 9, 3), np.uint8),
+        np.zeros((9, 9, 4), np.uint8),
+        None,
+    ],
+)
+def test_what_is_no_image(image):
+    with pytest.raises(ImageError, match=r"image 1 of the window is .*; give a NumPy array of uint8 RGB"):
+        cascade([np.zeros((9, 9, 3), np.uint8), image], SCALES, fake_detect, BUCKETS, STACKING)
+
+
+def test_settings_that_do_not_fit():
+    with pytest.raises(AutoFocusError, match="1 chip functions for 3 scales"):
+        cascade([], SCALES, fake_detect, BUCKETS, STACKING, [whole_level])
+    with pytest.raises(AutoFocusError, match="scale 2 has no chip rule"):
+        cascade([], (SCALES[0], dataclasses.replace(SCALES[1], chips=None), SCALES[2]), fake_detect, BUCKETS, STACKING)
+    with pytest.raises(AutoFocusError, match="no scales"):
+        cascade([], (), fake_detect, BUCKETS, STACKING)
