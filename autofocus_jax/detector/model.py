@@ -1,0 +1,131 @@
+"""The detector as pure functions: init, forward, detect, and propose, which training shares with detection."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from autofocus_jax.boxes import clip
+from autofocus_jax.config import DetectorConfig
+from autofocus_jax.detector.anchors import anchors
+from autofocus_jax.detector.coding import decode
+from autofocus_jax.detector.heads import BoxHead, FocusHead, ProposalHead
+from autofocus_jax.detector.nms import nms
+from autofocus_jax.detector.resnet import ResNet, true_cells
+from autofocus_jax.structures import STRIDE, Array, ChipBatch, DetectorOutput
+
+Variables = Any  # {"params": ..., "batch_stats": ...}, nested dicts of float32 arrays
+
+
+class Maps(NamedTuple):
+    """What the convolutions answer for a batch of chips, at stride 16; A anchors a cell."""
+
+    features: Array  # [B, h, w, C]
+    proposal_logits: Array  # [B, h, w, 2, A], background first
+    proposal_deltas: Array  # [B, h, w, A, 4]
+    focus_logits: Array  # [B, h, w, 2], background first
+
+
+class Proposals(NamedTuple):
+    """Where the box head looks, best first."""
+
+    boxes: Array  # [B, N, 4], chip frame
+    scores: Array  # [B, N], probability of an object
+    valid: Array  # [B, N] bool
+
+
+class Network(nn.Module):
+    """The parameters of the detector; the functions below say what is done with them."""
+
+    config: DetectorConfig
+
+    def setup(self):
+        config = self.config
+        self.backbone = ResNet(config.backbone)
+        self.proposal_head = ProposalHead(config.rpn_channels, len(config.anchors.ratios) * len(config.anchors.sizes))
+        self.focus_head = FocusHead(config.focus_channels)
+        self.box_head = BoxHead(config)
+
+    def __call__(self, pixels: Array, size: Array, rois: Array):
+        maps = self.maps(pixels, size, train=False)
+        return maps, self.classify(maps.features, rois)
+
+    def maps(self, pixels: Array, size: Array, train: bool) -> Maps:
+        images = (pixels.astype(jnp.float32) - jnp.asarray(self.config.pixel_mean)) / jnp.asarray(
+            self.config.pixel_deviation
+        )
+        features = self.backbone(images, size, train)
+        return Maps(features, *self.proposal_head(features), self.focus_head(features))
+
+    def classify(self, features: Array, rois: Array, size: Array | None = None) -> tuple[Array, Array]:
+        return self.box_head(features, rois, size)
+
+
+def init(key: Array, config: DetectorConfig) -> Variables:
+    """Random parameters, and batch statistics of mean 0 and variance 1."""
+    side = 4 * STRIDE
+    pixels, size = jnp.zeros((1, side, side, 3), jnp.uint8), jnp.full((1, 2), side)
+    return jax.jit(Network(config).init)(key, pixels, size, jnp.zeros((1, 1, 4)))
+
+
+def forward(config: DetectorConfig, variables: Variables, chips: ChipBatch) -> Maps:
+    """The convolutions' answer for a batch of chips, with the running batch statistics."""
+    return Network(config).apply(variables, chips.pixels, chips.size, False, method="maps")
+
+
+def classify(
+    config: DetectorConfig, variables: Variables, features: Array, rois: Array, size: Array | None = None
+) -> tuple[Array, Array]:
+    """features [B, h, w, C], rois [B, N, 4] (chip frame) -> logits [B, N, K + 1], background first; deltas [B, N, 4].
+
+    size: [B, 2] int, true (height, width) in px, past which nothing is pooled; by default that of the map.
+    """
+    return Network(config).apply(variables, features, rois, size, method="classify")
+
+
+def propose(config: DetectorConfig, maps: Maps, size: Array) -> Proposals:
+    """The best anchors, moved by their deltas, clipped to the true size and thinned by NMS.
+
+    As in the authors' release, cells that the true size does not fill never propose; unlike there, a chip
+    below 16 px keeps its one cell.
+
+    Args: size: [B, 2] int, true (height, width). Returns N = config.proposals rows a chip.
+    """
+    _, height, width, _, count = maps.proposal_logits.shape
+    scores = jax.nn.softmax(maps.proposal_logits, axis=3)[..., 1, :]
+    filled = true_cells(jnp.maximum(size // STRIDE, 1) * STRIDE, height, width, STRIDE)
+    scores = jnp.where(filled, scores, -1).reshape(len(size), -1)
+    references = jnp.asarray(anchors(height, width, config.anchors)).reshape(-1, 4)
+    deltas = maps.proposal_deltas.reshape(len(size), -1, 4)
+    candidates = min(config.proposals_before_nms, height * width * count)
+
+    def one_chip(scores, deltas, size):
+        best, order = jax.lax.top_k(scores, candidates)
+        boxes = clip(decode(deltas[order], references[order]), size[0], size[1])
+        index, kept = nms(boxes, best >= 0, config.proposal_nms_iou, config.proposals)
+        return Proposals(jnp.where(kept[:, None], boxes[index], 0), jnp.where(kept, best[index], 0), kept)
+
+    return jax.tree.map(jax.lax.stop_gradient, jax.vmap(one_chip)(scores, deltas, size))
+
+
+def detect(config: DetectorConfig, variables: Variables, chips: ChipBatch) -> DetectorOutput:
+    """Detections and focus map of every chip of a batch; the answer does not depend on the bucket nor on other rows.
+
+    Boxes are clipped to the true size. Nothing is suppressed among the RoIs: focus stacking merges all scales at once.
+    """
+    maps = forward(config, variables, chips)
+    proposals = propose(config, maps, chips.size)
+    logits, deltas = classify(config, variables, maps.features, proposals.boxes, chips.size)
+    boxes = decode(deltas, proposals.boxes, config.box_deviations)
+    boxes = clip(boxes, chips.size[:, None, 0], chips.size[:, None, 1])
+    focus = jax.nn.softmax(maps.focus_logits, axis=-1)[..., 1]
+    inside = true_cells(chips.size, *focus.shape[1:], STRIDE)[..., 0]
+    return DetectorOutput(
+        boxes=boxes,
+        scores=jax.nn.softmax(logits, axis=-1)[..., 1:],
+        valid=proposals.valid & chips.valid[:, None],
+        focus=jnp.where(inside, focus, 0),
+    )

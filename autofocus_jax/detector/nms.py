@@ -1,0 +1,38 @@
+"""Greedy non-maximum suppression of fixed shape, exact, on the device."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from autofocus_jax.boxes import iou
+from autofocus_jax.structures import Array
+
+
+def nms(boxes: Array, valid: Array, threshold: float, count: int) -> tuple[Array, Array]:
+    """Keeps the first `count` boxes that greedy suppression leaves.
+
+    Only the survivors need their overlaps, so the cost is count * n and not n * n.
+
+    Args:
+      boxes: [n, 4] sorted by falling score. valid: [n] bool, False for rows to pass over.
+      threshold: a box is suppressed when its IoU with a kept one is larger. count: capacity of the answer.
+
+    Returns: indices [count] int32 into boxes, in order of score, and kept [count] bool, False past the last survivor.
+    """
+    n = boxes.shape[0]
+
+    def pending(carry):
+        position, alive, _ = carry
+        return (position < count) & alive.any()
+
+    def keep_best(carry):
+        position, alive, indices = carry
+        best = jnp.argmax(alive).astype(jnp.int32)
+        overlap = iou(jax.lax.dynamic_slice_in_dim(boxes, best, 1), boxes)[0]
+        alive = alive & (overlap <= threshold) & (jnp.arange(n) != best)
+        return position + 1, alive, indices.at[position].set(best)
+
+    start = (jnp.int32(0), valid, jnp.zeros(count, jnp.int32))
+    kept, _, indices = jax.lax.while_loop(pending, keep_best, start)
+    return indices, jnp.arange(count) < kept
