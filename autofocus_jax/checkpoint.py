@@ -1,0 +1,94 @@
+"""Saving and restoring a training state with orbax, and finding the variables that an evaluation asks for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+
+from autofocus_jax.config import Config
+from autofocus_jax.config_file import differences, to_dict
+from autofocus_jax.detector.model import Variables, init
+from autofocus_jax.structures import AutoFocusError, TrainState
+from autofocus_jax.weights import safetensors
+
+_MEANING = ("backbone", "anchors", "roi_size", "box_deviations", "pixel_mean", "pixel_deviation")
+
+
+class CheckpointError(AutoFocusError):
+    """A checkpoint is missing, unreadable or of another config."""
+
+
+def manager(workdir: str | Path, keep: int = 2) -> ocp.CheckpointManager:
+    """Keeps the last `keep` states under WORKDIR/checkpoints."""
+    folder = Path(workdir).absolute() / "checkpoints"
+    options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True)
+    return ocp.CheckpointManager(folder, options=options)
+
+
+def save(checkpoints: ocp.CheckpointManager, state: TrainState) -> None:
+    """Writes a state in the background; `checkpoints.wait_until_finished()` waits for it."""
+    checkpoints.save(int(state.step), args=ocp.args.StandardSave(_storable(state)))
+
+
+def restore(checkpoints: ocp.CheckpointManager, like: TrainState) -> TrainState:
+    """The newest state, of the shapes of `like`. Raises CheckpointError when they differ."""
+    step = checkpoints.latest_step()
+    try:
+        stored = checkpoints.restore(step, args=ocp.args.StandardRestore(_storable(like)))
+    except ValueError as error:
+        first = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"checkpoint {checkpoints.directory}/{step} is not of this config ({first}); "
+            "use another --workdir or the config it was made with"
+        ) from None
+    return TrainState(**{**stored, "key": jax.random.wrap_key_data(stored["key"])})
+
+
+def load_variables(path: str | Path, config: Config) -> Variables:
+    """The detector's variables from a safetensors file or from a training folder (its newest checkpoint).
+
+    Raises CheckpointError, or the error of weights/safetensors, naming what does not fit the config.
+    """
+    path = Path(path)
+    made_with: dict = {}
+    expected = jax.eval_shape(lambda: init(jax.random.key(0), config.detector))
+    if path.is_file():
+        variables, metadata = safetensors.load(path)
+        made_with = metadata["config"]
+    elif (path / "checkpoints").is_dir():
+        variables = _newest(path)
+        if (path / "config.json").is_file():
+            made_with = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    elif path.exists():
+        raise CheckpointError(f"{path} holds no checkpoint; give a .safetensors file or the --workdir of a training")
+    else:
+        raise CheckpointError(f"checkpoint {path} does not exist; give a .safetensors file or a training's --workdir")
+    safetensors.check_shapes(variables, expected)
+    _check_meaning(path, made_with.get("detector", {}), to_dict(config.detector))
+    return variables
+
+
+def _check_meaning(path: Path, trained: dict, wanted: dict) -> None:
+    """Raises CheckpointError when settings differ that change what weights of the same shapes mean."""
+    before, now = ({key: tree[key] for key in _MEANING if key in trained} for tree in (trained, wanted))
+    changed = differences(before, now)
+    if changed:
+        raise CheckpointError(
+            f"{path} was trained with another detector ({'; '.join(changed)}); use the config it was trained with"
+        )
+
+
+def _newest(workdir: Path) -> Variables:
+    with manager(workdir) as checkpoints:
+        step = checkpoints.latest_step()
+        if step is None:
+            raise CheckpointError(f"{workdir}/checkpoints holds no finished checkpoint; train longer")
+        stored = checkpoints.restore(step, args=ocp.args.StandardRestore())
+    return {"params": stored["params"], "batch_stats": stored["batch_stats"]}
+
+
+def _storable(state: TrainState) -> dict:
+    return {**state._asdict(), "key": jax.random.key_data(state.key)}

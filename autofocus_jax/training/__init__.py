@@ -1,0 +1,1 @@
+"""Training: from a source of images and boxes to weights."""

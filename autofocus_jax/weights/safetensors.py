@@ -1,0 +1,123 @@
+"""Our own weights: one safetensors file of arrays named "collection/module/array", with the config beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as serialize
+
+from autofocus_jax.structures import AutoFocusError
+
+_FORMAT = "autofocus_jax weights 1"
+_SHIPPED = Path(__file__).parent / "shipped"
+
+
+class WeightsError(AutoFocusError):
+    """A file of weights is missing, broken, of another program or of another config."""
+
+
+def save(
+    path: str | os.PathLike,
+    variables: Mapping[str, Any],
+    config: Mapping[str, Any],
+    metadata: Mapping[str, Any] | None = None,
+    dtype: type = np.float32,
+) -> None:
+    """Writes variables ({"params": …, "batch_stats": …}, nested dicts of arrays) whole or not at all.
+
+    config: settings as JSON data (config_file.to_dict). metadata: more JSON data to keep (seed, AP …). dtype float16
+    halves the file: kernels are stored so, while vectors (biases, batch statistics) and arrays whose values half
+    precision cannot hold stay float32.
+    """
+    arrays = {name: _stored(np.asarray(array), dtype) for name, array in flatten(variables).items()}
+    header = {"format": _FORMAT, "config": json.dumps(config), "metadata": json.dumps(dict(metadata or {}))}
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        temporary.write_bytes(serialize(arrays, header))  # save_file would make it private to the user
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(variables, metadata): nested dicts of float32 arrays, and the saved metadata with "config" in it.
+
+    Raises WeightsError for a missing, truncated or foreign file.
+    """
+    if not Path(path).is_file():
+        raise WeightsError(f"weights {path} do not exist; give a .safetensors file written by this program")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        if header.get("format") != _FORMAT:
+            raise WeightsError(f"weights {path} are not in this program's format ({_FORMAT!r}); convert them first")
+        metadata = {**json.loads(header["metadata"]), "config": json.loads(header["config"])}
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"weights {path} are damaged or no safetensors file ({reason}); get the file anew") from None
+    return unflatten({name: array.astype(np.float32) for name, array in arrays.items()}), metadata
+
+
+def check_shapes(variables: Mapping[str, Any], expected: Mapping[str, Any], source: str = "weights") -> None:
+    """Raises WeightsError, one line, unless names and shapes are those of `expected` (arrays or shape structs)."""
+    have, want = ({name: tuple(array.shape) for name, array in flatten(tree).items()} for tree in (variables, expected))
+    other = [f"{name} {have[name]} instead of {want[name]}" for name in sorted(have.keys() & want.keys())
+             if have[name] != want[name]]  # fmt: skip
+    complaints = {
+        "missing": sorted(want.keys() - have.keys()),
+        "unexpected": sorted(have.keys() - want.keys()),
+        "of another shape": other,
+    }
+    found = [f"{len(names)} {what}: {_some(names)}" for what, names in complaints.items() if names]
+    if found:
+        raise WeightsError(f"{source} do not fit the config's detector ({'; '.join(found)}); use the config they "
+                           "were trained with")  # fmt: skip
+
+
+def shipped(name: str) -> Path:
+    """Path of weights that come with the package; WeightsError when there are none of this name."""
+    path = _SHIPPED / name
+    if not path.is_file():
+        known = sorted(item.name for item in _SHIPPED.glob("*.safetensors"))
+        have = f"shipped are {', '.join(known)}" if known else "none are shipped"
+        raise WeightsError(f"no weights {name!r} are shipped with autofocus_jax; {have}; give --checkpoint")
+    return path
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one, with names joined by "/"."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= flatten(value, f"{prefix}{name}/") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
+
+
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of flatten."""
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *folders, leaf = name.split("/")
+        node = tree
+        for folder in folders:
+            node = node.setdefault(folder, {})
+        node[leaf] = value
+    return tree
+
+
+def _stored(array: np.ndarray, dtype: type) -> np.ndarray:
+    array = np.ascontiguousarray(array, np.float32).reshape(array.shape)
+    fits = array.ndim >= 2 and np.abs(array).max(initial=0) <= np.finfo(dtype).max
+    return array.astype(dtype) if fits else array
+
+
+def _some(names: list[str], count: int = 3) -> str:
+    return ", ".join(names[:count]) + (", …" if len(names) > count else "")

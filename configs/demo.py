@@ -1,0 +1,58 @@
+"""The embedded scenes with a small detector: trains on two CPU cores in an hour, walks the whole method."""
+
+from __future__ import annotations
+
+import math
+
+from autofocus_jax.config import AnchorConfig, BackboneConfig, Config, DetectorConfig, StackingConfig, TrainingConfig
+from autofocus_jax.data.scenes import CATEGORIES, ScenesSource
+from autofocus_jax.structures import Bucket, ChipRule, FocusRange, Scale, ValidRange
+
+CHIP = 256  # half of the paper's training chip, so every size in chip px is about half of the paper's
+
+# Height, width, chips a batch. Whole levels need the third, fourth and last four; the others fit FocusChips.
+BUCKETS = (
+    (128, 128, 4), (192, 192, 4), (192, 256, 4), (256, 192, 4), (256, 256, 2), (256, 384, 2), (384, 256, 2),
+    (384, 384, 2), (640, 640, 1), (480, 640, 1), (640, 480, 1), (960, 1280, 1), (1280, 960, 1),
+)  # fmt: skip
+
+
+def get_config() -> Config:
+    return Config(
+        name="demo",
+        data=ScenesSource(),
+        scales=(
+            Scale(192, 256, ValidRange(110, math.inf), ChipRule(threshold=0.3, dilation=1, min_size=48)),
+            Scale(480, 640, ValidRange(45, 130), ChipRule(threshold=0.3, dilation=1, min_size=64)),
+            Scale(960, 1280, ValidRange(0, 52), None),
+        ),
+        focus_range=FocusRange(2.5, 50, 64),
+        buckets=tuple(Bucket(*sizes) for sizes in BUCKETS),
+        detector=DetectorConfig(
+            num_classes=len(CATEGORIES),
+            backbone=BackboneConfig(units=(1, 2, 3, 2), channels=(16, 64, 128, 256, 256)),
+            anchors=AnchorConfig(ratios=(0.5, 1.0, 2.0), sizes=(20, 36, 64, 112, 192)),
+            rpn_channels=64,
+            proposals_before_nms=512,
+            proposals=128,
+            roi_channels=32,
+            head_channels=128,
+            focus_channels=64,
+            pixel_deviation=(58.4, 57.1, 57.4),
+        ),
+        stacking=StackingConfig(border_tolerance=3),  # objects are as small as 10 image px
+        training=TrainingConfig(
+            steps=4200,
+            batch=16,
+            chip=CHIP,
+            ranges=(ValidRange(90, math.inf), ValidRange(36, 150), ValidRange(0, 64)),
+            max_boxes=60,
+            learning_rate=0.04,
+            warmup_learning_rate=0.002,
+            warmup_steps=200,
+            drop_at=None,
+            rpn_batch=128,
+            roi_batch=64,
+        ),
+        weights="demo.safetensors",
+    )

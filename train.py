@@ -1,0 +1,133 @@
+"""Trains a detector: python train.py --config configs/demo.py --workdir runs/demo
+
+Goes on from the newest checkpoint of the workdir, if there is one. Ends with model.safetensors in the workdir and with
+an evaluation of AutoFocus on the validation images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import rich.progress
+from rich.console import Console
+
+from autofocus_jax import checkpoint, evaluation
+from autofocus_jax.config import Config, ConfigError
+from autofocus_jax.config_file import command_line, differences, to_dict
+from autofocus_jax.inference.compiled import compile_detector
+from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.training import loop, pipeline
+from autofocus_jax.training.optimizer import optimizer, schedule
+from autofocus_jax.training.step import initial_state, make_step, variables
+from autofocus_jax.weights import safetensors
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Trains a detector and validates it."""
+
+    config: str
+    """Config file, as configs/demo.py."""
+    workdir: str | None = None
+    """Where checkpoints, log and weights go; default runs/NAME of the config."""
+    validation_images: int = 100
+    """Images of the validation at the end; 0 for none."""
+
+
+def train(config: Config, workdir: Path, console: Console, validation_images: int) -> None:
+    """The whole run, from the data source to validated weights."""
+    keep_config(config, workdir)
+    dataset = config.data.open("train")
+    transform = optimizer(config.training)
+    state = initial_state(config, transform)
+    step = jax.jit(make_step(config, transform), donate_argnums=0)
+    rate = schedule(config.training)
+    start = time.perf_counter()
+    with checkpoint.manager(workdir) as checkpoints, open(workdir / "log.jsonl", "a", encoding="utf-8") as log:
+        if checkpoints.latest_step() is not None:
+            state = checkpoint.restore(checkpoints, state)
+            console.print(f"going on from step {int(state.step)} of {workdir}")
+        first = int(state.step)
+        chips = pipeline.chip_list(dataset, config, config.training.steps * config.training.batch)
+        batches = pipeline.batches(dataset, chips, config, first)
+        with progress_bar(console) as progress:
+            task = progress.add_task("training", total=config.training.steps, completed=first, loss="")
+
+            def on_log(entry: dict) -> None:
+                entry |= {"learning_rate": float(rate(entry["step"])), "seconds": time.perf_counter() - start}
+                log.write(json.dumps(entry) + "\n")
+                log.flush()
+                parts = [f"{name} {entry[name]:.3f}" for name in loop.LOSSES]
+                text = f"{', '.join(parts)}, {entry['chips_per_second']:.1f} chips/s"
+                progress.update(task, completed=entry["step"], loss=text)
+                if not console.is_terminal:
+                    console.print(f"step {entry['step']}/{config.training.steps}: {text}", soft_wrap=True)
+
+            state = loop.run(step, state, batches, config.training, on_log, lambda s: checkpoint.save(checkpoints, s))
+    seconds = time.perf_counter() - start
+    facts = {"steps": config.training.steps, "training_seconds": round(seconds)}
+    path = workdir / "model.safetensors"
+    weights = jax.device_get(variables(state))
+    safetensors.save(path, weights, to_dict(config), facts)
+    console.print(f"{seconds / 60:.1f} min; weights in {path}", soft_wrap=True)
+    if validation_images:
+        validate(config, weights, console, validation_images)
+
+
+def validate(config: Config, weights: checkpoint.Variables, console: Console, count: int) -> None:
+    """Prints the AP of AutoFocus on the first images of the validation split."""
+    dataset = config.data.open("val")
+    row = evaluation.rows(config)[-1]
+    detect = compile_detector(config, weights)
+    measured = evaluation.measure(config, row, detect, dataset, range(min(count, len(dataset))))
+    scores = evaluation.metrics(measured)
+    points = ", ".join(f"{name} {scores[name]:.1f}" for name in ("AP", "AP50", "side"))
+    console.print(f"{row.name} on {len(measured.run.indices)} images of val: {points}", soft_wrap=True)
+
+
+def keep_config(config: Config, workdir: Path) -> None:
+    """Writes config.json into the workdir; ConfigError when the one that is there differs in what shapes the run."""
+    evaluation.make_folder(workdir)
+    path = workdir / "config.json"
+    now = to_dict(config)
+    if path.exists():
+        changed = differences(json.loads(path.read_text(encoding="utf-8")), now)
+        if changed:
+            raise ConfigError(
+                f"{workdir} was trained with another config ({'; '.join(changed)}); use another --workdir"
+            )
+    evaluation.write_json(path, now)
+
+
+def progress_bar(console: Console) -> rich.progress.Progress:
+    return rich.progress.Progress(
+        "[progress.description]{task.description}", rich.progress.BarColumn(bar_width=20),
+        rich.progress.MofNCompleteColumn(), rich.progress.TimeRemainingColumn(), "{task.fields[loss]}",
+        console=console, disable=not console.is_terminal,
+    )  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    console = Console()
+    try:
+        arguments, config = command_line(
+            Arguments, sys.argv[1:] if argv is None else argv, prog="train.py", description=__doc__
+        )
+        train(config, Path(arguments.workdir or f"runs/{config.name}"), console, arguments.validation_images)
+    except AutoFocusError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
