@@ -1,0 +1,148 @@
+"""The rows of an evaluation: each scale alone, the full image pyramid and AutoFocus, on the same images and weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from autofocus_jax import visualize
+from autofocus_jax.config import Config
+from autofocus_jax.focus.cascade import Detect, Stage, cascade
+from autofocus_jax.focus.chips import ChipFunction, whole_level
+from autofocus_jax.inference import engine
+from autofocus_jax.metrics import coco
+from autofocus_jax.structures import (
+    AutoFocusError,
+    CascadeInfo,
+    Dataset,
+    Detections,
+    Scale,
+    ValidRange,
+)
+
+
+class Row(NamedTuple):
+    """One way to run the detector; chip_functions None stands for the chip rules of the scales."""
+
+    name: str
+    scales: tuple[Scale, ...]
+    chip_functions: tuple[ChipFunction, ...] | None
+
+
+class Measurement(NamedTuple):
+    """What one row found and cost."""
+
+    name: str
+    scores: coco.CocoScores
+    run: engine.RunResult
+
+
+def rows(config: Config) -> list[Row]:
+    """scale1, scale2 … (each alone over its whole level, answering for every size), pyramid, autofocus."""
+    everything = ValidRange(0, math.inf)
+    alone = [dataclasses.replace(scale, valid=everything, chips=None) for scale in config.scales]
+    singles = [Row(f"scale{number}", (scale,), None) for number, scale in enumerate(alone, 1)]
+    whole = (whole_level,) * (len(config.scales) - 1)
+    return [*singles, Row("pyramid", config.scales, whole), Row("autofocus", config.scales, None)]
+
+
+def run_row(
+    config: Config, row: Row, detect: Detect, images: list[np.ndarray]
+) -> tuple[list[Detections], CascadeInfo, list[list[Stage]]]:
+    """The cascade of a row over a window of images; as focus.cascade.cascade."""
+    return cascade(images, row.scales, detect, config.buckets, config.stacking, row.chip_functions)
+
+
+def measure(
+    config: Config,
+    row: Row,
+    detect: Detect,
+    dataset: Dataset,
+    indices: Sequence[int],
+    progress: Callable[[int], None] | None = None,
+) -> Measurement:
+    """Runs a row over images of a dataset, timed with reading and decoding, and scores what could be read.
+
+    Raises AutoFocusError when not one image can be read.
+    """
+    result = engine.run(dataset, indices, lambda images: run_row(config, row, detect, images), config.window, progress)
+    if result.info is None:
+        reason = f"; the first: {result.skipped[0].reason}" if result.skipped else ""
+        raise AutoFocusError(f"none of {len(indices)} images could be read{reason}")
+    return Measurement(row.name, coco.evaluate(dataset, result.detections, result.indices), result)
+
+
+def metrics(measurement: Measurement) -> dict[str, Any]:
+    """A row of metrics.json: AP in points of 100 (None where there is no object), costs per image."""
+    scores, info = measurement.scores, measurement.run.info
+    pixels = float(info.pixels.sum()) / info.images
+    points = {"AP": scores.ap, "AP50": scores.ap50, "AP75": scores.ap75}
+    points |= {"APs": scores.ap_small, "APm": scores.ap_medium, "APl": scores.ap_large}
+    return {
+        **{key: None if math.isnan(value) else value for key, value in points.items()},
+        "side": math.sqrt(pixels),
+        "pixels_per_image": pixels,
+        "images_per_second": info.images / measurement.run.seconds,
+        "chips_per_image": (info.chips / info.images).tolist(),
+    }
+
+
+def details(measurement: Measurement) -> dict[str, Any]:
+    """More of a row, for details.json: AP of each category, padding, and the images that were skipped."""
+    info = measurement.run.info
+    categories = measurement.scores.per_category.items()
+    return {
+        "images": info.images,
+        "seconds": measurement.run.seconds,
+        "AP_per_category": {name: None if math.isnan(value) else value for name, value in categories},
+        "pixels_per_image": (info.pixels / info.images).tolist(),
+        "full_pixels_per_image": (info.full_pixels / info.images).tolist(),
+        "padded_pixels_per_image": (info.padded_pixels / info.images).tolist(),
+        "skipped": [skipped._asdict() for skipped in measurement.run.skipped],
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON whole or not at all, so that an interrupt leaves the last good file."""
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise AutoFocusError(f"{path} cannot be written ({error.strerror}); choose another --workdir") from None
+
+
+def make_folder(path: Path) -> Path:
+    """Makes a folder for results, with its parents; AutoFocusError when that is not possible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AutoFocusError(f"folder {path} cannot be made ({error.strerror}); choose another --workdir") from None
+    return path
+
+
+def write_panels(
+    folder: Path, config: Config, row: Row, detect: Detect, dataset: Dataset, indices: Sequence[int], count: int
+) -> list[Path]:
+    """Panels of `count` images spread evenly over those of `indices` that hold an object; returns the files."""
+    with_objects = [index for index in indices if len(dataset.ground_truth(index).labels)]
+    spread = np.linspace(0, len(with_objects) - 1, min(count, len(with_objects))).round().astype(int)
+    make_folder(folder)
+    files = []
+    for index in (with_objects[position] for position in spread):
+        image, truth = dataset[index]
+        (found,), _, (stages,) = run_row(config, row, detect, [image])
+        picture = visualize.panel(image, stages, row.scales, found, dataset.categories, truth)
+        path = folder / f"{Path(dataset.info(index).file_name).stem}.png"
+        if not cv2.imwrite(str(path), picture[..., ::-1]):
+            raise AutoFocusError(f"panel {path} cannot be written; check the folder and the space on the disk")
+        files.append(path)
+    return files

@@ -1,0 +1,1 @@
+"""Inference: one compiled program per bucket, and the engine that feeds it."""

@@ -1,0 +1,1 @@
+"""Metrics: COCO average precision, and recall of FocusPixels and FocusChips against area."""

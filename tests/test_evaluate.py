@@ -1,0 +1,217 @@
+"""evaluate.py from the command line to its files, with a detector of a few channels on a folder of three images."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import jax
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+import evaluate
+from autofocus_jax import config_file, evaluation, report
+from autofocus_jax.detector.model import init
+from autofocus_jax.structures import DetectorOutput
+from autofocus_jax.weights import safetensors
+
+ROOT = Path(__file__).parent.parent
+
+CONFIG = """
+import math
+from autofocus_jax.config import *
+from autofocus_jax.data.coco import CocoSource
+from autofocus_jax.structures import *
+
+def get_config():
+    return Config(
+        name="tiny", data=CocoSource("FOLDER"),
+        scales=(
+            Scale(32, 48, ValidRange(20, math.inf), ChipRule(0.3, 1, 16)),
+            Scale(64, 96, ValidRange(0, 40), None),
+        ),
+        focus_range=FocusRange(5, 64, 90), buckets=(Bucket(64, 96, 2),),
+        detector=DetectorConfig(
+            num_classes=2, backbone=BackboneConfig(units=(1, 1, 1, 1), channels=(4, 8, 8, 8, 8)),
+            anchors=AnchorConfig((1.0,), (16, 32)), rpn_channels=4, proposals_before_nms=16, proposals=4,
+            roi_channels=4, head_channels=8, focus_channels=4,
+        ),
+        training=TrainingConfig(steps=10, batch=2, ranges=(ValidRange(20, math.inf), ValidRange(0, 50))),
+        stacking=StackingConfig(score_threshold=0.0),
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A COCO folder (val: three images, the second corrupt), a config of it and weights that fit."""
+    root = tmp_path_factory.mktemp("tiny")
+    (root / "val").mkdir()
+    (root / "annotations").mkdir()
+    random = np.random.default_rng(0)
+    for number in (1, 3):
+        cv2.imwrite(str(root / "val" / f"{number}.png"), random.integers(0, 255, (60, 90, 3), np.uint8))
+    (root / "val" / "2.png").write_bytes(b"no picture")
+    content = {
+        "images": [{"id": 10 * n, "file_name": f"{n}.png", "height": 60, "width": 90} for n in (1, 2, 3)],
+        "categories": [{"id": 4, "name": "cat"}, {"id": 7, "name": "dog"}],
+        "annotations": [
+            {"id": 1, "image_id": 10, "category_id": 4, "bbox": [10, 10, 30, 30], "area": 900, "iscrowd": 0},
+            {"id": 2, "image_id": 30, "category_id": 7, "bbox": [5, 20, 40, 30], "area": 1200, "iscrowd": 0},
+        ],
+    }
+    (root / "annotations" / "instances_val.json").write_text(json.dumps(content))
+    (root / "annotations" / "instances_broken.json").write_text(json.dumps(content)[:-30])
+    (root / "config.py").write_text(CONFIG.replace("FOLDER", str(root)))
+    config = config_file.load_config(root / "config.py")
+    # Any numbers will do, and drawing them here is much faster than compiling `init`.
+    shapes = jax.eval_shape(lambda: init(jax.random.key(0), config.detector))
+    variables = jax.tree.map(lambda shape: random.uniform(0.1, 0.5, shape.shape).astype(np.float32), shapes)
+    safetensors.save(root / "weights.safetensors", variables, config_file.to_dict(config))
+    return root
+
+
+@pytest.fixture
+def arguments(folder, tmp_path):
+    weights = folder / "weights.safetensors"
+    words = ["--config", folder / "config.py", "--checkpoint", weights, "--workdir", tmp_path / "out"]
+    return [str(word) for word in words]
+
+
+def test_rows_files_and_skipped_images(folder, arguments, tmp_path, capsys):
+    # Every cell of a focus map is at or above a threshold of 1e-9, so AutoFocus must cost what the pyramid costs.
+    threshold = ["--scales.0.chips.threshold", "1e-9"]
+    assert evaluate.main([*arguments, *threshold, "--panels", "1"]) == 0
+    printed = capsys.readouterr()
+    assert "1 of 3 images could not be read" in printed.out and "2.png" in printed.out and printed.err == ""
+    assert "AutoFocus against the pyramid: 1.00 times fewer pixels" in printed.out
+
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert list(metrics) == ["scale1", "scale2", "pyramid", "autofocus"]
+    for row in metrics.values():
+        assert list(row) == ["AP", "AP50", "AP75", "APs", "APm", "APl", "side", "pixels_per_image",
+                             "images_per_second", "chips_per_image"]  # fmt: skip
+        assert row["side"] == pytest.approx(math.sqrt(row["pixels_per_image"])) and row["images_per_second"] > 0
+        assert 0 <= row["AP"] <= 100 and row["APl"] is None
+    # 90 x 60 px resized to sides of at most 48 and 96.
+    sizes = [48 * 32, 96 * 64]
+    assert metrics["scale1"]["pixels_per_image"] == sizes[0] and metrics["scale1"]["chips_per_image"] == [1]
+    assert metrics["scale2"]["pixels_per_image"] == sizes[1] and metrics["scale2"]["chips_per_image"] == [1]
+    assert metrics["pyramid"]["pixels_per_image"] == sum(sizes) and metrics["pyramid"]["chips_per_image"] == [1, 1]
+    speed = "images_per_second"
+    assert {**metrics["autofocus"], speed: 0} == {**metrics["pyramid"], speed: 0}
+
+    results = json.loads((tmp_path / "out" / "detections_autofocus.json").read_text())
+    assert {result["image_id"] for result in results} == {10, 30}
+    assert {result["category_id"] for result in results} <= {4, 7}
+    table = COCO(str(folder / "annotations" / "instances_val.json"))
+    assert len(table.loadRes(results).anns) == len(results)
+    details = json.loads((tmp_path / "out" / "details.json").read_text())
+    assert [skipped["file_name"] for skipped in details["autofocus"]["skipped"]] == ["2.png"]
+    (panel,) = (tmp_path / "out" / "panels").iterdir()
+    assert panel.name == "1.png" and cv2.imread(str(panel)).shape[1] > 1000
+
+
+class NothingFound:
+    """Stands for a compiled detector where only what happens around it is tested."""
+
+    def __init__(self, config, variables):
+        self.config, self.buckets = config, config.buckets
+
+    def warm_up(self, progress=None):
+        pass
+
+    def __call__(self, chips, placements):
+        batch, height, width = chips.pixels.shape[:3]
+        classes = self.config.detector.num_classes
+        focus = np.zeros((batch, height // 16, width // 16), np.float32)
+        return DetectorOutput(np.zeros((batch, 1, 4)), np.zeros((batch, 1, classes)), np.zeros((batch, 1), bool), focus)
+
+
+def test_nothing_found_and_limit(arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "compile_detector", NothingFound)
+    assert evaluate.main([*arguments, "--limit", "1", "--panels", "0"]) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["autofocus"]["AP"] == 0 and metrics["autofocus"]["chips_per_image"] == [1, 0]
+    assert json.loads((tmp_path / "out" / "detections_autofocus.json").read_text()) == []
+    assert json.loads((tmp_path / "out" / "details.json").read_text())["autofocus"]["images"] == 1
+
+
+def test_an_interrupt_keeps_the_finished_rows(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "compile_detector", NothingFound)
+    measure = evaluation.measure
+
+    def interrupted(config, row, *others):
+        if row.name == "pyramid":
+            raise KeyboardInterrupt
+        return measure(config, row, *others)
+
+    monkeypatch.setattr(evaluation, "measure", interrupted)
+    assert evaluate.main(arguments) == 130
+    assert list(json.loads((tmp_path / "out" / "metrics.json").read_text())) == ["scale1", "scale2"]
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--training.stepz", "3"], "did you mean --training.steps"),
+        (["--limit", "0"], "--limit 0"),
+        (["--limit", "many"], "--limit"),
+        (["--panels", "-1"], "--panels -1"),
+        (["--window", "0"], "window"),
+        (["--checkpoint", "none.safetensors"], "none.safetensors does not exist"),
+        (["--checkpoint", str(ROOT)], "holds no checkpoint"),
+        (["--checkpoint", str(ROOT / "LICENSE")], "LICENSE"),
+        (["--detector.rpn-channels", "8"], "do not fit"),
+        (["--split", "broken"], "instances_broken.json"),
+        (["--split", "none"], "instances_none.json"),
+        (["--data.root", "/nowhere"], "/nowhere"),
+        (["--workdir", str(ROOT / "LICENSE" / "out")], "LICENSE"),
+        (["--detector.num-classes", "3"], "3"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_1(arguments, words, says, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "compile_detector", NothingFound)
+    assert evaluate.main([*arguments, *words]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("evaluate.py: ") and message.count("\n") == 1 and says in message
+
+
+def test_no_weights_are_shipped_for_a_config(folder, capsys):
+    assert evaluate.main(["--config", str(folder / "config.py")]) == 1
+    assert "ships no weights; give --checkpoint" in capsys.readouterr().err
+    assert evaluate.main(["--config", str(folder / "config.py"), "--weights", "x.safetensors"]) == 1
+    assert "x.safetensors" in capsys.readouterr().err
+
+
+def test_not_one_image_can_be_read(folder, arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "compile_detector", NothingFound)
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "instances_val.json").write_bytes(
+        (folder / "annotations" / "instances_val.json").read_bytes()
+    )
+    assert evaluate.main([*arguments, "--data.root", str(tmp_path)]) == 1
+    message = capsys.readouterr().err
+    assert "none of 3 images could be read" in message and message.count("\n") == 1
+
+
+def test_the_program_itself_says_one_line():
+    command = [sys.executable, "evaluate.py", "--config", "configs/none.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == (
+        "evaluate.py: config file configs/none.py does not exist; give the path of a file that defines get_config()\n"
+    )
+
+
+def test_comparison_line():
+    row = {"AP": 40.0, "pixels_per_image": 900.0, "images_per_second": 2.0}
+    rows = {"pyramid": row, "autofocus": {"AP": 39.75, "pixels_per_image": 300.0, "images_per_second": 5.0}}
+    line = report.comparison(rows)
+    assert line == "AutoFocus against the pyramid: 3.00 times fewer pixels, 2.50 times the images/s, -0.2 AP"
+    nothing = {name: {**values, "AP": None} for name, values in rows.items()}
+    assert report.comparison(nothing).endswith("images/s")
