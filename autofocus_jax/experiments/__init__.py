@@ -1,0 +1,1 @@
+"""Programs that choose or measure something over a whole data set."""

@@ -1,0 +1,120 @@
+"""Chooses the chip rules (t, d, k) of a config on its tune split, as in section 5.4 of the paper.
+
+python -m autofocus_jax.experiments.chip_rules --config configs/demo.py
+
+Rules are searched from the finest scale to the coarsest: those of finer scales keep what was chosen for them, coarser
+scales pass on their whole level meanwhile. Every candidate is a real run of the cascade.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from autofocus_jax import evaluation
+from autofocus_jax.checkpoint import load_variables
+from autofocus_jax.config import Config, ConfigError
+from autofocus_jax.config_file import command_line
+from autofocus_jax.focus.cascade import Detect
+from autofocus_jax.focus.chips import ChipFunction, focus_chips, whole_level
+from autofocus_jax.inference.compiled import compile_detector
+from autofocus_jax.structures import AutoFocusError, ChipRule, Dataset
+from autofocus_jax.weights import safetensors
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    config: str
+    """config file: Python that defines get_config()"""
+    checkpoint: str | None = None
+    """a .safetensors file or a training's --workdir; default: the weights shipped for the config"""
+    split: str = "tune"
+    """images to choose on; never those that are reported"""
+    drop: float = 0.2
+    """points of AP below the pyramid that the chosen rules may cost together"""
+    thresholds: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+    dilations: tuple[int, ...] = (1, 3)
+    min_sizes: tuple[int, ...] = (64, 128)
+    """least sides to try, in pixels of the level that predicts the map"""
+
+
+class Candidate(NamedTuple):
+    """A rule of one scale and what the cascade does with it."""
+
+    scale: int  # 1-based, of the level that predicts the map
+    rule: ChipRule | None  # None: the whole level
+    ap: float
+    pixels: float  # per image
+
+
+def search(
+    config: Config, detect: Detect, dataset: Dataset, rules: Sequence[ChipRule], drop: float,
+    report: Callable[[Candidate], None],
+) -> list[ChipRule]:  # fmt: skip
+    """The chosen rule of every scale but the last, coarse to fine.
+
+    At each scale the candidate with the fewest pixels is taken among those whose AP is within that scale's equal share
+    of `drop` below what the whole level gives there; when none is, the one of highest AP. report gets each candidate.
+    """
+    functions: list[ChipFunction] = [whole_level] * (len(config.scales) - 1)
+    chosen: list[ChipRule] = []
+
+    def run(scale: int, rule: ChipRule | None) -> Candidate:
+        if rule is not None:
+            functions[scale - 1] = functools.partial(focus_chips, rule=rule)
+        row = evaluation.Row("candidate", config.scales, tuple(functions))
+        measured = evaluation.metrics(evaluation.measure(config, row, detect, dataset, range(len(dataset))))
+        candidate = Candidate(scale, rule, measured["AP"], measured["pixels_per_image"])
+        report(candidate)
+        return candidate
+
+    base = run(len(functions), None)
+    for scale in range(len(functions), 0, -1):
+        candidates = [run(scale, rule) for rule in rules]
+        floor = base.ap - drop * (len(chosen) + 1) / len(functions)
+        good = [candidate for candidate in candidates if candidate.ap >= floor]
+        best = min(good, key=lambda c: c.pixels) if good else max(candidates, key=lambda c: c.ap)
+        functions[scale - 1] = functools.partial(focus_chips, rule=best.rule)
+        chosen.insert(0, best.rule)
+    return chosen
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; returns its exit code."""
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    table = Table("scale", "t", "d", "k", "AP", "side", title="chip rules")
+    try:
+        arguments, config = command_line(Arguments, sys.argv[1:] if argv is None else argv, "chip_rules", __doc__)
+        detect = compile_detector(config, load_variables(_weights(arguments, config), config))
+        grid = itertools.product(arguments.thresholds, arguments.dilations, arguments.min_sizes)
+
+        def report(c: Candidate) -> None:
+            cells = dataclasses.astuple(c.rule) if c.rule else ("whole", "", "")
+            table.add_row(str(c.scale), *map(str, cells), f"{c.ap:.2f}", f"{c.pixels**0.5:.0f}")
+
+        rules = [ChipRule(*values) for values in grid]
+        chosen = search(config, detect, config.data.open(arguments.split), rules, arguments.drop, report)
+    except AutoFocusError as error:
+        print(f"chip_rules: {error}", file=sys.stderr)
+        return 1
+    console.print(table)
+    for scale, rule in enumerate(chosen, 1):
+        console.print(f"scale {scale}: {rule}")
+    return 0
+
+
+def _weights(arguments: Arguments, config: Config):
+    if arguments.checkpoint is None and config.weights is None:
+        raise ConfigError(f"config {config.name!r} ships no weights; give --checkpoint")
+    return arguments.checkpoint or safetensors.shipped(config.weights)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
