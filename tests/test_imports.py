@@ -1,0 +1,107 @@
+"""Who imports whom (docs/architecture.md): reads the source, so that an import inside a function counts too."""
+
+import ast
+import graphlib
+import re
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "autofocus_jax"
+GROUND = {"structures", "boxes", "config"}
+
+# Room (a folder or a file of the package) -> the rooms of ours that it may import, besides itself.
+ROOMS = {
+    "structures": set(),
+    "boxes": {"structures"},
+    "config": {"structures"},
+    "config_file": {"structures", "config"},
+    "focus": GROUND,
+    "detector": GROUND,
+    "data": GROUND,
+    "metrics": GROUND,
+    "weights": GROUND | {"detector"},
+    "parallel": GROUND,
+    "checkpoint": GROUND | {"config_file", "detector", "weights"},
+    "training": GROUND | {"detector", "focus", "data", "parallel"},
+    "inference": GROUND | {"detector", "focus", "data", "parallel"},
+    "visualize": GROUND | {"focus"},
+    "report": GROUND,
+    "evaluation": GROUND | {"focus", "inference", "metrics", "visualize"},
+    "experiments": GROUND | {"config_file", "checkpoint", "weights", "focus", "inference", "metrics", "visualize", "report", "evaluation"},
+    "__init__": None,  # the public names, from anywhere
+}
+
+DEVICE = {"jax", "jaxlib", "flax", "optax", "orbax"}
+FORBIDDEN = {  # pattern of a module's name -> packages it must not import
+    r"focus\..*": DEVICE | {"tensorflow_datasets", "grain"},
+    r"focus\.(?!pyramid$).*": {"cv2"},
+    r"detector\..*": {"scipy", "cv2", "matplotlib", "rich", "tyro"},
+    r"(data|metrics)\..*": DEVICE,
+    r"(structures|boxes|config)": DEVICE | {"scipy", "cv2", "tyro"},
+    r"(?!detector\.).*": {"flax"},
+}
+
+
+def modules():
+    """Name of each module below the package ("focus.chips") and its syntax tree."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        yield ".".join(parts), ast.parse(path.read_text(encoding="utf-8"))
+
+
+MODULES = dict(modules())
+
+
+def imports(tree):
+    """Full names of everything a module imports; `from a import b` gives a.b, which may be a module or a name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def ours(tree):
+    """Names below the package of the modules of ours that a module imports."""
+    for name in imports(tree):
+        if name.startswith("autofocus_jax."):
+            name = name.removeprefix("autofocus_jax.")
+            while name not in MODULES and f"{name}.__init__" not in MODULES and "." in name:
+                name = name.rpartition(".")[0]
+            yield name if name in MODULES else f"{name}.__init__"
+
+
+def room(module):
+    return module.split(".")[0]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_rooms(module):
+    assert room(module) in ROOMS, f"{module} is in no room; give it one in ROOMS and in docs/architecture.md"
+    allowed = ROOMS[room(module)]
+    if allowed is not None:
+        reached = {room(name) for name in ours(MODULES[module])} - {room(module)}
+        assert reached <= allowed, f"{module} must not import {sorted(reached - allowed)}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_other_packages(module):
+    used = {name.split(".")[0] for name in imports(MODULES[module])}
+    for pattern, forbidden in FORBIDDEN.items():
+        if re.fullmatch(pattern, module):
+            assert not used & forbidden, f"{module} must not import {sorted(used & forbidden)}"
+
+
+def test_no_circles():
+    graph = {name: set(ours(tree)) - {name} for name, tree in MODULES.items() if name != "__init__"}
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_the_reader_sees_imports():
+    """Guards the tests above against a reader that finds nothing."""
+    assert "focus.pyramid" in set(ours(MODULES["focus.cascade"]))
+    assert "structures" in set(ours(MODULES["boxes"]))
+    tree = ast.parse("def f():\n    from autofocus_jax.detector import model\n    import jax.numpy as jnp\n")
+    assert set(ours(tree)) == {"detector.model"} and "jax.numpy" in set(imports(tree))

@@ -1,0 +1,43 @@
+"""The public names: all there, and looked up only when they are used."""
+
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import autofocus_jax
+
+
+@pytest.mark.parametrize("name", autofocus_jax.__all__)
+def test_every_public_name_resolves(name):
+    value = getattr(autofocus_jax, name)
+    module = sys.modules[f"autofocus_jax.{autofocus_jax._MODULE_OF[name]}"]
+    assert value is getattr(module, name)
+    assert name in dir(autofocus_jax)
+
+
+def test_names_are_unique_and_no_module_is_hidden():
+    listed = [name for names in autofocus_jax._PUBLIC.values() for name in names]
+    assert len(listed) == len(set(listed))
+    assert not set(listed) & {module.name for module in pkgutil.iter_modules(autofocus_jax.__path__)}
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'cascades'"):
+        autofocus_jax.cascades  # noqa: B018
+    assert not hasattr(autofocus_jax, "numpy")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "import autofocus_jax",
+        "from autofocus_jax import Config, CocoSource, ScenesSource, load_config",
+        "from autofocus_jax import cascade, draw_boxes, evaluate, focus_chips, focus_labels, oracle_detect, panel",
+    ],
+)
+def test_the_host_side_does_not_import_jax(use):
+    code = f"import sys; {use}; print(sorted({{'jax', 'jaxlib', 'flax'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
