@@ -8,13 +8,13 @@ from pathlib import Path
 import jax
 import orbax.checkpoint as ocp
 
-from autofocus_jax.config import Config
+from autofocus_jax.config import Config, DetectorConfig
 from autofocus_jax.config_file import differences, to_dict
 from autofocus_jax.detector.model import Variables, init
 from autofocus_jax.structures import AutoFocusError, TrainState
 from autofocus_jax.weights import safetensors
 
-_MEANING = ("backbone", "anchors", "roi_size", "box_deviations", "pixel_mean", "pixel_deviation")
+_MEANING = ("backbone", "anchors", "roi_size", "roi_pooling", "box_deviations", "pixel_mean", "pixel_deviation")
 
 
 class CheckpointError(AutoFocusError):
@@ -72,13 +72,26 @@ def load_variables(path: str | Path, config: Config) -> Variables:
 
 
 def _check_meaning(path: Path, trained: dict, wanted: dict) -> None:
-    """Raises CheckpointError when settings differ that change what weights of the same shapes mean."""
-    before, now = ({key: tree[key] for key in _MEANING if key in trained} for tree in (trained, wanted))
+    """Raises CheckpointError when settings differ that change what weights of the same shapes mean.
+
+    Settings that the file was written without have their defaults, which are what the program did before it had them.
+    """
+    if not trained:
+        return
+    trained = _filled(trained, to_dict(DetectorConfig()))
+    before, now = ({key: tree[key] for key in _MEANING} for tree in (trained, wanted))
     changed = differences(before, now)
     if changed:
         raise CheckpointError(
             f"{path} was trained with another detector ({'; '.join(changed)}); use the config it was trained with"
         )
+
+
+def _filled(settings: dict, defaults: dict) -> dict:
+    """Settings with what they lack taken from the defaults, at every depth."""
+    both = {key: (value, settings.get(key, value)) for key, value in defaults.items()}
+    return {key: _filled(given, value) if isinstance(value, dict) and isinstance(given, dict) else given
+            for key, (value, given) in both.items()}  # fmt: skip
 
 
 def _newest(workdir: Path) -> Variables:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
+from typing import Literal, get_args, get_type_hints
 
 from autofocus_jax.structures import (
     STRIDE,
@@ -32,14 +33,20 @@ class DataSource(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class BackboneConfig:
-    """Pre-activation ResNet of bottleneck units; stage 4 keeps stride 16 (dilated). Defaults are ResNet-101's.
+    """ResNet of bottleneck units; stage 4 keeps stride 16 (dilated). Defaults are those of a plain ResNet-101.
 
     units: bottleneck units of stages 1..4 (conv2..conv5). channels: output channels of the stem and of the stages.
+    deformable_groups: groups of offsets of stage 4's 3x3 convolutions, which are then deformable; 0 leaves them plain.
+    kind: "v2" is pre-activation (He et al. 2016, the authors' release), "v1" is torchvision's post-activation v1.5.
+    folded: batch norms that follow a convolution are part of it (detector/folding); for inference alone.
     """
 
     units: tuple[int, int, int, int] = (3, 4, 23, 3)
     channels: tuple[int, int, int, int, int] = (64, 256, 512, 1024, 2048)
     dilation: int = 2
+    deformable_groups: int = 0
+    kind: Literal["v2", "v1"] = "v2"
+    folded: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +59,14 @@ class AnchorConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DetectorConfig:
-    """The detector's shape. Defaults are the paper's (DESIGN section 6 of the authors' release)."""
+    """The detector's shape. Defaults are the paper's, but for what is deformable; configs/coco_r101.py has that too.
+
+    roi_pooling: "align" is RoIAlign, "deformable" the release's position-sensitive pooling with learnt offsets.
+    compute_dtype: of convolutions and fully connected layers; parameters, softmax, boxes and NMS are always float32.
+    proposal_least_side: proposals that lie past a border keep this many chip px inside it; clipping inclusive boxes to
+    the last pixel, as the release does, is 1.
+    frozen_norm: batch norms keep their statistics, scales and shifts in training.
+    """
 
     num_classes: int = 80
     backbone: BackboneConfig = BackboneConfig()
@@ -68,6 +82,10 @@ class DetectorConfig:
     focus_channels: int = 256
     pixel_mean: tuple[float, float, float] = (123.68, 116.779, 103.939)
     pixel_deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    roi_pooling: Literal["align", "deformable"] = "align"
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    proposal_least_side: float = 0.0
+    frozen_norm: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,11 +178,22 @@ def check(config: Config) -> None:
         multiples = bucket.height % STRIDE == 0 and bucket.width % STRIDE == 0
         want(multiples and bucket.height > 0 and bucket.width > 0, f"{bucket} must have sides, multiples of {STRIDE}")
         want(bucket.batch >= 1, f"{bucket} must have a batch of at least 1")
+    detector, backbone = config.detector, config.detector.backbone
+    groups, width = backbone.deformable_groups, backbone.channels[-1] // 4
+    want(groups >= 0, f"backbone.deformable_groups {groups}; want 0 (plain) or more")
+    even = groups == 0 or width % groups == 0
+    want(even, f"backbone.deformable_groups {groups} must divide stage 4's {width} channels")
+    least = detector.proposal_least_side
+    want(least >= 0, f"proposal_least_side {least}; want 0 px or more")
+    for settings, name in ((backbone, "kind"), (detector, "roi_pooling"), (detector, "compute_dtype")):
+        known, given = get_args(get_type_hints(type(settings))[name]), getattr(settings, name)
+        want(given in known, f"{name} {given!r} is not known; want one of {', '.join(known)}")
     training, count = config.training, len(config.training.ranges)
     want(training.chip % STRIDE == 0, f"training.chip {training.chip} must be a multiple of {STRIDE}")
     want(count == len(config.scales), f"training.ranges has {count} entries for {len(config.scales)} scales")
     coarsest = config.scales[0].max_side
-    want(coarsest <= training.chip, f"scale 1 has max_side {coarsest}, which a training chip of {training.chip} px cuts")
+    fits = f"scale 1 has max_side {coarsest}; want at most training.chip {training.chip}"
+    want(coarsest <= training.chip, fits)
     rate = training.learning_rate
     want(math.isfinite(rate) and rate > 0, f"training.learning_rate {rate} must be positive")
     want(config.stacking.soft_nms_sigma > 0, "stacking.soft_nms_sigma must be positive")

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from autofocus_jax import config_file
-from autofocus_jax.config import Config, ConfigError, DataSource, DetectorConfig, StackingConfig, TrainingConfig
+from autofocus_jax.config import (
+    BackboneConfig,
+    Config,
+    ConfigError,
+    DataSource,
+    DetectorConfig,
+    StackingConfig,
+    TrainingConfig,
+)
 from autofocus_jax.structures import AutoFocusError, Bucket, ChipRule, FocusRange, Scale, ValidRange
 
 
@@ -94,6 +102,12 @@ SCALES = small().scales
         ({"stacking": StackingConfig(soft_nms_sigma=0)}, "stacking.soft_nms_sigma"),
         ({"training": TrainingConfig(steps=1, batch=1)}, "training.ranges has 0 entries for 2 scales"),
         ({"window": 0}, "window"),
+        ({"detector": DetectorConfig(backbone=BackboneConfig(deformable_groups=-1))}, "deformable_groups -1"),
+        ({"detector": DetectorConfig(backbone=BackboneConfig(deformable_groups=5))}, "must divide stage 4's 512"),
+        ({"detector": DetectorConfig(backbone=BackboneConfig(kind="v3"))}, "kind 'v3' is not known"),
+        ({"detector": DetectorConfig(roi_pooling="max")}, "roi_pooling 'max'"),
+        ({"detector": DetectorConfig(compute_dtype="float16")}, "one of float32, bfloat16"),
+        ({"detector": DetectorConfig(proposal_least_side=-1)}, "proposal_least_side -1"),
     ],
 )
 def test_contradictions(changes, words):

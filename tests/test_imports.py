@@ -20,7 +20,7 @@ ROOMS = {
     "detector": GROUND,
     "data": GROUND,
     "metrics": GROUND,
-    "weights": GROUND | {"detector"},
+    "weights": GROUND | {"config_file", "detector"},
     "parallel": GROUND,
     "checkpoint": GROUND | {"config_file", "detector", "weights"},
     "training": GROUND | {"detector", "focus", "data", "parallel"},

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.nn.initializers import normal
+from jax.nn.initializers import normal, zeros
 
 from autofocus_jax.config import DetectorConfig
+from autofocus_jax.detector.deformable_pool import deformable_pool
 from autofocus_jax.detector.resnet import convolution
 from autofocus_jax.detector.roi_pool import roi_align
 from autofocus_jax.structures import STRIDE, Array
@@ -18,13 +23,15 @@ class ProposalHead(nn.Module):
 
     channels: int
     anchors: int
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, features: Array) -> tuple[Array, Array]:
         """features [B, h, w, C] -> logits [B, h, w, 2, A] (background first) and deltas [B, h, w, A, 4]."""
-        x = nn.relu(convolution(self.channels, 3, bias=True, name="conv")(features))
-        logits = convolution(2 * self.anchors, 1, bias=True, kernel_init=normal(0.01), name="logits")(x)
-        deltas = convolution(4 * self.anchors, 1, bias=True, kernel_init=normal(0.01), name="deltas")(x)
+        conv = partial(convolution, bias=True, dtype=self.dtype)
+        x = nn.relu(conv(self.channels, 3, name="conv")(features))
+        logits = conv(2 * self.anchors, 1, kernel_init=normal(0.01), name="logits")(x).astype(jnp.float32)
+        deltas = conv(4 * self.anchors, 1, kernel_init=normal(0.01), name="deltas")(x).astype(jnp.float32)
         shape = logits.shape[:3]
         return logits.reshape(*shape, 2, self.anchors), deltas.reshape(*shape, self.anchors, 4)
 
@@ -33,17 +40,23 @@ class FocusHead(nn.Module):
     """3x3, ReLU, 1x1, ReLU, 1x1 to background/FocusPixel logits (section 4.1 and the authors' release)."""
 
     channels: int
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, features: Array) -> Array:
         """features [B, h, w, C] -> logits [B, h, w, 2], background first."""
-        x = nn.relu(convolution(self.channels, 3, bias=True, name="conv1")(features))
-        x = nn.relu(convolution(self.channels, 1, bias=True, name="conv2")(x))
-        return convolution(2, 1, bias=True, kernel_init=normal(0.01), name="logits")(x)
+        conv = partial(convolution, bias=True, dtype=self.dtype)
+        x = nn.relu(conv(self.channels, 3, name="conv1")(features))
+        x = nn.relu(conv(self.channels, 1, name="conv2")(x))
+        return conv(2, 1, kernel_init=normal(0.01), name="logits")(x).astype(jnp.float32)
 
 
 class BoxHead(nn.Module):
-    """1x1, ReLU, RoI pooling, two fully connected layers, class logits and one class-agnostic box a RoI."""
+    """1x1, ReLU, RoI pooling, two fully connected layers, class logits and one class-agnostic box a RoI.
+
+    Deformable pooling goes twice: what it finds without offsets gives them through one fully connected layer. The
+    pooled RoIs [B, N, size, size, C] are sown as intermediates/pooled.
+    """
 
     config: DetectorConfig
 
@@ -54,15 +67,21 @@ class BoxHead(nn.Module):
         size: [B, 2] int, true (height, width) in px, past which nothing is pooled; by default that of the map.
         """
         config = self.config
-        x = nn.relu(convolution(config.roi_channels, 1, bias=True, name="reduce")(features))
-        if size is None:
-            x = jax.vmap(lambda maps, boxes: roi_align(maps, boxes, config.roi_size))(x, rois)
+        dense = partial(nn.Dense, dtype=config.compute_dtype)
+        x = convolution(config.roi_channels, 1, bias=True, dtype=config.compute_dtype, name="reduce")(features)
+        x = nn.relu(x)
+        cells = None if size is None else jnp.maximum(-(-size // STRIDE), 1)
+        if config.roi_pooling == "align":
+            x = jax.vmap(partial(roi_align, size=config.roi_size))(x, rois, cells=cells)
         else:
-            filled = jnp.maximum(-(-size // STRIDE), 1)
-            x = jax.vmap(lambda *chip: roi_align(*chip[:2], config.roi_size, cells=chip[2]))(x, rois, filled)
+            pool, bins = jax.vmap(partial(deformable_pool, size=config.roi_size)), (2, config.roi_size, config.roi_size)
+            unmoved = pool(x, rois, cells=cells).reshape(*rois.shape[:2], -1)
+            offsets = dense(math.prod(bins), kernel_init=zeros, name="offset")(unmoved)
+            x = pool(x, rois, offsets.reshape(*rois.shape[:2], *bins), cells=cells)
+        self.sow("intermediates", "pooled", x)
         x = x.reshape(*rois.shape[:2], -1)
         for layer in ("fc1", "fc2"):
-            x = nn.relu(nn.Dense(config.head_channels, kernel_init=nn.initializers.he_normal(), name=layer)(x))
-        logits = nn.Dense(config.num_classes + 1, kernel_init=normal(0.01), name="logits")(x)
-        deltas = nn.Dense(4, kernel_init=normal(0.001), name="deltas")(x)
-        return logits, deltas
+            x = nn.relu(dense(config.head_channels, kernel_init=nn.initializers.he_normal(), name=layer)(x))
+        logits = dense(config.num_classes + 1, kernel_init=normal(0.01), name="logits")(x)
+        deltas = dense(4, kernel_init=normal(0.001), name="deltas")(x)
+        return logits.astype(jnp.float32), deltas.astype(jnp.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -24,6 +26,8 @@ def loss(
     valid add nothing. key: draws the anchors and RoIs that train.
     """
     network = Network(config)
+    if config.frozen_norm:
+        variables = freeze_norms(variables)
     maps, updates = network.apply(
         variables, batch.chips.pixels, batch.chips.size, True, method="maps", mutable="batch_stats"
     )
@@ -37,6 +41,18 @@ def loss(
     parts = {name: (value * rows).sum() / jnp.maximum(rows.sum(), 1) for name, value in parts.items()}
     total = sum(parts.values()) + (training.focus_weight - 1) * parts["focus"]
     return total, (parts, updates["batch_stats"])
+
+
+def freeze_norms(variables: Variables) -> Variables:
+    """The same values, but no gradient flows to scales and shifts of layers that have batch statistics."""
+
+    def freeze(params, statistics):
+        if all(isinstance(value, Mapping) for value in statistics.values()):
+            return {name: freeze(value, statistics[name]) if name in statistics else value
+                    for name, value in params.items()}  # fmt: skip
+        return jax.tree.map(jax.lax.stop_gradient, params)
+
+    return {**variables, "params": freeze(variables["params"], variables["batch_stats"])}
 
 
 def focus_loss(logits: Array, labels: Array) -> Array:

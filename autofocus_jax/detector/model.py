@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from autofocus_jax.boxes import clip
 from autofocus_jax.config import DetectorConfig
 from autofocus_jax.detector.anchors import anchors
+from autofocus_jax.detector.backbone import backbone
 from autofocus_jax.detector.coding import decode
 from autofocus_jax.detector.heads import BoxHead, FocusHead, ProposalHead
 from autofocus_jax.detector.nms import nms
-from autofocus_jax.detector.resnet import ResNet, true_cells
+from autofocus_jax.detector.resnet import true_cells
 from autofocus_jax.structures import STRIDE, Array, ChipBatch, DetectorOutput
 
 Variables = Any  # {"params": ..., "batch_stats": ...}, nested dicts of float32 arrays
@@ -44,20 +45,24 @@ class Network(nn.Module):
 
     def setup(self):
         config = self.config
-        self.backbone = ResNet(config.backbone)
-        self.proposal_head = ProposalHead(config.rpn_channels, len(config.anchors.ratios) * len(config.anchors.sizes))
-        self.focus_head = FocusHead(config.focus_channels)
+        dtype, shapes = jnp.dtype(config.compute_dtype), len(config.anchors.ratios) * len(config.anchors.sizes)
+        self.backbone = backbone(config.backbone, dtype)
+        self.proposal_head = ProposalHead(config.rpn_channels, shapes, dtype)
+        self.focus_head = FocusHead(config.focus_channels, dtype)
         self.box_head = BoxHead(config)
 
     def __call__(self, pixels: Array, size: Array, rois: Array):
         maps = self.maps(pixels, size, train=False)
         return maps, self.classify(maps.features, rois)
 
-    def maps(self, pixels: Array, size: Array, train: bool) -> Maps:
+    def maps(self, pixels: Array, size: Array, train: bool, masked: bool = True) -> Maps:
         images = (pixels.astype(jnp.float32) - jnp.asarray(self.config.pixel_mean)) / jnp.asarray(
             self.config.pixel_deviation
         )
-        features = self.backbone(images, size, train)
+        if not masked:  # only the input is zero outside the true size, and the whole map counts as filled
+            images = images * true_cells(size, *images.shape[1:3], 1)
+            size = jnp.broadcast_to(jnp.asarray(images.shape[1:3]), size.shape)
+        features = self.backbone(images, size, train and not self.config.frozen_norm)
         return Maps(features, *self.proposal_head(features), self.focus_head(features))
 
     def classify(self, features: Array, rois: Array, size: Array | None = None) -> tuple[Array, Array]:
@@ -71,9 +76,13 @@ def init(key: Array, config: DetectorConfig) -> Variables:
     return jax.jit(Network(config).init)(key, pixels, size, jnp.zeros((1, 1, 4)))
 
 
-def forward(config: DetectorConfig, variables: Variables, chips: ChipBatch) -> Maps:
-    """The convolutions' answer for a batch of chips, with the running batch statistics."""
-    return Network(config).apply(variables, chips.pixels, chips.size, False, method="maps")
+def forward(config: DetectorConfig, variables: Variables, chips: ChipBatch, masked: bool = True) -> Maps:
+    """The convolutions' answer for a batch of chips, with the running batch statistics.
+
+    masked: features are set to zero outside the true size, so that the answer does not depend on the bucket. False is
+    the authors' network, which zeroes its input alone.
+    """
+    return Network(config).apply(variables, chips.pixels, chips.size, False, masked, method="maps")
 
 
 def classify(
@@ -100,25 +109,29 @@ def propose(config: DetectorConfig, maps: Maps, size: Array) -> Proposals:
     scores = jnp.where(filled, scores, -1).reshape(len(size), -1)
     references = jnp.asarray(anchors(height, width, config.anchors)).reshape(-1, 4)
     deltas = maps.proposal_deltas.reshape(len(size), -1, 4)
+    least = config.proposal_least_side
     candidates = min(config.proposals_before_nms, height * width * count)
 
     def one_chip(scores, deltas, size):
         best, order = jax.lax.top_k(scores, candidates)
         boxes = clip(decode(deltas[order], references[order]), size[0], size[1])
+        low = jnp.minimum(boxes[:, :2], jnp.maximum(size[::-1] - least, 0))
+        boxes = jnp.concatenate([low, jnp.maximum(boxes[:, 2:], least)], axis=1)
         index, kept = nms(boxes, best >= 0, config.proposal_nms_iou, config.proposals)
         return Proposals(jnp.where(kept[:, None], boxes[index], 0), jnp.where(kept, best[index], 0), kept)
 
     return jax.tree.map(jax.lax.stop_gradient, jax.vmap(one_chip)(scores, deltas, size))
 
 
-def detect(config: DetectorConfig, variables: Variables, chips: ChipBatch) -> DetectorOutput:
+def detect(config: DetectorConfig, variables: Variables, chips: ChipBatch, masked: bool = True) -> DetectorOutput:
     """Detections and focus map of every chip of a batch; the answer does not depend on the bucket nor on other rows.
 
     Boxes are clipped to the true size. Nothing is suppressed among the RoIs: focus stacking merges all scales at once.
+    masked: as in forward; False reads features past the true size too, and then the bucket does matter.
     """
-    maps = forward(config, variables, chips)
+    maps = forward(config, variables, chips, masked)
     proposals = propose(config, maps, chips.size)
-    logits, deltas = classify(config, variables, maps.features, proposals.boxes, chips.size)
+    logits, deltas = classify(config, variables, maps.features, proposals.boxes, chips.size if masked else None)
     boxes = decode(deltas, proposals.boxes, config.box_deviations)
     boxes = clip(boxes, chips.size[:, None, 0], chips.size[:, None, 1])
     focus = jax.nn.softmax(maps.focus_logits, axis=-1)[..., 1]

@@ -1,4 +1,4 @@
-"""Pre-activation ResNet whose features keep stride 16 (He et al. 2016; the authors' release uses its 101-layer form).
+"""Pre-activation ResNet (v2) with features at stride 16 (He et al. 2016; the authors' release uses its 101-layer form).
 
 Every convolution that looks past one cell sees zeros outside the true size of a chip, so that what it answers inside
 does not depend on the bucket that the chip was padded to.
@@ -6,12 +6,17 @@ does not depend on the bucket that the chip was padded to.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from autofocus_jax.config import BackboneConfig
-from autofocus_jax.structures import Array
+from autofocus_jax.detector.deformable import DeformableConvolution, offset_channels
+from autofocus_jax.structures import STRIDE, Array
 
 EPSILON = 2e-5  # of every batch norm (the authors' release)
 MOMENTUM = 0.9
@@ -46,7 +51,7 @@ def convolution(
 def batch_norm(train: bool, **kwargs) -> nn.BatchNorm:
     """In training, statistics are those of the whole padded chip: leaving the padding out costs half of the step again
     on a CPU, and what is learnt is used with the statistics it was learnt with."""
-    return nn.BatchNorm(use_running_average=not train, momentum=MOMENTUM, epsilon=EPSILON, **kwargs)
+    return nn.BatchNorm(use_running_average=not train, momentum=MOMENTUM, **{"epsilon": EPSILON, **kwargs})
 
 
 def max_pool(x: Array) -> Array:
@@ -59,6 +64,25 @@ def max_pool(x: Array) -> Array:
     return jnp.maximum(jnp.maximum(rows[:, :, 0:-1:2], rows[:, :, 1::2]), rows[:, :, 2::2])
 
 
+def norm_unless(folded: bool, norm: Callable[..., nn.BatchNorm], name: str) -> Callable[[Array], Array]:
+    """The batch norm after a convolution; nothing where the convolution has it folded in."""
+    return (lambda x: x) if folded else norm(name=name)
+
+
+def convolution_3x3(
+    channels: int, stride: int, dilation: int, groups: int, bias: bool, dtype: Any, x: Array, cells: Array
+) -> Array:
+    """The 3x3 convolution "conv2" of a unit: plain for groups 0, else deformable by the offsets of a plain one.
+
+    cells: [B, 2] int, rows and columns of x that each chip fills.
+    """
+    if groups == 0:
+        return convolution(channels, 3, stride, dilation, bias, dtype=dtype, name="conv2")(x)
+    zeros = nn.initializers.zeros
+    offset = convolution(offset_channels(groups), 3, 1, dilation, True, kernel_init=zeros, dtype=dtype, name="offset")
+    return DeformableConvolution(channels, groups, dilation, bias, dtype, name="conv2")(x, offset(x), cells)
+
+
 class Unit(nn.Module):
     """Bottleneck: BN-ReLU-1x1, BN-ReLU-3x3, BN-ReLU-1x1, added to the input or, in a stage's first unit, to its 1x1."""
 
@@ -66,44 +90,70 @@ class Unit(nn.Module):
     stride: int
     dilation: int
     project: bool
+    deformable_groups: int = 0
+    folded: bool = False
+    dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, inside: Array, inside_next: Array, train: bool) -> Array:
-        """x: [B, h, w, c]; inside, inside_next: true cells at the unit's input and output stride."""
-        active = nn.relu(batch_norm(train, name="bn1")(x))
-        shortcut = convolution(self.channels, 1, self.stride, name="shortcut")(active) if self.project else x
-        y = convolution(self.channels // 4, 1, name="conv1")(active)
-        y = nn.relu(batch_norm(train, name="bn2")(y)) * inside
-        y = convolution(self.channels // 4, 3, self.stride, self.dilation, name="conv2")(y)
-        y = nn.relu(batch_norm(train, name="bn3")(y))
-        return shortcut + convolution(self.channels, 1, name="conv3")(y)
+    def __call__(self, x: Array, inside: Array, cells: Array, train: bool) -> Array:
+        """x: [B, h, w, c]; inside, cells: true cells at the unit's input stride, as a mask and as their numbers."""
+        norm, conv = partial(batch_norm, train, dtype=self.dtype), partial(convolution, dtype=self.dtype)
+        width = self.channels // 4
+        active = nn.relu(norm(name="bn1")(x))
+        shortcut = conv(self.channels, 1, self.stride, name="shortcut")(active) if self.project else x
+        y = conv(width, 1, bias=self.folded, name="conv1")(active)
+        y = nn.relu(norm_unless(self.folded, norm, "bn2")(y)) * inside
+        y = convolution_3x3(
+            width, self.stride, self.dilation, self.deformable_groups, self.folded, self.dtype, y, cells
+        )  # fmt: skip
+        y = nn.relu(norm_unless(self.folded, norm, "bn3")(y))
+        return shortcut + conv(self.channels, 1, name="conv3")(y)
+
+
+def stem(images: Array, inside: Callable[[int], Array], channels: int, folded: bool, dtype: Any, train: bool) -> Array:
+    """BN of the images, 7x7 at stride 2, BN-ReLU: [B, H, W, 3] -> [B, H/2, W/2, channels]."""
+    norm = partial(batch_norm, train, dtype=dtype)
+    # The shift of bn_data is not trained: its gradient would be the stem's towards the image, at full resolution.
+    x = jax.lax.stop_gradient(norm(use_scale=False, name="bn_data")(images) * inside(1))
+    x = convolution(channels, 7, 2, bias=folded, dtype=dtype, name="conv0")(x)
+    return nn.relu(norm_unless(folded, norm, "bn0")(x))
 
 
 class ResNet(nn.Module):
-    """images -> features at stride 16: concat(conv4, conv5), zero outside the true size."""
+    """images -> features at stride 16: concat(conv4, conv5), zero outside the true size.
+
+    stem and unit make the kind of network: those of this file the pre-activation one, those of resnet_v1 torchvision's.
+    """
 
     config: BackboneConfig
+    dtype: Any = jnp.float32
+    stem: Callable = stem
+    unit: Callable = Unit
 
-    @nn.compact
     def __call__(self, images: Array, size: Array, train: bool) -> Array:
         """images: [B, H, W, 3] float32, mean removed. size: [B, 2]. Returns [B, H/16, W/16, C4 + C5]."""
+        features = jnp.concatenate(self.stages(images, size, train)[-2:], axis=-1)
+        return features * true_cells(size, *features.shape[1:3], STRIDE)
+
+    @nn.compact
+    def stages(self, images: Array, size: Array, train: bool) -> list[Array]:
+        """What stages 1..4 (conv2..conv5) answer, at strides 4, 8, 16, 16; not masked outside the true size."""
 
         def inside(stride: int) -> Array:
             return true_cells(size, images.shape[1] // stride, images.shape[2] // stride, stride)
 
-        stem, *stages = self.config.channels
-        # The shift of bn_data is not trained: its gradient would be the stem's towards the image, at full resolution.
-        x = jax.lax.stop_gradient(batch_norm(train, use_scale=False, name="bn_data")(images) * inside(1))
-        x = convolution(stem, 7, 2, name="conv0")(x)
-        x = nn.relu(batch_norm(train, name="bn0")(x)) * inside(2)
-        x = max_pool(x)
+        config = self.config
+        width, *stages = config.channels
+        x = self.stem(images, inside, width, config.folded, self.dtype, train)
+        x = max_pool(x * inside(2))
         stride, outputs = 4, []
-        for stage, (units, channels) in enumerate(zip(self.config.units, stages, strict=True), 1):
-            for unit in range(units):
-                step = 2 if unit == 0 and stage in (2, 3) else 1
-                dilation = self.config.dilation if stage == 4 else 1
-                block = Unit(channels, step, dilation, unit == 0, name=f"stage{stage}_unit{unit + 1}")
-                x = block(x, inside(stride), inside(stride * step), train)
+        for stage, (units, channels) in enumerate(zip(config.units, stages, strict=True), 1):
+            dilation, groups = (config.dilation, config.deformable_groups) if stage == 4 else (1, 0)
+            for number in range(units):
+                step = 2 if number == 0 and stage in (2, 3) else 1
+                name = f"stage{stage}_unit{number + 1}"
+                unit = self.unit(channels, step, dilation, number == 0, groups, config.folded, self.dtype, name=name)
+                x = unit(x, inside(stride), -(-size // stride), train)
                 stride *= step
             outputs.append(x)
-        return jnp.concatenate(outputs[-2:], axis=-1) * inside(stride)
+        return outputs

@@ -25,8 +25,8 @@ def roi_align(features: Array, rois: Array, size: int = 7, samples: int = 2, cel
     rois = jax.lax.stop_gradient(rois)
     height, width, _ = features.shape
     rows, columns = (height, width) if cells is None else cells
-    along_x = _bin_weights(rois[:, 0], rois[:, 2], width, columns, size, samples)
-    along_y = _bin_weights(rois[:, 1], rois[:, 3], height, rows, size, samples)
+    along_x = _bin_weights(rois[:, 0], rois[:, 2], width, columns, size, samples).astype(features.dtype)
+    along_y = _bin_weights(rois[:, 1], rois[:, 3], height, rows, size, samples).astype(features.dtype)
     lines = jnp.einsum("nih,hwc->niwc", along_y, features)
     return jnp.einsum("njw,niwc->nijc", along_x, lines)
 

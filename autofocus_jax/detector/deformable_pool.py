@@ -1,0 +1,103 @@
+"""Deformable position-sensitive RoI pooling with group size 1 (Dai et al. 2017; sampling as in the authors' release).
+
+A bin is the mean of a grid of samples, and bilinear weights factor into rows and columns, so a bin is one short vector
+along y times a patch of the map times one short vector along x. Without offsets the bins of a RoI are a grid too, and
+the pooling is two matrix products with no gathers.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from autofocus_jax.structures import STRIDE, Array
+
+OFFSET_SCALE = 0.1  # trans_std: an offset of 1 moves a bin by this share of its RoI's side
+_LEAST = 0.1  # least side of a RoI, cells
+_CHUNK = 4  # RoIs whose patches are gathered at once, so that they stay in the cache
+
+
+def deformable_pool(
+    features: Array, rois: Array, offsets: Array | None = None, size: int = 7, samples: int = 4,
+    cells: Array | None = None,
+) -> Array:  # fmt: skip
+    """Pools each RoI of one chip to size x size.
+
+    Args:
+      features: [h, w, C] at stride 16. rois: [N, 4], chip frame; they are clipped to the map.
+      offsets: [N, 2, size, size], the movement of every bin along x and y in units of 0.1 of the RoI's sides; None for
+        none. samples: per bin and side.
+      cells: [2] int, rows and columns of the map that the chip fills; by default all.
+
+    Returns: [N, size, size, C] in the type of features. Samples more than half a cell beyond the chip's border are left
+    out of the mean, and a bin without samples is 0. No gradient flows to the RoIs; it does to the offsets.
+    """
+    height, width, _ = features.shape
+    rows, columns = (height, width) if cells is None else cells
+    rois = jax.lax.stop_gradient(rois)
+    x, side_x = _bins(jnp.clip(rois[:, 0::2], 0, width * STRIDE), size)
+    y, side_y = _bins(jnp.clip(rois[:, 1::2], 0, height * STRIDE), size)
+    grid_x = x[:, :, None] + side_x[:, None, None] / (size * samples) * jnp.arange(samples)  # [N, size, samples]
+    grid_y = y[:, :, None] + side_y[:, None, None] / (size * samples) * jnp.arange(samples)
+    if offsets is None:
+        along_x = _weights(grid_x, columns, jnp.arange(width)).astype(features.dtype)
+        along_y = _weights(grid_y, rows, jnp.arange(height)).astype(features.dtype)
+        lines = jnp.einsum("nih,hwc->niwc", along_y, features)
+        return jnp.einsum("njw,niwc->nijc", along_x, lines)
+    move = offsets.astype(jnp.float32) * OFFSET_SCALE
+    grid_x = grid_x[:, None] + (move[:, 0] * side_x[:, None, None])[..., None]  # [N, size, size, samples]
+    grid_y = grid_y[:, :, None] + (move[:, 1] * side_y[:, None, None])[..., None]
+    patch = tuple(min(full, math.ceil(_span(full, size, samples)) + 2) for full in (height, width))
+    pool = partial(_pool_bins, features, patch, (rows, columns))
+    return jax.lax.map(jax.checkpoint(lambda grids: pool(*grids)), (grid_y, grid_x), batch_size=_CHUNK)
+
+
+def _pool_bins(features: Array, patch: tuple[int, int], filled: tuple, grid_y: Array, grid_x: Array) -> Array:
+    """Means [size, size, C] of the samples of one RoI's bins: grid_y, grid_x [size, size, samples] in cells."""
+    first_y = _first(grid_y, filled[0], features.shape[0] - patch[0])
+    first_x = _first(grid_x, filled[1], features.shape[1] - patch[1])
+    along_y = _weights(grid_y, filled[0], first_y[..., None] + jnp.arange(patch[0])).astype(features.dtype)
+    along_x = _weights(grid_x, filled[1], first_x[..., None] + jnp.arange(patch[1])).astype(features.dtype)
+
+    def cut(y, x):
+        return jax.lax.dynamic_slice(features, (y, x, 0), (*patch, features.shape[2]))
+
+    patches = jax.vmap(jax.vmap(cut))(first_y, first_x)
+    return jnp.einsum("ijhw,ijhwc->ijc", along_y[..., None] * along_x[..., None, :], patches)
+
+
+def _bins(ends: Array, size: int) -> tuple[Array, Array]:
+    """Where the bins of a side start [N, size] and how long the side is [N], cells; ends: [N, 2] px, half-open.
+
+    The release rounds inclusive ends half away from zero.
+    """
+    low = _round(ends[:, 0]) / STRIDE - 0.5
+    high = (_round(ends[:, 1] - 1) + 1) / STRIDE - 0.5
+    side = jnp.maximum(high - low, _LEAST)
+    return low[:, None] + side[:, None] / size * jnp.arange(size), side
+
+
+def _round(x: Array) -> Array:
+    return jnp.sign(x) * jnp.floor(jnp.abs(x) + 0.5)
+
+
+def _span(cells: int, size: int, samples: int) -> float:
+    """Distance of the first and the last sample of the longest possible bin, cells; rounding adds up to 1 px."""
+    return (cells + 1 / STRIDE) / size * (samples - 1) / samples
+
+
+def _first(grid: Array, filled: Array, last: int) -> Array:
+    """Where the patch of each bin starts, so that it holds all of the bin's samples: [...] int32 in 0..last."""
+    lowest = jnp.clip(jax.lax.stop_gradient(grid[..., 0]), 0, filled - 1)
+    return jnp.clip(jnp.floor(lowest).astype(jnp.int32), 0, last)
+
+
+def _weights(grid: Array, filled: Array, cells: Array) -> Array:
+    """[..., k] float32 weights of `cells` [..., k] whose sum of products is the mean of the samples grid [..., s]."""
+    used = (grid >= -0.5) & (grid <= filled - 0.5)
+    position = jnp.clip(grid, 0, filled - 1)
+    hat = jnp.maximum(1 - jnp.abs(position[..., :, None] - cells[..., None, :]), 0)
+    return (hat * used[..., None]).sum(-2) / jnp.maximum(used.sum(-1), 1)[..., None]

@@ -1,0 +1,52 @@
+"""Post-activation ResNet v1.5 (He et al. 2015; the stride on the 3x3 convolution), as torchvision has it.
+
+Of a dilated stage 4 the first unit has dilation 1, as torchvision's replace_stride_with_dilation leaves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from autofocus_jax.detector.resnet import batch_norm, convolution, convolution_3x3, norm_unless
+from autofocus_jax.structures import Array
+
+EPSILON = 1e-5  # of every batch norm (torchvision)
+
+
+class UnitV1(nn.Module):
+    """Bottleneck: 1x1-BN-ReLU, 3x3-BN-ReLU, 1x1-BN, added to the input or, in a stage's first unit, to its 1x1-BN."""
+
+    channels: int
+    stride: int
+    dilation: int
+    project: bool
+    deformable_groups: int = 0
+    folded: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, inside: Array, cells: Array, train: bool) -> Array:
+        """x: [B, h, w, c]; inside, cells: true cells at the unit's input stride, as a mask and as their numbers."""
+        norm = partial(norm_unless, self.folded, partial(batch_norm, train, epsilon=EPSILON, dtype=self.dtype))
+        conv = partial(convolution, bias=self.folded, dtype=self.dtype)
+        width, dilation = self.channels // 4, 1 if self.project else self.dilation
+        shortcut = x
+        if self.project:
+            shortcut = norm("shortcut_bn")(conv(self.channels, 1, self.stride, name="shortcut")(x))
+        y = nn.relu(norm("bn1")(conv(width, 1, name="conv1")(x))) * inside
+        y = convolution_3x3(width, self.stride, dilation, self.deformable_groups, self.folded, self.dtype, y, cells)
+        y = nn.relu(norm("bn2")(y))
+        return nn.relu(shortcut + norm("bn3")(conv(self.channels, 1, name="conv3")(y)))
+
+
+def stem_v1(
+    images: Array, inside: Callable[[int], Array], channels: int, folded: bool, dtype: Any, train: bool
+) -> Array:
+    """7x7 at stride 2, BN, ReLU: [B, H, W, 3] -> [B, H/2, W/2, channels]."""
+    x = convolution(channels, 7, 2, bias=folded, dtype=dtype, name="conv0")(images * inside(1))
+    return nn.relu(norm_unless(folded, partial(batch_norm, train, epsilon=EPSILON, dtype=dtype), "bn0")(x))

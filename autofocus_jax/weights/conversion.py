@@ -1,0 +1,152 @@
+"""Fitting the arrays of a foreign file, once they have our names, into the detector of a config."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from autofocus_jax.config import Config, DetectorConfig
+from autofocus_jax.detector.model import Variables, init
+from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.weights.safetensors import WeightsError, flatten, unflatten
+
+# Modules that may be absent as a whole: the file is then of a backbone, or of a detector without FocusPixels.
+_HEADS = ("proposal_head", "box_head", "focus_head")
+
+
+class FitError(AutoFocusError):
+    """A file of weights is sound but of another detector than the config's."""
+
+
+class Foreign(NamedTuple):
+    """A foreign file in our terms."""
+
+    kind: str  # what it is, for the user
+    backbone: str  # the BackboneConfig.kind that it fits
+    arrays: dict[str, np.ndarray]  # "params/backbone/conv0/kernel" -> values in our layout
+    origins: dict[str, str]  # our name -> the name in the file; a constant that no array of the file gives is left out
+    ignored: dict[str, str]  # name in the file -> why the detector has no use for it
+    unknown: list[str]  # names in the file that nobody knows
+    notes: tuple[str, ...] = ()  # what the user should know
+
+
+class Fitted(NamedTuple):
+    """The variables of a config's detector, and where they come from."""
+
+    variables: Variables
+    drawn: list[str]  # our names that the file lacks: drawn at random, to be trained
+
+
+def fit(foreign: Foreign, config: Config, source: str) -> Fitted:
+    """The variables of the config's detector from a foreign file.
+
+    What the file may lack is drawn as for a new training: heads that it does not hold at all and, where it holds the
+    backbone alone, the offsets of deformable layers.
+
+    Raises FitError, one line that begins with `source` and names arrays and shapes, when names or shapes differ.
+    """
+    backbone = config.detector.backbone.kind
+    if foreign.backbone != backbone:
+        raise FitError(f"{source} ({foreign.kind}) has a backbone of kind {foreign.backbone!r}, config {config.name!r} "
+                       f"one of kind {backbone!r}; set detector.backbone.kind")  # fmt: skip
+    want = _shapes(config.detector)
+    have = {name: array.shape for name, array in foreign.arrays.items()}
+    drawn = _may_be_drawn(want.keys() - have.keys(), have)
+    other = [
+        f"{name} {have[name]} instead of {want[name]}{_origin(foreign, name)}"
+        for name in sorted(want, key=lambda name: (name not in foreign.origins, not name.endswith("/kernel")))
+        if name in have and have[name] != want[name]
+    ]
+    found = {
+        "of another shape": other,
+        "missing": [name for name in want if name not in have and name not in drawn],
+        "that the config has no place for": [
+            name + _origin(foreign, name) for name in have if name not in want
+        ] + [name for name in foreign.unknown if _inside_a_unit(name)],
+    }  # fmt: skip
+    complaints = [f"{len(names)} {what}: {_some(names)}" for what, names in found.items() if names]
+    if complaints:
+        hints = _hints(have, want)
+        raise FitError(f"{source} ({foreign.kind}) does not fit the detector of config {config.name!r}: "
+                       f"{'; '.join([*hints, *complaints])}")  # fmt: skip
+    values = _draw(config.detector, drawn, config.seed) if drawn else {}
+    arrays = {name: values[name] if name in values else foreign.arrays[name] for name in want}
+    return Fitted(unflatten({name: np.asarray(array, np.float32) for name, array in arrays.items()}), drawn)
+
+
+def module(name: str) -> str:
+    """The part of the detector that an array belongs to: "backbone/stage1", "box_head" …"""
+    _, *parts = name.split("/")
+    return "/".join([parts[0], re.sub(r"_unit\d+$", "", parts[1])]) if parts[0] == "backbone" else parts[0]
+
+
+def same_name(names: Iterable[str], path: object) -> None:
+    """Raises WeightsError when two arrays of a file would become one."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise WeightsError(f"weights {path} hold {name!r} twice; want each array once")
+        seen.add(name)
+
+
+def _may_be_drawn(missing: set[str], have: Mapping[str, object]) -> list[str]:
+    heads = {name.split("/")[1] for name in have} & set(_HEADS)
+
+    def allowed(name: str) -> bool:
+        collection, top, *rest = name.split("/")
+        if top in _HEADS:
+            return top not in heads
+        return collection == "params" and "offset" in rest and not heads and not any("/offset/" in n for n in have)
+
+    backbone = any(name.split("/")[1] == "backbone" for name in have)
+    return sorted(name for name in missing if allowed(name)) if backbone else []
+
+
+@functools.cache
+def _shapes(config: DetectorConfig) -> dict[str, tuple[int, ...]]:
+    return {name: like.shape for name, like in flatten(jax.eval_shape(lambda: init(jax.random.key(0), config))).items()}
+
+
+def _draw(config: DetectorConfig, names: list[str], seed: int) -> dict[str, np.ndarray]:
+    """Initial values of some variables; the compiler leaves the others out."""
+
+    def some(key):
+        flat = flatten(init(key, config))
+        return {name: flat[name] for name in names}
+
+    return jax.device_get(jax.jit(some)(jax.random.key(seed)))
+
+
+def _hints(have: Mapping[str, tuple], want: Mapping[str, tuple]) -> list[str]:
+    """Differences that explain many others."""
+    hints = []
+    depths = [_units(names) for names in (have, want)]
+    if depths[0] != depths[1]:
+        hints.append(f"the file has {depths[0]} units in its stages, the config {depths[1]}")
+    classes = [shapes.get("params/box_head/logits/bias") for shapes in (have, want)]
+    if None not in classes and classes[0] != classes[1]:
+        hints.append(f"the file has {classes[0][0] - 1} classes, the config {classes[1][0] - 1}")
+    return hints
+
+
+def _units(names: Iterable[str]) -> tuple[int, ...]:
+    found = {tuple(map(int, match)) for name in names for match in re.findall(r"/stage(\d+)_unit(\d+)/", name)}
+    return tuple(sum(stage == number for number, _ in found) for stage in sorted({stage for stage, _ in found}))
+
+
+def _inside_a_unit(name: str) -> bool:
+    """Whether a name of a foreign file is of a residual unit or the stem, where nothing can be left out."""
+    return re.match(r"stage\d+_unit\d+_|layer\d+\.|stages\.\d+\.|stem\.|conv\d+[._]", name) is not None
+
+
+def _origin(foreign: Foreign, name: str) -> str:
+    return f" (from {foreign.origins[name]})" if name in foreign.origins else ""
+
+
+def _some(names: list[str], count: int = 3) -> str:
+    return ", ".join(names[:count]) + (", …" if len(names) > count else "")

@@ -1,0 +1,165 @@
+"""The names that the paper's authors give to their parameters (their MXNet release of SNIPER and AutoFocus), as ours.
+
+Three kinds of files have them: AutoFocus checkpoints, SNIPER checkpoints (without the FocusPixel head) and backbones
+trained on ImageNet or OpenImages (with a last batch norm and a classifier, which a detector does not use).
+
+MXNet keeps kernels as (out, in, height, width), Flax as (height, width, in, out). The fully connected layers after RoI
+pooling see the bins channel first there, channel last here. The scale of the batch norm on the data is stored but fixed
+to 1 by their network, so ours has none.
+
+Box deltas. Their training learns deltas divided by the deviations (0.1, 0.1, 0.2, 0.2): `bbox_pred_weight` and
+`bbox_pred_bias`. Our detector wants these, as it multiplies by `DetectorConfig.box_deviations` when it decodes.
+Their training checkpoints also hold `bbox_pred_weight_test` and `bbox_pred_bias_test`, the same with the deviations
+folded in, which their test program puts in the place of the others. Where only these are given they are divided by the
+deviations; where both are, they must agree. Files in which somebody stored folded arrays under the plain names look
+like the others: `folded_boxes=True` says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from autofocus_jax.config import DetectorConfig
+from autofocus_jax.weights.conversion import Foreign, same_name
+from autofocus_jax.weights.safetensors import WeightsError
+
+_HEADS = {
+    "rpn_conv_3x3": "proposal_head/conv",
+    "rpn_cls_score": "proposal_head/logits",
+    "rpn_bbox_pred": "proposal_head/deltas",
+    "conv_new_1": "box_head/reduce",
+    "offset": "box_head/offset",
+    "fc_new_1": "box_head/fc1",
+    "fc_new_2": "box_head/fc2",
+    "cls_score": "box_head/logits",
+    "bbox_pred": "box_head/deltas",
+    "conv_new_2": "focus_head/conv1",
+    "conv_new_3": "focus_head/conv2",
+    "conv_new_out": "focus_head/logits",
+}
+_POOLED = ("box_head/offset", "box_head/fc1")  # layers that see the bins of RoI pooling
+_BATCH_NORM = {
+    "gamma": ("params", "scale"),
+    "beta": ("params", "bias"),
+    "moving_mean": ("batch_stats", "mean"),
+    "moving_var": ("batch_stats", "var"),
+}
+_NAME = re.compile(r"(?:(stage\d+_unit\d+)_)?(\w+?)_(weight|bias|gamma|beta|moving_mean|moving_var)(_test)?")
+_FIXED = "the network fixes it to 1"
+_FOLDED = "bbox_pred holds the same, the deviations not folded in"
+_CLASSIFIER = "part of the classifier, after the features"
+
+
+def is_sniper(names: Mapping[str, object]) -> bool:
+    """Whether a file has the authors' names."""
+    plain = {_plain(name) for name in names}
+    return "conv0_weight" in plain and any(name.startswith("stage1_unit1_") for name in plain)
+
+
+def convert(
+    arrays: Mapping[str, np.ndarray], config: DetectorConfig, source: object, folded_boxes: bool = False
+) -> Foreign:
+    """A file of theirs (names with or without arg: and aux:) in our names and layouts.
+
+    folded_boxes: the arrays named bbox_pred_weight and bbox_pred_bias have the deviations folded in (see above).
+    Raises WeightsError when an array occurs twice, or when the two forms of box deltas contradict each other.
+    """
+    same_name((_plain(name) for name in arrays), source)
+    plain = {_plain(name): array for name, array in arrays.items()}
+    plain, dropped = _box_deltas(plain, config, source, folded_boxes)
+    ours: dict[str, np.ndarray] = {}
+    origins: dict[str, str] = {}
+    ignored, unknown = dict.fromkeys(dropped, _FOLDED), []
+    for name, array in plain.items():
+        if name == "bn_data_gamma":
+            ignored[name] = _FIXED
+        elif re.fullmatch(r"bn1_(gamma|beta|moving_mean|moving_var)|fc\d+_(weight|bias)", name):
+            ignored[name] = _CLASSIFIER
+        elif (target := _target(name)) is not None:
+            ours[target] = _layout(target, array, config.roi_size)
+            origins[target] = name
+        else:
+            unknown.append(name)
+    heads = {target.split("/")[1] for target in ours} - {"backbone"}
+    kind = "SNIPER's backbone" if not heads else "AutoFocus" if "focus_head" in heads else "SNIPER without FocusPixels"
+    return Foreign(f"MXNet, {kind}", "v2", ours, origins, ignored, unknown, _notes(plain, config))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"^(arg|aux):", "", name)
+
+
+def _target(name: str) -> str | None:
+    """Our name of an array of theirs, None where there is none."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    unit, layer, kind, test = match.groups()
+    if kind in _BATCH_NORM:
+        collection, leaf = _BATCH_NORM[kind]
+        known = layer in ("bn1", "bn2", "bn3") if unit else layer in ("bn_data", "bn0")
+    else:
+        collection, leaf = "params", "kernel" if kind == "weight" else "bias"
+        known = layer in ("conv1", "conv2", "conv3", "sc", "offset") if unit else layer == "conv0" or layer in _HEADS
+        if not unit and layer in _HEADS and not test:
+            return f"{collection}/{_HEADS[layer]}/{leaf}"
+    if not known or test:
+        return None
+    parts = collection, "backbone", unit, "shortcut" if layer == "sc" else layer, leaf
+    return "/".join(part for part in parts if part)
+
+
+def _layout(target: str, array: np.ndarray, bins: int) -> np.ndarray:
+    if array.ndim == 4:
+        return array.transpose(2, 3, 1, 0)
+    if array.ndim == 2:
+        outputs, inputs = array.shape
+        if target.split("/", 1)[1].rpartition("/")[0] in _POOLED and inputs % bins**2 == 0:
+            array = array.reshape(outputs, -1, bins, bins).transpose(0, 2, 3, 1).reshape(outputs, inputs)
+        return array.T
+    return array
+
+
+def _box_deltas(
+    arrays: dict[str, np.ndarray], config: DetectorConfig, source: object, folded: bool
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays with normalised box deltas alone, and the names of the folded ones that repeat them."""
+    names = ("bbox_pred_weight", "bbox_pred_bias")
+    given = [name for name in names if name in arrays]
+    tests = [name for name in names if f"{name}_test" in arrays]
+    arrays = dict(arrays)
+    if tests and not given:
+        arrays.update({name: arrays.pop(f"{name}_test") for name in tests})
+        given, tests, folded = tests, [], True
+    elif tests:
+        for name in tests:
+            plain, test = arrays[name], arrays.pop(f"{name}_test")
+            wanted = plain if folded else _scaled(plain, config)
+            if wanted.shape == test.shape and not np.allclose(wanted, test, rtol=1e-2, atol=1e-4):  # may be float16
+                factor = "" if folded else f" times the box deviations {config.box_deviations}"
+                raise WeightsError(f"weights {source}: {name}_test is not {name}{factor}; set detector.box_deviations "
+                                   "to those of its training, and --folded-boxes as it is")  # fmt: skip
+    if folded:
+        arrays.update({name: _scaled(arrays[name], config, -1) for name in given})
+    return arrays, [f"{name}_test" for name in tests]
+
+
+def _scaled(array: np.ndarray, config: DetectorConfig, power: int = 1) -> np.ndarray:
+    """Rows (dx, dy, dw, dh, again for each class that has boxes of its own) times deviations to the power."""
+    deviations = np.asarray(config.box_deviations, np.float64) ** power
+    if len(array) % len(deviations):
+        return array  # the comparison of shapes will say what is wrong
+    factors = np.tile(deviations, len(array) // len(deviations))
+    return (array * factors.reshape(-1, *(1,) * (array.ndim - 1))).astype(np.float32)
+
+
+def _notes(arrays: Mapping[str, np.ndarray], config: DetectorConfig) -> tuple[str, ...]:
+    mean = arrays.get("bn_data_moving_mean")
+    if mean is not None and mean.shape == (3,) and mean.min() > 50 and max(config.pixel_mean) > 50:
+        shown = ", ".join(f"{value:.0f}" for value in mean)
+        return (f"its batch norm on the data has the mean ({shown}): it was trained on pixels as they are, so set "
+                "detector.pixel_mean to zeros",)  # fmt: skip
+    return ()

@@ -1,0 +1,203 @@
+"""ResNets as torchvision and timm keep them, in PyTorch's files (.pth) or in safetensors.
+
+Two layouts of names are known:
+
+- post-activation (v1.5), torchvision's and timm's `resnet50`, `resnet101` …: conv1, bn1, layer1.0.conv1 …, fc
+- pre-activation (v2), timm's `resnetv2_50`, `resnetv2_101` with batch norms: stem.conv, stages.0.blocks.0.norm1 …,
+  norm, head.fc. BiT's variants (group norms, standardised convolutions) and those with other stems are refused.
+
+What differs from our networks is folded into the arrays, so that the features are equal:
+
+- epsilon of the batch norms, theirs 1e-5, ours 2e-5 in v2: running variances are shifted by the difference
+- pixels: theirs are normalised by a mean and deviation that the file does not tell. In v2 our first batch norm, on the
+  data, takes them over relative to those of the config; v1 has none, so there the config's must be theirs
+- timm's v2 has no batch norm and ReLU between its first convolution and the max pooling, as ours has. Ours gets a shift
+  by a bound of the convolution's output, which the ReLU then never cuts, and the next batch norm takes it off again.
+
+Dilations are settings of the config, not of the file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from autofocus_jax.config import DetectorConfig
+from autofocus_jax.detector.resnet import EPSILON
+from autofocus_jax.detector.resnet_v1 import EPSILON as EPSILON_V1
+from autofocus_jax.weights.conversion import FitError, Foreign, same_name
+from autofocus_jax.weights.safetensors import WeightsError
+
+_EPSILON = 1e-5  # of PyTorch's batch norms
+IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))  # mean and deviation, RGB, of torchvision's networks
+HALF = ((127.5,) * 3, (127.5,) * 3)  # of timm's pre-activation networks
+
+_BATCH_NORM = {
+    "weight": ("params", "scale"),
+    "bias": ("params", "bias"),
+    "running_mean": ("batch_stats", "mean"),
+    "running_var": ("batch_stats", "var"),
+}
+_POST = re.compile(
+    r"(?:layer(?P<stage>\d+)\.(?P<unit>\d+)\.)?"
+    r"(?P<layer>conv\d|bn\d|downsample\.[01])\.(?P<leaf>weight|bias|running_mean|running_var)"
+)
+_PRE = re.compile(
+    r"(?:stem|stages\.(?P<stage>\d+)\.blocks\.(?P<unit>\d+))\."
+    r"(?P<layer>conv\d?|norm\d|downsample\.conv)\.(?P<leaf>weight|bias|running_mean|running_var)"
+)
+
+
+def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Name -> array of a safetensors file of any program; raises WeightsError for a broken one."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise WeightsError(f"weights {path} are damaged or of a type NumPy lacks ({reason}); get the file anew "
+                           "or save it as float32") from None  # fmt: skip
+
+
+def read_pth(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Name -> array of a PyTorch file that holds a state dict, alone or under "state_dict" or "model".
+
+    Nothing in the file is executed (weights_only). Needs PyTorch; raises WeightsError where it is not installed, and
+    for a file that holds anything but tensors.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise WeightsError(f"weights {path} are a PyTorch file, and PyTorch is not installed; pip install torch, "
+                           "or convert them to safetensors where it is") from None  # fmt: skip
+    try:
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken file can raise nearly anything
+        reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
+        raise WeightsError(f"weights {path} cannot be read by torch.load(weights_only=True) ({reason}); "
+                           "save the state dict alone") from None  # fmt: skip
+    for key in ("state_dict", "model"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+    if not isinstance(loaded, Mapping) or not all(hasattr(value, "numpy") for value in loaded.values()):
+        raise WeightsError(f"weights {path} hold no state dict (names and tensors); save model.state_dict()")
+    return {name: tensor.detach().float().numpy() for name, tensor in loaded.items()}
+
+
+def is_resnet(names: Mapping[str, object]) -> bool:
+    """Whether a file has torchvision's or timm's names."""
+    return any(re.match(r"(module\.)?(layer1\.0\.conv1|stages\.0\.blocks\.0\.conv1)\.weight", name) for name in names)
+
+
+def convert(
+    arrays: Mapping[str, np.ndarray],
+    config: DetectorConfig,
+    source: object,
+    pixels: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+) -> Foreign:
+    """A state dict in our names and layouts.
+
+    pixels: mean and deviation of each channel (RGB, of values 0 to 255) that the network was trained with; by default
+    IMAGENET for the post-activation and HALF for the pre-activation layout. Raises WeightsError for variants that our
+    networks cannot express, FitError where the config normalises pixels in another way that cannot be folded in.
+    """
+    plain = {name.removeprefix("module."): array for name, array in arrays.items()}
+    same_name((name.removeprefix("module.") for name in arrays), source)
+    pre = any(name.startswith("stages.") for name in plain)
+    pattern, classifier = (_PRE, r"norm\.|head\.") if pre else (_POST, r"fc\.")
+    _refuse(plain, pre, source)
+    ours: dict[str, np.ndarray] = {}
+    origins: dict[str, str] = {}
+    ignored, unknown = {}, []
+    for name, array in plain.items():
+        match = pattern.fullmatch(name)
+        if name.endswith("num_batches_tracked"):
+            ignored[name] = "a counter of training"
+        elif re.match(classifier, name):
+            ignored[name] = "part of the classifier, after the features"
+        elif match is None or (match["stage"] is None and match["layer"] not in ("conv", "conv1", "bn1")):
+            unknown.append(name)
+        else:
+            target = _target(match, pre)
+            ours[target] = _layout(target, np.asarray(array, np.float32), EPSILON if pre else EPSILON_V1)
+            origins[target] = name
+    if pre:
+        ours |= _pixels(config, pixels or HALF)
+        _bypass_stem(ours, config)
+    else:
+        _check_pixels(config, pixels or IMAGENET, source)
+    kind = "PyTorch, pre-activation ResNet" if pre else "PyTorch, post-activation ResNet"
+    return Foreign(kind, "v2" if pre else "v1", ours, origins, ignored, unknown)
+
+
+def _refuse(names: Mapping[str, np.ndarray], pre: bool, source: object) -> None:
+    first = "stages.0.blocks.0.norm1" if pre else "layer1.0.bn1"
+    reason = None
+    if f"{first}.running_mean" not in names:
+        reason = "has no running batch statistics (group norms, as BiT's standardised ResNets)"
+    elif ("stem.conv.weight" if pre else "conv1.weight") not in names:
+        reason = "has another stem than one 7x7 convolution"
+    elif pre and "stem.norm.weight" in names:
+        reason = "has the names of a pre-activation ResNet but is none (it has a batch norm in its stem)"
+    elif not any(re.search(r"\.0\.conv3\.weight$", name) for name in names):
+        reason = "has basic units of two convolutions, not bottlenecks"
+    if reason:
+        raise WeightsError(f"weights {source}: the network {reason}; want a plain ResNet-50, 101 or 152")
+
+
+def _target(match: re.Match, pre: bool) -> str:
+    layer, leaf = match["layer"], match["leaf"]
+    norm = layer.startswith(("bn", "norm")) or layer == "downsample.1"
+    collection, leaf = _BATCH_NORM[leaf] if norm else ("params", {"weight": "kernel"}.get(leaf, leaf))
+    if match["stage"] is None:
+        layer = "bn0" if norm else "conv0"
+        return f"{collection}/backbone/{layer}/{leaf}"
+    unit = f"stage{int(match['stage']) + pre}_unit{int(match['unit']) + 1}"
+    layer = {"downsample.0": "shortcut", "downsample.conv": "shortcut", "downsample.1": "shortcut_bn"}.get(layer, layer)
+    return f"{collection}/backbone/{unit}/{layer.replace('norm', 'bn')}/{leaf}"
+
+
+def _layout(target: str, array: np.ndarray, epsilon: float) -> np.ndarray:
+    if array.ndim == 4:
+        return array.transpose(2, 3, 1, 0)
+    return array + np.float32(_EPSILON - epsilon) if target.endswith("/var") else array
+
+
+def _pixels(config: DetectorConfig, pixels: tuple[tuple[float, ...], tuple[float, ...]]) -> dict[str, np.ndarray]:
+    """The batch norm on the data that turns the config's normalisation of pixels into the file's."""
+    (mean, deviation), own_mean = (np.asarray(values, np.float64) for values in pixels), np.asarray(config.pixel_mean)
+    own = np.asarray(config.pixel_deviation)
+    return {
+        "batch_stats/backbone/bn_data/mean": ((mean - own_mean) / own).astype(np.float32),
+        "batch_stats/backbone/bn_data/var": ((deviation / own) ** 2 - EPSILON).astype(np.float32),
+        "params/backbone/bn_data/bias": np.zeros(len(mean), np.float32),
+    }
+
+
+def _check_pixels(config: DetectorConfig, pixels: tuple[tuple[float, ...], tuple[float, ...]], source: object) -> None:
+    """Raises FitError unless the config normalises pixels as the file's network wants them, to 1 level of 255."""
+    given = (config.pixel_mean, config.pixel_deviation)
+    if not np.allclose(given, pixels, atol=1, rtol=0):
+        raise FitError(f"{source} was trained with pixels of mean {pixels[0]} and deviation {pixels[1]}, the config "
+                       f"has {given[0]} and {given[1]}; set detector.pixel_mean and detector.pixel_deviation, or say "
+                       "by --pixels what the file was trained with")  # fmt: skip
+
+
+def _bypass_stem(ours: dict[str, np.ndarray], config: DetectorConfig) -> None:
+    """Makes our batch norm and ReLU after the first convolution a mere shift, which the next batch norm takes off."""
+    kernel, after = ours["params/backbone/conv0/kernel"], "batch_stats/backbone/stage1_unit1/bn1/mean"
+    var, mean = (ours[f"batch_stats/backbone/bn_data/{name}"].astype(np.float64) for name in ("var", "mean"))
+    ends = (np.array([[0.0], [255.0]]) - config.pixel_mean) / config.pixel_deviation
+    largest = np.abs((ends - mean) / np.sqrt(var + EPSILON)).max(axis=0)
+    bound = (np.abs(kernel).sum(axis=(0, 1)) * largest[:, None]).sum(axis=0).astype(np.float32)
+    ours["params/backbone/bn0/scale"] = np.ones_like(bound)
+    ours["params/backbone/bn0/bias"] = bound
+    ours["batch_stats/backbone/bn0/mean"] = np.zeros_like(bound)
+    ours["batch_stats/backbone/bn0/var"] = np.full_like(bound, 1 - EPSILON)
+    if after in ours and ours[after].shape == bound.shape:
+        ours[after] = ours[after] + bound

@@ -1,0 +1,213 @@
+"""How fast the paper's detector is, part by part, beside the same ResNet-101 in PyTorch.
+
+    python benchmarks/forward.py --side 512 --rounds 10
+
+Both programs run in turns in one process, so that each pair of runs sees the same machine; the ratio is the median over
+pairs. PyTorch is wanted for the comparison alone (`pip install torch`); `--no-torch` goes without.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from autofocus_jax.config import BackboneConfig, DetectorConfig
+from autofocus_jax.detector.backbone import backbone
+from autofocus_jax.detector.deformable_pool import deformable_pool
+from autofocus_jax.detector.folding import fold
+from autofocus_jax.detector.model import detect, init
+from autofocus_jax.detector.nms import nms
+from autofocus_jax.structures import STRIDE, ChipBatch
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    side: int = 512
+    """side of the images, px"""
+    batches: tuple[int, ...] = (1, 4)
+    """images a call"""
+    rounds: int = 10
+    """timed runs of each program, after one that warms up"""
+    threads: int = os.cpu_count() or 1
+    """of PyTorch"""
+    units: tuple[int, int, int, int] = (3, 4, 23, 3)
+    """bottleneck units of the four stages"""
+    torch: bool = True
+    """compare with PyTorch"""
+    compute_dtype: str = "float32"
+    """of ours; PyTorch runs in float32"""
+
+
+def random_variables(config: DetectorConfig):
+    """Variables of about unit gain, so that no value overflows and the two programs can be compared."""
+    random = np.random.default_rng(0)
+
+    def draw(path, like):
+        kind, last = path[-1].key, path[-2].key
+        if kind in ("var", "scale"):
+            return random.uniform(0.5, 1.5, like.shape).astype(np.float32)
+        if kind == "kernel":
+            gain = np.sqrt((0.2 if last in ("conv3", "offset") else 2) / np.prod(like.shape[:-1]))
+        else:
+            gain = 0.1
+        return np.float32(gain) * random.standard_normal(like.shape, np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(lambda: init(jax.random.key(0), config)))
+
+
+def torch_features(config: BackboneConfig, params: dict, stats: dict) -> Callable:
+    """The plain pre-activation network in eager PyTorch, channels last, with our parameters."""
+    import torch
+    from torch.nn import functional
+
+    from autofocus_jax.detector.resnet import EPSILON
+
+    def convolution(tree: dict, x, stride=1, dilation=1):
+        return functional.conv2d(x, tree["kernel"], None, stride, dilation * (tree["kernel"].shape[2] // 2), dilation)
+
+    def norm(tree: dict, known: dict, x):
+        return functional.batch_norm(x, known["mean"], known["var"], tree.get("scale"), tree["bias"], eps=EPSILON)
+
+    def load(path, value):
+        tensor = torch.from_numpy(np.array(value))
+        if path[-1].key == "kernel":
+            tensor = tensor.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
+        return tensor
+
+    params, stats = (jax.tree_util.tree_map_with_path(load, tree) for tree in (params, stats))
+
+    def unit(name: str, x, stride: int, dilation: int):
+        tree, known = params[name], stats[name]
+        active = functional.relu(norm(tree["bn1"], known["bn1"], x))
+        shortcut = convolution(tree["shortcut"], active, stride) if "shortcut" in tree else x
+        y = functional.relu(norm(tree["bn2"], known["bn2"], convolution(tree["conv1"], active)))
+        y = functional.relu(norm(tree["bn3"], known["bn3"], convolution(tree["conv2"], y, stride, dilation)))
+        return shortcut + convolution(tree["conv3"], y)
+
+    @torch.inference_mode()
+    def features(images: np.ndarray):
+        x = torch.from_numpy(images).permute(0, 3, 1, 2)  # channels last as it is
+        x = norm(params["bn_data"], stats["bn_data"], x)
+        x = functional.relu(norm(params["bn0"], stats["bn0"], convolution(params["conv0"], x, 2)))
+        x, outputs = functional.max_pool2d(x, 3, 2, 1), []
+        for stage, units in enumerate(config.units, 1):
+            for number in range(1, units + 1):
+                stride = 2 if number == 1 and stage in (2, 3) else 1
+                x = unit(f"stage{stage}_unit{number}", x, stride, config.dilation if stage == 4 else 1)
+            outputs.append(x)
+        return torch.cat(outputs[-2:], dim=1)
+
+    return features
+
+
+def seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(run())
+    return time.perf_counter() - start
+
+
+def in_turns(programs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every run of each program; all run once before, and then one after the other."""
+    for run in programs.values():
+        jax.block_until_ready(run())
+    times: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(rounds):
+        for name, run in programs.items():
+            times[name].append(seconds(run))
+    return times
+
+
+def compare_features(options: Options, table: Table) -> None:
+    """Rows of images/s: plain, folded, deformable and PyTorch's plain network."""
+    plain = DetectorConfig(backbone=BackboneConfig(units=options.units), compute_dtype=options.compute_dtype)
+    deformable = dataclasses.replace(plain, backbone=dataclasses.replace(plain.backbone, deformable_groups=4))
+
+    def program(config: DetectorConfig, variables):
+        tree = {name: part["backbone"] for name, part in variables.items() if "backbone" in part}
+        network = backbone(config.backbone, jnp.dtype(config.compute_dtype))
+        run = jax.jit(lambda tree, images, size: network.apply(tree, images, size, False))
+        return partial(run, jax.device_put(tree))
+
+    variables = random_variables(plain)
+    ours = {"plain": program(plain, variables), "folded": program(*fold(plain, variables)),
+            "deformable, folded": program(*fold(deformable, random_variables(deformable)))}  # fmt: skip
+    theirs = None
+    if options.torch:
+        import torch
+
+        torch.set_num_threads(options.threads)
+        tree = variables["params"]["backbone"], variables["batch_stats"]["backbone"]
+        theirs = torch_features(plain.backbone, *tree)
+    for batch in options.batches:
+        images = np.random.default_rng(0).standard_normal((batch, options.side, options.side, 3)).astype(np.float32)
+        on_device, size = jax.device_put(images), jnp.full((batch, 2), options.side)
+        programs = {name: partial(run, on_device, size) for name, run in ours.items()}
+        if theirs is not None:
+            programs["PyTorch, plain"] = partial(theirs, images)
+            answers = [np.asarray(programs["folded"](), np.float32), theirs(images).permute(0, 2, 3, 1).numpy()]
+            error = np.abs(answers[0] - answers[1]).max() / answers[1].std()
+            if options.compute_dtype == "float32" and not error < 1e-3:
+                raise SystemExit(f"the two networks differ by {error:.1e} standard deviations; nothing was measured")
+        times = in_turns(programs, options.rounds)
+        for name, own in times.items():
+            pairs = [other / mine for mine, other in zip(own, times.get("PyTorch, plain", own))]
+            ratio = f"{statistics.median(pairs):.2f}" if theirs is not None else "-"
+            table.add_row(f"features, {name}", str(batch), f"{batch / statistics.median(own):.2f}", ratio, "")
+
+
+def shares(options: Options, table: Table) -> None:
+    """Rows for the whole deformable detector, exact NMS and RoI pooling, with their shares of its time."""
+    network = BackboneConfig(units=options.units, deformable_groups=4)
+    config = DetectorConfig(backbone=network, roi_pooling="deformable", compute_dtype=options.compute_dtype)
+    config, variables = fold(config, random_variables(config))
+    batch, side, random = max(options.batches), options.side, np.random.default_rng(1)
+    chips = ChipBatch(
+        jnp.asarray(random.integers(0, 256, (batch, side, side, 3), np.uint8)), jnp.full((batch, 2), side),
+        jnp.ones(batch, bool),
+    )  # fmt: skip
+    corner = random.uniform(0, 0.9 * side, (batch, config.proposals_before_nms, 2))
+    boxes = jnp.asarray(np.concatenate([corner, np.minimum(corner + random.uniform(8, side, corner.shape), side)], 2))
+    cells = side // STRIDE
+    maps = jnp.asarray(random.standard_normal((batch, cells, cells, config.roi_channels)), config.compute_dtype)
+    rois, bins = boxes[:, : config.proposals], (2, config.roi_size, config.roi_size)
+    offsets = jnp.asarray(random.standard_normal((batch, config.proposals, *bins)), jnp.float32)
+    thin = partial(nms, threshold=config.proposal_nms_iou, count=config.proposals)
+    pool = jax.vmap(deformable_pool)
+    parts = {
+        "detector, deformable": partial(jax.jit(partial(detect, config)), jax.device_put(variables), chips),
+        f"NMS, {boxes.shape[1]} to {config.proposals}": partial(
+            jax.jit(jax.vmap(thin)), boxes, jnp.ones(boxes.shape[:2], bool)
+        ),
+        f"RoI pooling, {config.proposals}, both passes": partial(
+            jax.jit(lambda *chip: (pool(*chip[:2]), pool(*chip))), maps, rois, offsets
+        ),
+    }
+    times = {name: statistics.median(values) for name, values in in_turns(parts, options.rounds).items()}
+    for name, value in times.items():
+        share = f"{value / times['detector, deformable']:.1%}"
+        table.add_row(name, str(batch), f"{batch / value:.2f}", "-", share)
+
+
+def main(options: Options) -> None:
+    device = jax.devices()[0].device_kind
+    table = Table(title=f"{options.side}x{options.side} px, {device}, {options.compute_dtype}, {options.rounds} rounds")
+    for column in ("what", "batch", "images/s", "times PyTorch", "share of the detector"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    compare_features(options, table)
+    shares(options, table)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))

@@ -1,0 +1,31 @@
+"""Folded batch norms change the layers, not the answer."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from autofocus_jax.detector.folding import fold
+from autofocus_jax.detector.model import forward, init
+from autofocus_jax.weights.safetensors import check_shapes, flatten
+
+_forward = jax.jit(forward, static_argnums=0)
+
+
+@pytest.mark.parametrize(("kind", "groups"), [("v2", 0), ("v2", 2), ("v1", 2)])
+def test_same_maps(tiny_detector, draw_variables, chip_batch, kind, groups):
+    backbone = dataclasses.replace(tiny_detector.backbone, kind=kind, deformable_groups=groups)
+    config = dataclasses.replace(tiny_detector, backbone=backbone)
+    variables = draw_variables(config)
+    before = {name: array.copy() for name, array in flatten(variables).items()}
+    folded, fewer = fold(config, variables)
+    check_shapes(fewer, jax.eval_shape(lambda: init(jax.random.key(0), folded)))
+    norms = {name.rsplit("/", 1)[0] for name in flatten(fewer.get("batch_stats", {}))}
+    kept = {"backbone/bn_data"} | {f"backbone/stage{stage}_unit1/bn1" for stage in (1, 2, 3, 4)}
+    assert norms == (kept if kind == "v2" else set())
+    chips = chip_batch([np.random.default_rng(0).integers(0, 256, (25, 33, 3), np.uint8)], 32, 48)
+    for one, other in zip(_forward(config, variables, chips), _forward(folded, fewer, chips)):
+        np.testing.assert_allclose(one, other, atol=2e-5 * np.abs(one).max())
+    assert all((before[name] == array).all() for name, array in flatten(variables).items())
+    assert fold(folded, fewer) == (folded, fewer)
