@@ -164,7 +164,8 @@ def check(config: Config) -> None:
     want(training.chip % STRIDE == 0, f"training.chip {training.chip} must be a multiple of {STRIDE}")
     want(count == len(config.scales), f"training.ranges has {count} entries for {len(config.scales)} scales")
     coarsest = config.scales[0].max_side
-    want(coarsest <= training.chip, f"scale 1 has max_side {coarsest}, which a training chip of {training.chip} px cuts")
+    fits = f"scale 1 has max_side {coarsest}; want at most training.chip {training.chip}"
+    want(coarsest <= training.chip, fits)
     rate = training.learning_rate
     want(math.isfinite(rate) and rate > 0, f"training.learning_rate {rate} must be positive")
     want(config.stacking.soft_nms_sigma > 0, "stacking.soft_nms_sigma must be positive")
