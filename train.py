@@ -87,8 +87,9 @@ def validate(config: Config, weights: checkpoint.Variables, console: Console, co
     detect = compile_detector(config, weights)
     measured = evaluation.measure(config, row, detect, dataset, range(min(count, len(dataset))))
     scores = evaluation.metrics(measured)
-    points = ", ".join(f"{name} {scores[name]:.1f}" for name in ("AP", "AP50", "side"))
-    console.print(f"{row.name} on {len(measured.run.indices)} images of val: {points}", soft_wrap=True)
+    points = ", ".join(f"{key} {'-' if scores[key] is None else format(scores[key], '.1f')}" for key in ("AP", "AP50"))
+    done = f"{row.name} on {len(measured.run.indices)} validation images"
+    console.print(f"{done}: {points}, side {scores['side']:.0f}", soft_wrap=True)
 
 
 def keep_config(config: Config, workdir: Path) -> None:
@@ -121,10 +122,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         train(config, Path(arguments.workdir or f"runs/{config.name}"), console, arguments.validation_images)
     except AutoFocusError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"train.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("train.py: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     return 0
 

@@ -34,14 +34,13 @@ def save(checkpoints: ocp.CheckpointManager, state: TrainState) -> None:
 
 
 def restore(checkpoints: ocp.CheckpointManager, like: TrainState) -> TrainState:
-    """The newest state, of the shapes of `like`. Raises CheckpointError when they differ."""
+    """The newest state, of the shapes of `like`. Raises CheckpointError when they differ or it cannot be read."""
     step = checkpoints.latest_step()
     try:
         stored = checkpoints.restore(step, args=ocp.args.StandardRestore(_storable(like)))
-    except ValueError as error:
-        first = str(error).strip().splitlines()[0]
+    except (ValueError, OSError, KeyError) as error:
         raise CheckpointError(
-            f"checkpoint {checkpoints.directory}/{step} is not of this config ({first}); "
+            f"checkpoint {checkpoints.directory}/{step} is not of this config, or damaged ({_reason(error)}); "
             "use another --workdir or the config it was made with"
         ) from None
     return TrainState(**{**stored, "key": jax.random.wrap_key_data(stored["key"])})
@@ -99,8 +98,19 @@ def _newest(workdir: Path) -> Variables:
         step = checkpoints.latest_step()
         if step is None:
             raise CheckpointError(f"{workdir}/checkpoints holds no finished checkpoint; train longer")
-        stored = checkpoints.restore(step, args=ocp.args.StandardRestore())
+        try:
+            stored = checkpoints.restore(step, args=ocp.args.StandardRestore())
+        except (ValueError, OSError, KeyError) as error:
+            raise CheckpointError(
+                f"checkpoint {workdir}/checkpoints/{step} is damaged ({_reason(error)}); remove that folder to use the "
+                "one before it"
+            ) from None
     return {"params": stored["params"], "batch_stats": stored["batch_stats"]}
+
+
+def _reason(error: Exception) -> str:
+    """The beginning of orbax's message, which may run over many lines."""
+    return " ".join(str(error).split())[:200]
 
 
 def _storable(state: TrainState) -> dict:

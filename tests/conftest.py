@@ -69,6 +69,16 @@ def truth():
     return _truth
 
 
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """For tests whose time goes into compiling large programs that then run a few times on little data."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="session")
 def tiny_detector():
     """A DetectorConfig with every part of the real ones, small enough to compile in seconds."""

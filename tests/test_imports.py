@@ -28,7 +28,8 @@ ROOMS = {
     "visualize": GROUND | {"focus"},
     "report": GROUND,
     "evaluation": GROUND | {"focus", "inference", "metrics", "visualize"},
-    "experiments": GROUND | {"config_file", "checkpoint", "weights", "focus", "inference", "metrics", "visualize", "report", "evaluation"},
+    "experiments": GROUND
+    | {"config_file", "checkpoint", "weights", "focus", "inference", "metrics", "visualize", "report", "evaluation"},
     "__init__": None,  # the public names, from anywhere
 }
 

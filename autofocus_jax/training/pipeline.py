@@ -11,7 +11,7 @@ from autofocus_jax.boxes import area, clip, scale, shift
 from autofocus_jax.config import Config
 from autofocus_jax.focus.labels import focus_labels
 from autofocus_jax.focus.pyramid import crop, factor
-from autofocus_jax.structures import IGNORE, STRIDE, ChipBatch, Dataset, TrainBatch
+from autofocus_jax.structures import IGNORE, STRIDE, AutoFocusError, ChipBatch, Dataset, TrainBatch
 from autofocus_jax.training.sampling import TrainChip, epoch, in_range
 
 
@@ -57,7 +57,12 @@ def load_chip(dataset: Dataset, chip: TrainChip, config: Config, generator: np.r
 
 
 def chip_list(dataset: Dataset, config: Config, count: int) -> list[TrainChip]:
-    """At least `count` chips: as many epochs as that takes, each with windows and an order of its own."""
+    """At least `count` chips: as many epochs as that takes, each with windows and an order of its own.
+
+    Raises AutoFocusError when the data set is empty.
+    """
+    if not len(dataset):
+        raise AutoFocusError("the data set has no image to train on; check the config's data")
     generator = np.random.default_rng(config.seed)
     chips: list[TrainChip] = []
     while len(chips) < count:

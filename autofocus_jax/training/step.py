@@ -42,7 +42,7 @@ def make_step(
         (value, (parts, batch_stats)), gradient = jax.value_and_grad(total, has_aux=True)(state.params)
         updates, opt_state = transform.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        info = {"loss": value, **parts, "gradient_norm": optax.global_norm(gradient)}
+        info = {"loss": value, **parts, "gradient_norm": optax.tree.norm(gradient)}
         return TrainState(state.step + 1, params, batch_stats, opt_state, state.key), info
 
     return step

@@ -1,0 +1,78 @@
+"""One program per bucket, compiled when it is first used and never again, whatever the chips."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from autofocus_jax.detector.model import detect
+from autofocus_jax.focus.buckets import BucketError
+from autofocus_jax.focus.cascade import cascade
+from autofocus_jax.inference.compiled import compile_detector
+from autofocus_jax.structures import Bucket, ChipRule
+
+BUCKETS = (Bucket(32, 32, 3), Bucket(64, 64, 2), Bucket(64, 96, 2), Bucket(96, 64, 1), Bucket(128, 128, 1))
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config):
+    coarse, fine = tiny_config.scales
+    scales = (dataclasses.replace(coarse, chips=ChipRule(0.5, 1, 16)), fine)
+    return dataclasses.replace(tiny_config, scales=scales, buckets=BUCKETS)
+
+
+@pytest.fixture(scope="module")
+def detector(config, tiny_variables):
+    return compile_detector(config, tiny_variables)
+
+
+def test_one_compilation_for_each_bucket_used(config, detector):
+    random = np.random.default_rng(0)
+    sizes = [(60, 90), (61, 90), (90, 60), (60, 60), (33, 41), (64, 96), (17, 16), (200, 210)]
+    images = [random.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+    used, chips = set(), []
+    # Random weights know no objects, so the threshold is what half of the cells of one image reach.
+    _, _, ((coarse, _),) = cascade(images[:1], config.scales, detector, config.buckets, config.stacking)
+    rule = ChipRule(float(np.median(coarse.focus[0])), 1, 16)
+    scales = (dataclasses.replace(config.scales[0], chips=rule), config.scales[1])
+
+    def recorded(batch, placements):
+        used.add(batch.pixels.shape[:3])
+        chips.extend(tuple(size) for size in batch.size[batch.valid])
+        return detector(batch, placements)
+
+    for window in (images[:3], images[3:5], images[5:], images):
+        cascade(window, scales, recorded, config.buckets, config.stacking)
+    assert len(used) >= 3 and (1, 128, 128) not in used and len(set(chips)) > len(used)
+    assert detector.traces == detector.compilations == len(used)
+
+
+def test_every_row_is_as_without_compiling_ahead(config, detector, tiny_variables, chip_batch):
+    chip = np.random.default_rng(1).integers(0, 256, (30, 20, 3), np.uint8)
+    batch = chip_batch([chip], 32, 32, 3)
+    expected = jax.jit(detect, static_argnums=0)(config.detector, tiny_variables, batch)
+    for one, other in zip(detector(batch), expected):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 48), (2, 32, 32), (1, 64, 64)])
+def test_a_shape_that_is_no_buckets(detector, shape, chip_batch):
+    before = detector.traces
+    batch = chip_batch([], *shape[1:], batch=shape[0])
+    with pytest.raises(BucketError) as error:
+        detector(batch)
+    message = str(error.value)
+    assert f"{shape[0]} chips of {shape[1]}x{shape[2]}" in message and "\n" not in message
+    assert all(f"{b.batch}x{b.height}x{b.width}" in message for b in BUCKETS)
+    assert detector.traces == before
+
+
+def test_warm_up_compiles_everything_once(config, tiny_variables, chip_batch):
+    small = dataclasses.replace(config, buckets=BUCKETS[:2])
+    detector, seen = compile_detector(small, tiny_variables), []
+    detector.warm_up(seen.append)
+    assert tuple(seen) == detector.buckets == BUCKETS[:2] and detector.compilations == detector.traces == 2
+    detector.warm_up()
+    detector(chip_batch([], 64, 64, batch=2))
+    assert detector.traces == 2
