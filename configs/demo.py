@@ -22,8 +22,8 @@ def get_config() -> Config:
         name="demo",
         data=ScenesSource(),
         scales=(
-            Scale(192, 256, ValidRange(110, math.inf), ChipRule(threshold=0.3, dilation=1, min_size=48)),
-            Scale(480, 640, ValidRange(45, 130), ChipRule(threshold=0.3, dilation=1, min_size=64)),
+            Scale(192, 256, ValidRange(110, math.inf), ChipRule(threshold=0.05, dilation=3, min_size=64)),
+            Scale(480, 640, ValidRange(45, 130), ChipRule(threshold=0.2, dilation=3, min_size=32)),
             Scale(960, 1280, ValidRange(0, 52), None),
         ),
         focus_range=FocusRange(2.5, 50, 64),

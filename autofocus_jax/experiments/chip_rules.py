@@ -37,11 +37,11 @@ class Arguments:
     """a .safetensors file or a training's --workdir; default: the weights shipped for the config"""
     split: str = "tune"
     """images to choose on; never those that are reported"""
-    drop: float = 0.2
+    drop: float = 0.0
     """points of AP below the pyramid that the chosen rules may cost together"""
-    thresholds: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+    thresholds: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4)
     dilations: tuple[int, ...] = (1, 3)
-    min_sizes: tuple[int, ...] = (64, 128)
+    min_sizes: tuple[int, ...] = (32, 64, 128)
     """least sides to try, in pixels of the level that predicts the map"""
 
 
