@@ -57,6 +57,11 @@ def load_variables(path: str | Path, config: Config) -> Variables:
     if path.is_file():
         variables, metadata = safetensors.load(path)
         made_with = metadata["config"]
+        if metadata.get("untrained"):  # written by the conversion of foreign weights
+            raise CheckpointError(
+                f"{path} has random values in {', '.join(metadata['untrained'])}, which its source lacked; "
+                "weights of a whole detector are needed"
+            )
     elif (path / "checkpoints").is_dir():
         variables = _newest(path)
         if (path / "config.json").is_file():

@@ -175,3 +175,10 @@ def test_weights_without_a_config_are_taken_by_their_shapes(tmp_path, tiny_confi
     path = tmp_path / "bare.safetensors"
     safetensors.save(path, tiny_variables, {})
     load_variables(path, tiny_config)
+
+
+def test_weights_with_random_parts_are_refused(tmp_path, tiny_config, tiny_variables):
+    path = tmp_path / "backbone.safetensors"
+    safetensors.save(path, tiny_variables, to_dict(tiny_config), {"untrained": ["box_head", "focus_head"]})
+    with pytest.raises(CheckpointError, match="random values in box_head, focus_head"):
+        load_variables(path, tiny_config)
