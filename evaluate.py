@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from autofocus_jax import evaluation, report
 from autofocus_jax.checkpoint import load_variables
-from autofocus_jax.config import Config, ConfigError
+from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.config_file import command_line
 from autofocus_jax.inference.compiled import compile_detector
 from autofocus_jax.metrics.coco import coco_results
@@ -39,8 +39,8 @@ class Arguments:
 def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
     """Writes metrics.json and details.json after each row, then detections_autofocus.json and panels/."""
     variables = load_variables(_weights(arguments, config), config)
-    dataset = config.data.open(arguments.split)
-    indices = _indices(arguments, config, dataset)
+    dataset = open_split(config, arguments.split)
+    indices = _indices(arguments, dataset)
     workdir = evaluation.make_folder(Path(arguments.workdir or f"runs/{config.name}/evaluation"))
     rows = evaluation.rows(config)
     metrics, details = {}, {}
@@ -80,16 +80,11 @@ def _weights(arguments: Arguments, config: Config) -> str | Path:
     return safetensors.shipped(config.weights)
 
 
-def _indices(arguments: Arguments, config: Config, dataset: Dataset) -> range:
-    classes, categories = config.detector.num_classes, len(dataset.categories)
-    if classes != categories:
-        raise ConfigError(f"detector.num_classes is {classes} but the data have {categories} categories; want the same")
+def _indices(arguments: Arguments, dataset: Dataset) -> range:
     if arguments.limit is not None and arguments.limit < 1:
         raise ConfigError(f"--limit {arguments.limit}; want at least 1 image")
     if arguments.panels < 0:
         raise ConfigError(f"--panels {arguments.panels}; want 0 or more")
-    if not len(dataset):
-        raise AutoFocusError(f"split {arguments.split!r} holds no image; check its annotations")
     return range(min(len(dataset), arguments.limit or len(dataset)))
 
 

@@ -18,7 +18,7 @@ import rich.progress
 from rich.console import Console
 
 from autofocus_jax import checkpoint, evaluation
-from autofocus_jax.config import Config, ConfigError
+from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.config_file import command_line, differences, to_dict
 from autofocus_jax.inference.compiled import compile_detector
 from autofocus_jax.structures import AutoFocusError
@@ -42,8 +42,12 @@ class Arguments:
 
 def train(config: Config, workdir: Path, console: Console, validation_images: int) -> None:
     """The whole run, from the data source to validated weights."""
+    if validation_images < 0:
+        raise ConfigError(f"--validation-images {validation_images}; want 0 or more")
+    dataset = open_split(config, "train")
+    if validation_images:
+        open_split(config, "val")  # what is wrong with it must not come out after hours of training
     keep_config(config, workdir)
-    dataset = config.data.open("train")
     transform = optimizer(config.training)
     state = initial_state(config, transform)
     step = jax.jit(make_step(config, transform), donate_argnums=0)
@@ -82,7 +86,7 @@ def train(config: Config, workdir: Path, console: Console, validation_images: in
 
 def validate(config: Config, weights: checkpoint.Variables, console: Console, count: int) -> None:
     """Prints the AP of AutoFocus on the first images of the validation split."""
-    dataset = config.data.open("val")
+    dataset = open_split(config, "val")
     row = evaluation.rows(config)[-1]
     detect = compile_detector(config, weights)
     measured = evaluation.measure(config, row, detect, dataset, range(min(count, len(dataset))))
@@ -97,8 +101,8 @@ def keep_config(config: Config, workdir: Path) -> None:
     evaluation.make_folder(workdir)
     path = workdir / "config.json"
     now = to_dict(config)
-    if path.exists():
-        changed = differences(json.loads(path.read_text(encoding="utf-8")), now)
+    if path.exists() and any((workdir / "checkpoints").glob("*")):  # else nothing was trained here yet
+        changed = differences(checkpoint.trained_with(workdir), now)
         if changed:
             raise ConfigError(
                 f"{workdir} was trained with another config ({'; '.join(changed)}); use another --workdir"
@@ -121,6 +125,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             Arguments, sys.argv[1:] if argv is None else argv, prog="train.py", description=__doc__
         )
         train(config, Path(arguments.workdir or f"runs/{config.name}"), console, arguments.validation_images)
+    except OSError as error:
+        print(f"train.py: {error.filename or 'a file'} cannot be used: {error.strerror or error}", file=sys.stderr)
+        return 1
     except AutoFocusError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1

@@ -64,8 +64,7 @@ def load_variables(path: str | Path, config: Config) -> Variables:
             )
     elif (path / "checkpoints").is_dir():
         variables = _newest(path)
-        if (path / "config.json").is_file():
-            made_with = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        made_with = trained_with(path)
     elif path.exists():
         raise CheckpointError(f"{path} holds no checkpoint; give a .safetensors file or the --workdir of a training")
     else:
@@ -73,6 +72,21 @@ def load_variables(path: str | Path, config: Config) -> Variables:
     safetensors.check_shapes(variables, expected)
     _check_meaning(path, made_with.get("detector", {}), to_dict(config.detector))
     return variables
+
+
+def trained_with(workdir: Path) -> dict:
+    """Settings, as JSON data, that a training folder was made with; empty when it does not say.
+
+    Raises CheckpointError when its config.json is damaged.
+    """
+    path = workdir / "config.json"
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); put back the config of that training") from None
+    if not isinstance(settings, dict) or not isinstance(settings.get("detector", {}), dict):
+        raise CheckpointError(f"{path} holds no settings; put back the config of that training")
+    return settings
 
 
 def _check_meaning(path: Path, trained: dict, wanted: dict) -> None:

@@ -150,6 +150,21 @@ class Config:
         check(self)
 
 
+def open_split(config: Config, split: str) -> Dataset:
+    """The images of a split, checked against the config.
+
+    Raises ConfigError when detector.num_classes is not the number of categories or the split holds no image, and
+    whatever the source raises for files that are missing or malformed.
+    """
+    dataset = config.data.open(split)
+    classes, categories = config.detector.num_classes, len(dataset.categories)
+    if classes != categories:
+        raise ConfigError(f"detector.num_classes is {classes} but the data have {categories} categories; want the same")
+    if not len(dataset):
+        raise ConfigError(f"split {split!r} holds no image; check its annotations")
+    return dataset
+
+
 def check(config: Config) -> None:
     """Raises ConfigError, one sentence naming the setting, when settings contradict each other."""
 
@@ -194,6 +209,12 @@ def check(config: Config) -> None:
     coarsest = config.scales[0].max_side
     fits = f"scale 1 has max_side {coarsest}; want at most training.chip {training.chip}"
     want(coarsest <= training.chip, fits)
+    for name in ("steps", "batch", "chip", "chip_stride", "max_boxes", "rpn_batch", "roi_batch"):
+        want(getattr(training, name) >= 1, f"training.{name} {getattr(training, name)}; want at least 1")
+    for name in ("log_every", "checkpoint_every"):
+        want(getattr(training, name) >= 1, f"training.{name} {getattr(training, name)}; want at least 1 step")
+    want(detector.num_classes >= 1, f"detector.num_classes {detector.num_classes}; want at least 1")
+    want(config.seed >= 0, f"seed {config.seed}; want 0 or more")
     rate = training.learning_rate
     want(math.isfinite(rate) and rate > 0, f"training.learning_rate {rate} must be positive")
     want(config.stacking.soft_nms_sigma > 0, "stacking.soft_nms_sigma must be positive")

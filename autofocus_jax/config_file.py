@@ -94,7 +94,8 @@ def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
 def _read(path: Path) -> Config:
     """Runs a config file; whatever goes wrong in it becomes one line that names the file and the line in it."""
     if not path.is_file():
-        raise ConfigError(f"config file {path} does not exist; give the path of a file that defines get_config()")
+        what = "is no file" if path.exists() else "does not exist"
+        raise ConfigError(f"config file {path} {what}; give the path of a file that defines get_config()")
     try:
         names = runpy.run_path(str(path))
         if not callable(names.get("get_config")):
@@ -104,7 +105,7 @@ def _read(path: Path) -> Config:
         raise
     except SyntaxError as error:
         raise ConfigError(f"config file {path}, line {error.lineno}: {error.msg}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f"config file {path}, line {lines[-1]}" if lines else f"config file {path}"
         raise ConfigError(f"{where}: {type(error).__name__}: {_one_line(str(error))}") from None

@@ -102,6 +102,12 @@ SCALES = small().scales
         ({"stacking": StackingConfig(soft_nms_sigma=0)}, "stacking.soft_nms_sigma"),
         ({"training": TrainingConfig(steps=1, batch=1)}, "training.ranges has 0 entries for 2 scales"),
         ({"window": 0}, "window"),
+        ({"seed": -1}, "seed -1"),
+        ({"detector": DetectorConfig(num_classes=0)}, "num_classes 0"),
+        *[
+            ({"training": dataclasses.replace(small().training, **{name: 0})}, f"training.{name} 0")
+            for name in ("steps", "batch", "chip", "chip_stride", "max_boxes", "log_every", "checkpoint_every")
+        ],
         ({"detector": DetectorConfig(backbone=BackboneConfig(deformable_groups=-1))}, "deformable_groups -1"),
         ({"detector": DetectorConfig(backbone=BackboneConfig(deformable_groups=5))}, "must divide stage 4's 512"),
         ({"detector": DetectorConfig(backbone=BackboneConfig(kind="v3"))}, "kind 'v3' is not known"),
@@ -180,6 +186,7 @@ def test_bad_overrides_are_one_line(file, words, says, encoding, monkeypatch):
         ("import nothing_of_this_name", "nothing_of_this_name"),
         ("def get_config():\n    return 1 / 0", "line 2: ZeroDivisionError"),
         ("def get_config():\n    return 3", "returned int"),
+        ("import sys\nsys.exit(3)", "line 2: SystemExit: 3"),
         (FILE.replace("Bucket(96, 96, 2)", "Bucket(95, 96, 2)"), "multiples of 16"),
         (FILE.replace("batch=2", "batchez=2"), "batchez"),
     ],

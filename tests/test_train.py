@@ -180,6 +180,39 @@ def test_bad_input_is_one_line_and_exit_code_1(folder, tmp_path, more, says, cap
     assert message.count("\n") == 1 and says in message
 
 
+def test_classes_that_are_not_the_datas_do_not_spoil_the_workdir(folder, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    assert train.main(words(folder, workdir, "--detector.num-classes", 5)) == 1
+    message = capsys.readouterr().err
+    assert "num_classes is 5 but the data have 2" in message and message.count("\n") == 1
+    (workdir / "log.jsonl").mkdir(parents=True)
+    assert train.main(words(folder, workdir, "--seed", 3)) == 1
+    message = capsys.readouterr().err
+    assert "log.jsonl cannot be used" in message and message.count("\n") == 1
+    (workdir / "log.jsonl").rmdir()
+    assert train.main(words(folder, workdir, "--training.steps", 1, "--validation-images", 0)) == 0
+
+
+def test_validation_images_are_looked_at_before_training(folder, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "data")
+    (tmp_path / "data" / "annotations" / "instances_val.json").write_text("no JSON")
+    given = words(folder, tmp_path / "run", "--data.root", tmp_path / "data")
+    assert train.main(given) == 1
+    assert "instances_val.json are not JSON" in capsys.readouterr().err
+    assert train.main([*given, "--validation-images", "-1"]) == 1
+    assert "--validation-images -1" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("content", ['{"det', "[]", '{"detector": null}'])
+def test_a_damaged_config_json_is_one_line(folder, trained, tmp_path, content, capsys):
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / "config.json").write_text(content)
+    assert train.main(words(folder, tmp_path / "run")) == 1
+    message = capsys.readouterr().err
+    assert "config.json" in message and message.count("\n") == 1
+
+
 def test_a_config_that_does_not_exist(tmp_path, capsys):
     assert train.main(["--config", str(tmp_path / "none.py")]) == 1
     message = capsys.readouterr().err

@@ -160,7 +160,7 @@ def _load(path: Path) -> dict:
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise AnnotationError(f"annotations {path} cannot be read ({error.strerror}); check the path") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AnnotationError(f"annotations {path} are not JSON ({error}); give a COCO annotation file") from None
     if not isinstance(content, dict):
         raise AnnotationError(f"annotations {path} hold a {type(content).__name__}; want a COCO object with images")
@@ -224,10 +224,10 @@ def _positions(ids: list, known: np.ndarray, key: str, where: str) -> np.ndarray
 def _boxes(annotations: list[dict], where: str) -> np.ndarray:
     """Boxes [A, 4] float64 as xyxy."""
     try:
-        xywh = np.array([entry["bbox"] for entry in annotations]).reshape(len(annotations), 4)
+        xywh = np.array([entry["bbox"] for entry in annotations] or np.zeros((0, 4)))
     except ValueError:  # of different lengths
         xywh = np.empty(0, dtype=object)
-    if xywh.dtype.kind in "iuf":
+    if xywh.dtype.kind in "iuf" and xywh.shape == (len(annotations), 4):
         good = np.isfinite(xywh).all(axis=1)
     else:
         good = np.array([_is_box(entry["bbox"]) for entry in annotations])

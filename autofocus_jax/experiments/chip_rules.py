@@ -20,7 +20,7 @@ from rich.table import Table
 
 from autofocus_jax import evaluation
 from autofocus_jax.checkpoint import load_variables
-from autofocus_jax.config import Config, ConfigError
+from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.config_file import command_line
 from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.chips import ChipFunction, focus_chips, whole_level
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             table.add_row(str(c.scale), *map(str, cells), f"{c.ap:.2f}", f"{c.pixels**0.5:.0f}")
 
         rules = [ChipRule(*values) for values in grid]
-        chosen = search(config, detect, config.data.open(arguments.split), rules, arguments.drop, report)
+        chosen = search(config, detect, open_split(config, arguments.split), rules, arguments.drop, report)
     except AutoFocusError as error:
         print(f"chip_rules: {error}", file=sys.stderr)
         return 1

@@ -60,11 +60,12 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         if header.get("format") != _FORMAT:
             raise WeightsError(f"weights {path} are not in this program's format ({_FORMAT!r}); convert them first")
-        metadata = {**json.loads(header["metadata"]), "config": json.loads(header["config"])}
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        metadata = {**json.loads(header["metadata"]), "config": dict(json.loads(header["config"]))}
+        variables = unflatten({name: array.astype(np.float32) for name, array in arrays.items()})
+    except (SafetensorError, OSError, LookupError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise WeightsError(f"weights {path} are damaged or no safetensors file ({reason}); get the file anew") from None
-    return unflatten({name: array.astype(np.float32) for name, array in arrays.items()}), metadata
+    return variables, metadata
 
 
 def check_shapes(variables: Mapping[str, Any], expected: Mapping[str, Any], source: str = "weights") -> None:

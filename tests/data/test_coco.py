@@ -145,6 +145,7 @@ def changed(table: str, position: int, key: str, value) -> dict:
         ("{not json", "JSON"),
         ("", "JSON"),
         ("[1, 2]", "list"),
+        ("[" * 200_000, "JSON"),
         ({"images": [], "categories": []}, "'annotations'"),
         ({**content(), "images": {"id": 1}}, "'images'"),
         ({**content(), "annotations": [1]}, "'annotations'"),
@@ -162,6 +163,10 @@ def changed(table: str, position: int, key: str, value) -> dict:
         (changed("annotations", 2, "bbox", [1, 2, 3, float("nan")]), "annotations[2]"),
         (changed("annotations", 2, "bbox", [1, 2, 3, 10**400]), "annotations[2]"),
         (changed("annotations", 2, "bbox", {"x": 1}), "annotations[2]"),
+        (
+            {**content(), "annotations": [{**entry, "bbox": [[1, 2], [3, 4]]} for entry in content()["annotations"]]},
+            "annotations[0] has bbox [[1, 2], [3, 4]]",
+        ),
         (changed("annotations", 2, "bbox", [[1], 2, 3, 4]), "annotations[2]"),
     ],
 )

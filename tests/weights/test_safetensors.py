@@ -86,6 +86,13 @@ def test_foreign_and_missing_files(tmp_path):
     for name in ("foreign", "bare"):
         with pytest.raises(safetensors.WeightsError, match="not in this program's format"):
             safetensors.load(tmp_path / name)
+    header = {"format": safetensors._FORMAT, "config": "{}", "metadata": "{}"}
+    arrays = {"a": np.zeros(3, np.float32), "a/b": np.zeros(3, np.float32)}
+    save_file(arrays, tmp_path / "nested", metadata=header)
+    save_file({"a": arrays["a"]}, tmp_path / "settings", metadata={**header, "config": "null"})
+    for name in ("nested", "settings"):
+        with pytest.raises(safetensors.WeightsError, match="damaged"):
+            safetensors.load(tmp_path / name)
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(safetensors.WeightsError, match="do not exist"):
             safetensors.load(path)
