@@ -18,7 +18,7 @@ class BucketError(AutoFocusError):
 
 def choose(height: int, width: int, buckets: Sequence[Bucket]) -> int:
     """Index of the bucket with the fewest pixels that holds a chip of this size (px); BucketError when none does."""
-    return int(_choose_all(np.array([[height, width]]), buckets)[0])
+    return int(choose_all(np.array([[height, width]]), buckets)[0])
 
 
 def group(sizes: np.ndarray, buckets: Sequence[Bucket]) -> list[tuple[int, np.ndarray]]:
@@ -27,7 +27,7 @@ def group(sizes: np.ndarray, buckets: Sequence[Bucket]) -> list[tuple[int, np.nd
     Every row is in exactly one batch; rows of a bucket keep their order, and only its last batch is not full.
     BucketError when a chip fits no bucket.
     """
-    chosen = _choose_all(np.asarray(sizes).reshape(-1, 2), buckets)
+    chosen = choose_all(np.asarray(sizes).reshape(-1, 2), buckets)
     batches = []
     for index in np.unique(chosen):
         rows = np.flatnonzero(chosen == index)
@@ -55,7 +55,7 @@ def pad(chips: Sequence[np.ndarray], bucket: Bucket) -> ChipBatch:
     return ChipBatch(pixels, size, np.arange(bucket.batch) < len(chips))
 
 
-def _choose_all(sizes: np.ndarray, buckets: Sequence[Bucket]) -> np.ndarray:
+def choose_all(sizes: np.ndarray, buckets: Sequence[Bucket]) -> np.ndarray:
     shapes = np.array([(bucket.height, bucket.width) for bucket in buckets], np.int64).reshape(-1, 2)
     fits = (sizes[:, None, :] <= shapes).all(axis=2)
     misfits = np.flatnonzero(~fits.any(axis=1))
