@@ -171,12 +171,18 @@ def pin(core: int | None) -> str:
     return "one core"
 
 
+def smaller_chips(scale: Scale) -> Scale:
+    """A scale whose chips may be a third as long as its rule says."""
+    rule = scale.chips and dataclasses.replace(scale.chips, min_size=max(1, scale.chips.min_size // 3))
+    return dataclasses.replace(scale, chips=rule)
+
+
 def main(options: Options) -> None:
+    if options.images < 1 or options.rounds < 1:
+        raise SystemExit(f"{options.images} images, {options.rounds} rounds; give at least one of each")
     where, random = pin(options.core), np.random.default_rng(options.seed)
     usual = load_config(options.config)
-    scales = [s.chips and dataclasses.replace(s.chips, min_size=s.chips.min_size // 3) for s in usual.scales]
-    scales = tuple(dataclasses.replace(scale, chips=rule) for scale, rule in zip(usual.scales, scales))
-    crowded = dataclasses.replace(usual, scales=scales)
+    crowded = dataclasses.replace(usual, scales=tuple(map(smaller_chips, usual.scales)))
     classes, count = usual.detector.num_classes, options.images
     if options.annotations is None:
         objects = [draw_objects(random, classes) for _ in range(count)]
