@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 import sys
@@ -55,7 +56,11 @@ class Arguments:
 
 
 def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
-    """Writes metrics.json and details.json after each row, then detections_autofocus.json and panels/."""
+    """Writes metrics.json and details.json after each row, then detections_autofocus.json, chips.json and panels/.
+
+    chips.json holds how often chips of which size were processed, by the pyramid and by AutoFocus: from it
+    `python -m autofocus_jax.buckets --chips` chooses buckets. What a resumed run did before is not in it.
+    """
     weights = _weights(arguments, config)
     variables = load_variables(weights, config)
     dataset = open_split(config, arguments.split)
@@ -75,11 +80,15 @@ def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
             pieces.open_folder(workdir / "pieces", run, arguments.resume)
         parallel.wait_for_all("pieces")
         rows = evaluation.rows(config)
+        sizes: collections.Counter[tuple[int, int]] = collections.Counter()
         for row in rows:
             running = progress.add_task(row.name, total=len(indices))
             advance = partial(progress.advance, running)
             folder = evaluation.make_folder(workdir / "pieces" / row.name)
-            measured = evaluation.measure(config, row, detect, dataset, indices, advance, folder)
+            # The chips of single scales would only be those of the pyramid again.
+            watched = evaluation.counting(detect, sizes) if len(row.scales) == len(config.scales) else detect
+            compilations = lambda: detect.compilations  # noqa: E731
+            measured = evaluation.measure(config, row, watched, dataset, indices, advance, folder, compilations)
             metrics[row.name] = evaluation.metrics(measured)
             details[row.name] = evaluation.details(measured) | chosen
             if first:
@@ -88,6 +97,7 @@ def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
     if not first:
         return
     run = measured.run  # of the last row, autofocus
+    evaluation.write_json(workdir / "chips.json", {"chips": [[*size, count] for size, count in sorted(sizes.items())]})
     results = coco_results(dataset, run.detections, run.indices)
     evaluation.write_json(workdir / f"detections_{rows[-1].name}.json", results)
     evaluation.write_panels(workdir / "panels", config, rows[-1], detect, dataset, run.indices, arguments.panels)

@@ -55,7 +55,7 @@ class Arguments:
     count: int = 16
     """how many buckets at most"""
     batch_pixels: int | None = None
-    """memory budget: padded pixels of a batch; default: of the largest batch of the config's buckets, which fits"""
+    """memory budget: padded pixels of a batch, which has at least one chip; default: those of the config's largest"""
 
 
 def read_chips(path: Path) -> ChipSizes:
@@ -157,6 +157,8 @@ def choose(arguments: Arguments, config: Config, console: Console) -> None:
     """Runs the program: reads or makes the chips, chooses, prints."""
     if arguments.count < 1:
         raise ConfigError(f"--count {arguments.count}; want at least 1 bucket")
+    if arguments.batch_pixels is not None and arguments.batch_pixels < 1:
+        raise ConfigError(f"--batch-pixels {arguments.batch_pixels}; want at least 1; 1 makes batches of one chip")
     chips, source = _chips(arguments, config, console)
     choice = choose_shapes(chips, config.scales, arguments.count)
     buckets = with_batches(choice.shapes, _batch_pixels(arguments, config, choice))

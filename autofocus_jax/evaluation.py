@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,11 @@ from autofocus_jax.structures import (
     STAGES,
     AutoFocusError,
     CascadeInfo,
+    ChipBatch,
     Dataset,
     Detections,
+    DetectorOutput,
+    Placement,
     Scale,
     ValidRange,
 )
@@ -64,6 +68,16 @@ def run_row(
     return cascade(images, row.scales, detect, config.buckets, config.stacking, row.chip_functions)
 
 
+def counting(detect: Detect, sizes: Counter[tuple[int, int]]) -> Detect:
+    """The same detector, adding the true (height, width) of every chip that it gets to `sizes`."""
+
+    def counted(chips: ChipBatch, placements: Sequence[Placement]) -> DetectorOutput:
+        sizes.update(map(tuple, chips.size[: len(placements)].tolist()))
+        return detect(chips, placements)
+
+    return counted
+
+
 def stream_row(config: Config, row: Row, detect: Detect, readers: Iterable[engine.Reader]) -> Iterator[engine.Outcome]:
     """The cascade of a row over any number of images; as inference.engine.stream."""
     settings = row.scales, detect, config.buckets, config.stacking, row.chip_functions
@@ -78,16 +92,17 @@ def measure(
     indices: Sequence[int],
     progress: Callable[[int], None] | None = None,
     folder: Path | None = None,
+    compilations: Callable[[], int] = lambda: 0,
 ) -> Measurement:
     """Runs a row over images of a dataset, timed with reading and decoding, and scores what could be read.
 
     folder: where finished pieces are kept and looked for, as in inference.engine.run. Of several processes
     (jax.distributed) each does its share and all measure the same, so they must share the folder; the seconds are then
-    those of an average process. Without a folder each process does everything. Raises AutoFocusError when not one
-    image can be read.
+    those of an average process. Without a folder each process does everything. compilations: tells how many programs
+    were compiled so far. Raises AutoFocusError when not one image can be read.
     """
     streamed = partial(stream_row, config, row, detect)
-    before, processes = getattr(detect, "compilations", 0), jax.process_count()
+    before, processes = compilations(), jax.process_count()
     if folder is None:
         processes = 1
     if processes > 1:
@@ -98,11 +113,8 @@ def measure(
     if result.info is None:
         reason = f"; the first: {result.skipped[0].reason}" if result.skipped else ""
         raise AutoFocusError(f"none of {len(indices)} images could be read{reason}")
-    compiled = getattr(detect, "compilations", 0) - before
-    result = result._replace(
-        seconds=result.seconds / processes,
-        info=result.info._replace(compilations=result.info.compilations + compiled),
-    )
+    info = result.info._replace(compilations=result.info.compilations + compilations() - before)
+    result = result._replace(seconds=result.seconds / processes, info=info)
     return Measurement(row.name, coco.evaluate(dataset, result.detections, result.indices), result)
 
 

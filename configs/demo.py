@@ -10,10 +10,14 @@ from autofocus_jax.structures import Bucket, ChipRule, FocusRange, Scale, ValidR
 
 CHIP = 256  # half of the paper's training chip, so every size in chip px is about half of the paper's
 
-# Height, width, chips a batch. Whole levels need the third, fourth and last four; the others fit FocusChips.
+# Height, width, chips a batch. Chosen for the chips of the pyramid and of AutoFocus on `tune` (docs/demo.md).
 BUCKETS = (
-    (128, 128, 4), (192, 192, 4), (192, 256, 4), (256, 192, 4), (256, 256, 2), (256, 384, 2), (384, 256, 2),
-    (384, 384, 2), (640, 640, 1), (480, 640, 1), (640, 480, 1), (960, 1280, 1), (1280, 960, 1),
+    (128, 96, 16), (160, 160, 7), (160, 208, 5), (208, 160, 5), (192, 192, 5), (176, 256, 4), (256, 176, 4),
+    (192, 256, 4), (256, 192, 4), (240, 240, 3), (288, 224, 3), (240, 288, 2), (368, 240, 2), (288, 320, 2),
+    (352, 288, 1), (288, 368, 1), (400, 320, 1), (288, 448, 1), (368, 400, 1), (448, 352, 1), (448, 400, 1),
+    (416, 448, 1), (480, 416, 1), (448, 448, 1), (400, 544, 1), (480, 480, 1), (368, 640, 1), (560, 432, 1),
+    (480, 560, 1), (432, 640, 1), (640, 432, 1), (480, 640, 1), (640, 480, 1), (640, 608, 1), (720, 1280, 1),
+    (960, 960, 1), (864, 1280, 1), (1280, 864, 1), (960, 1280, 1), (1280, 960, 1),
 )  # fmt: skip
 
 
@@ -35,6 +39,7 @@ def get_config() -> Config:
             rpn_channels=64,
             proposals_before_nms=512,
             proposals=128,
+            proposals_area=512 * 512,
             roi_channels=32,
             head_channels=128,
             focus_channels=64,
@@ -54,5 +59,6 @@ def get_config() -> Config:
             rpn_batch=128,
             roi_batch=64,
         ),
+        window=96,
         weights="demo.safetensors",
     )

@@ -132,7 +132,7 @@ def test_bad_options_are_one_line(annotations, tmp_path, capsys):
         (("--annotations", annotations, "--chips", annotations), "got --annotations and --chips"),
         (("--annotations", annotations, "--count", 0), "--count 0"),
         (("--annotations", annotations, "--count", 1), "cannot hold the largest levels 960x1280 and 1280x960"),
-        (("--annotations", annotations, "--batch-pixels", 9), "do not hold a chip of the largest bucket"),
+        (("--annotations", annotations, "--batch-pixels", 0), "--batch-pixels 0"),
         (("--annotations", tmp_path / "none.json"), "cannot be read"),
         (("--chips", tmp_path / "none.json"), "cannot be read"),
     ]

@@ -110,17 +110,11 @@ def padding_by_count(chips: ChipSizes, scales: Sequence[Scale], most: int) -> di
 
 
 def with_batches(shapes: np.ndarray, batch_pixels: int) -> tuple[Bucket, ...]:
-    """Buckets of the shapes [k, 2] whose batches have about equal pixels: as many chips as batch_pixels hold.
+    """Buckets of the shapes [k, 2] whose batches have about equal pixels: as many chips as batch_pixels hold, or one.
 
-    Raises BucketError when batch_pixels does not hold one chip of every shape.
+    On a CPU, which gains nothing from batches, that may be one chip for all.
     """
-    largest = max(shapes.tolist(), key=lambda shape: shape[0] * shape[1])
-    if batch_pixels < largest[0] * largest[1]:
-        raise BucketError(
-            f"batches of {batch_pixels} px do not hold a chip of the largest bucket, {largest[0]}x{largest[1]}; "
-            f"want at least {largest[0] * largest[1]}"
-        )
-    return tuple(Bucket(height, width, batch_pixels // (height * width)) for height, width in shapes.tolist())
+    return tuple(Bucket(height, width, max(1, batch_pixels // (height * width))) for height, width in shapes.tolist())
 
 
 def _check(chips: ChipSizes) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -59,11 +61,18 @@ class CompiledDetector:
         return output
 
     def warm_up(self, progress: Callable[[Bucket], None] | None = None) -> None:
-        """Compiles every bucket's program; calls `progress` after each."""
-        for bucket in self.buckets:
-            self._program((bucket.batch, bucket.height, bucket.width))
-            if progress is not None:
-                progress(bucket)
+        """Compiles every bucket's program, several at a time; calls `progress` after each."""
+        shapes = [(bucket.batch, bucket.height, bucket.width) for bucket in self.buckets]
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            # Tracing runs Python and stays in this thread; compiling does not.
+            compiling = {
+                shape: pool.submit(self._lowered(shape).compile) for shape in shapes if shape not in self._programs
+            }
+            for bucket, shape in zip(self.buckets, shapes):
+                if shape in compiling:
+                    self._programs[shape] = compiling[shape].result()
+                if progress is not None:
+                    progress(bucket)
 
     def _program(self, shape: tuple[int, ...]) -> Callable:
         if shape not in self._programs:
@@ -73,13 +82,16 @@ class CompiledDetector:
                 raise BucketError(
                     f"a batch of {batch} chips of {height}x{width} px is no bucket's; Config.buckets has {known}"
                 )
-            like = ChipBatch(
-                jax.ShapeDtypeStruct((batch, height, width, 3), np.uint8),
-                jax.ShapeDtypeStruct((batch, 2), np.int32),
-                jax.ShapeDtypeStruct((batch,), np.bool_),
-            )
-            self._programs[shape] = self._detect.lower(self._variables, parallel.split_like(like, self._mesh)).compile()
+            self._programs[shape] = self._lowered(shape).compile()
         return self._programs[shape]
+
+    def _lowered(self, shape: tuple[int, ...]) -> jax.stages.Lowered:
+        like = ChipBatch(
+            jax.ShapeDtypeStruct((*shape, 3), np.uint8),
+            jax.ShapeDtypeStruct((shape[0], 2), np.int32),
+            jax.ShapeDtypeStruct(shape[:1], np.bool_),
+        )
+        return self._detect.lower(self._variables, parallel.split_like(like, self._mesh))
 
 
 def compile_detector(
