@@ -3,8 +3,11 @@
 python -m autofocus_jax.buckets --config configs/coco_r101.py --annotations instances_train2017.json --count 16
 
 Chips come from the ground truth of an annotation file or of a split of the config's data, as perfect focus maps would
-make them, or from a recorded run. Prints the padding before and after with a bound on what is possible, and the lines
+make them, or from a recorded run. Prints the padding before and after, with a bound on what is possible, and the lines
 for the config. Padding is what a chip's bucket has more than the chip; rows of batches that stay empty come on top.
+
+The padding of whole levels is printed beside that of the chips: they are what the full image pyramid runs on, and a
+comparison with it is fair when both are padded alike. --levels chooses for both.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from autofocus_jax.focus.bucket_choice import (
 )
 from autofocus_jax.focus.buckets import BucketError, choose_all
 from autofocus_jax.focus.oracle_chips import oracle_chips
+from autofocus_jax.focus.pyramid import level_size
 from autofocus_jax.structures import AutoFocusError, Bucket, Dataset
 
 
@@ -52,6 +56,8 @@ class Arguments:
     """instead: a split of the config's own data"""
     chips: str | None = None
     """instead: a recorded run, JSON {"chips": [[height, width, count], ...]} in chip px, all scales together"""
+    levels: bool = False
+    """choose for the whole levels of every image too, which the full image pyramid asks for"""
     count: int = 16
     """how many buckets at most"""
     batch_pixels: int | None = None
@@ -81,14 +87,15 @@ def read_chips(path: Path) -> ChipSizes:
     return count_sizes(table[:, :2], table[:, 2])
 
 
-def oracle_sizes(config: Config, dataset: Dataset, console: Console) -> ChipSizes:
-    """Sizes of the chips of all scales that perfect focus maps would ask for, over a whole data set."""
-    parts = [np.zeros((0, 2), np.int64)]
+def oracle_sizes(config: Config, dataset: Dataset, console: Console) -> tuple[ChipSizes, ChipSizes]:
+    """Sizes over a whole data set: of the chips of all scales that perfect focus maps ask for, and of whole levels."""
+    chips, levels = [np.zeros((0, 2), np.int64)], []
     for index in track(range(len(dataset)), "chips", console=console, transient=True):
         info, truth = dataset.info(index), dataset.ground_truth(index)
         stages = oracle_chips((info.height, info.width), truth, config.scales, config.focus_range)
-        parts += [stage.sizes for stage in stages]
-    return count_sizes(np.concatenate(parts))
+        chips += [stage.sizes for stage in stages]
+        levels += [level_size(info.height, info.width, scale) for scale in config.scales]
+    return count_sizes(np.concatenate(chips)), count_sizes(np.array(levels, np.int64))
 
 
 def snippet(buckets: Sequence[Bucket]) -> str:
@@ -99,21 +106,23 @@ def snippet(buckets: Sequence[Bucket]) -> str:
     return f"BUCKETS = (  # height, width, chips a batch\n{body}\n)  # fmt: skip"
 
 
-def _chips(arguments: Arguments, config: Config, console: Console) -> tuple[ChipSizes, str]:
-    """The chips to choose for, and what they are, for the title."""
+def _sizes(arguments: Arguments, config: Config, console: Console) -> tuple[ChipSizes, ChipSizes | None, str]:
+    """Sizes of the chips to choose for, those of whole levels (None of a recorded run), and their source."""
     given = {name: getattr(arguments, name) for name in ("annotations", "split", "chips")}
     given = {name: value for name, value in given.items() if value is not None}
     if len(given) != 1:
         came = " and ".join(f"--{name}" for name in given) or "none of them"
         raise ConfigError(f"want one of --annotations FILE, --split NAME and --chips FILE; got {came}")
     if arguments.chips is not None:
-        return read_chips(Path(arguments.chips)), f"recorded in {arguments.chips}"
+        if arguments.levels:
+            raise ConfigError("--levels needs the sizes of images; give --annotations or --split in place of --chips")
+        return read_chips(Path(arguments.chips)), None, f"recorded in {arguments.chips}"
     if arguments.split is not None:
         dataset = open_split(config, arguments.split)
     else:
         path = Path(arguments.annotations)
         dataset = CocoDataset(path.parent, path)
-    return oracle_sizes(config, dataset, console), f"oracle, {len(dataset)} images"
+    return *oracle_sizes(config, dataset, console), f"oracle, {len(dataset)} images"
 
 
 def _table(chips: ChipSizes, buckets: Sequence[Bucket], title: str) -> Table:
@@ -130,19 +139,24 @@ def _table(chips: ChipSizes, buckets: Sequence[Bucket], title: str) -> Table:
     return table
 
 
-def _before(chips: ChipSizes, buckets: Sequence[Bucket]) -> str:
+def _padding(chips: ChipSizes, levels: ChipSizes | None, buckets: Sequence[Bucket]) -> str:
+    shapes = np.array([(bucket.height, bucket.width) for bucket in buckets])
     try:
-        return f"padding adds {100 * padding(chips, np.array([(b.height, b.width) for b in buckets])):.2f}% pixels"
+        text = f"padding adds {100 * padding(chips, shapes):.2f}% pixels to the chips"
+        return text if levels is None else f"{text}, {100 * padding(levels, shapes):.2f}% to whole levels"
     except BucketError as error:
         return str(error)
 
 
-def _proof(choice: Choice) -> str:
+def _proof(choice: Choice, wanted: str) -> str:
     if choice.padding == choice.bound:
-        text = "exact: no others add less"
+        text = f"exact: no others add less to {wanted}"
     else:
-        excess = (1 + choice.padding) / (1 + choice.bound) - 1
-        text = f"proved: no others add less than {100 * choice.bound:.2f}%; these take at most {100 * excess:.2f}% more"
+        least, excess = 100 * choice.bound, (1 + choice.padding) / (1 + choice.bound) - 1
+        text = (
+            f"proved: of {100 * choice.padding:.2f}% added to {wanted}, no others add less than {least:.2f}%, "
+            f"so these take at most {100 * excess:.2f}% too many pixels"
+        )
     return f"{text} (sides multiples of {choice.step} px, the largest levels included)"
 
 
@@ -159,17 +173,20 @@ def choose(arguments: Arguments, config: Config, console: Console) -> None:
         raise ConfigError(f"--count {arguments.count}; want at least 1 bucket")
     if arguments.batch_pixels is not None and arguments.batch_pixels < 1:
         raise ConfigError(f"--batch-pixels {arguments.batch_pixels}; want at least 1; 1 makes batches of one chip")
-    chips, source = _chips(arguments, config, console)
-    choice = choose_shapes(chips, config.scales, arguments.count)
+    chips, levels, source = _sizes(arguments, config, console)
+    wanted = chips
+    if arguments.levels and levels is not None:
+        wanted = count_sizes(*(np.concatenate(parts) for parts in zip(chips, levels)))
+    choice = choose_shapes(wanted, config.scales, arguments.count)
     buckets = with_batches(choice.shapes, _batch_pixels(arguments, config, choice))
-    curve = padding_by_count(chips, config.scales, 2 * arguments.count)
+    curve = padding_by_count(wanted, config.scales, 2 * arguments.count)
     shown = [number for number in curve if number % max(1, arguments.count // 4) == 0]
 
     console.print(_table(chips, buckets, f"{config.name}, {chips.counts.sum()} chips ({source})"))
     lines = [
-        f"before: {len(config.buckets)} buckets, {_before(chips, config.buckets)}",
-        f"after: {len(buckets)} buckets, padding adds {100 * choice.padding:.2f}% pixels",
-        _proof(choice),
+        f"before: {len(config.buckets)} buckets, {_padding(chips, levels, config.buckets)}",
+        f"after: {len(buckets)} buckets, {_padding(chips, levels, buckets)}",
+        _proof(choice, "chips and levels" if arguments.levels else "the chips"),
         "by number of buckets, greedily: " + ", ".join(f"{number}: {100 * curve[number]:.1f}%" for number in shown),
         "",
         snippet(buckets),

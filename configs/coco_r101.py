@@ -14,13 +14,14 @@ from autofocus_jax.config import AnchorConfig, BackboneConfig, Config, DetectorC
 from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.structures import Bucket, ChipRule, FocusRange, Scale, ValidRange
 
-# Height, width, chips a batch; ours. The levels of the three scales are at most 480x512, 800x1280 and 1400x2000 px,
-# either way up. FocusChips are at least 256 px of level 1 (about 530 to 640 px at scale 2, which sees it 2.1 to 2.5
-# times as large) and 320 px of level 2 (about 500 to 560 px at scale 3).
+# Height, width, chips a batch; ours: the 16 shapes that pad least the chips that perfect focus maps make of COCO val
+# 2017 (docs/benchmarks.md), and batches of about one finest level:
+#   python -m autofocus_jax.buckets --config configs/coco_r101.py --annotations FILE --count 16 --batch-pixels 2816000
+# Every level fits: those of the three scales are at most 480x512, 800x1280 and 1400x2000 px, either way up.
 BUCKETS = (
-    (384, 512, 8), (512, 384, 8), (512, 512, 8), (576, 576, 8), (640, 640, 4), (640, 800, 4), (800, 640, 4),
-    (800, 1088, 4), (1088, 800, 4), (800, 1280, 2), (1280, 800, 2), (960, 960, 2), (960, 1408, 2), (1408, 960, 2),
-    (1408, 1408, 1), (1408, 2000, 1), (2000, 1408, 1),
+    (384, 512, 14), (512, 384, 14), (544, 544, 9), (608, 608, 7), (656, 800, 5), (608, 1072, 4), (912, 800, 3),
+    (656, 1216, 3), (800, 1072, 3), (800, 1280, 2), (1200, 928, 2), (944, 1472, 2), (1328, 1408, 1), (1008, 2000, 1),
+    (1408, 2000, 1), (2000, 1408, 1),
 )  # fmt: skip
 
 

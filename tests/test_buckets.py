@@ -13,6 +13,7 @@ from autofocus_jax.buckets import main, oracle_sizes, read_chips, snippet
 from autofocus_jax.config_file import load_config
 from autofocus_jax.data.coco import CocoDataset, write_coco
 from autofocus_jax.focus.buckets import choose
+from autofocus_jax.focus.chips import whole_level
 from autofocus_jax.focus.oracle_chips import oracle_chips
 from autofocus_jax.structures import Bucket, GroundTruth, ImageInfo
 
@@ -55,19 +56,33 @@ def test_prints_buckets_that_hold_every_chip_and_the_padding_they_cost(annotatio
     buckets = buckets_in(out, tmp_path)
     assert 3 <= len(buckets) <= 8 and Bucket(960, 1280, 1) in buckets and Bucket(1280, 960, 1) in buckets
     config, dataset = load_config(CONFIG), CocoDataset(tmp_path, annotations)
-    own = before = after = 0
+    own, before, after = np.zeros((3, 2))  # of chips and of whole levels
+    functions = [whole_level] * 2
     for index in range(len(dataset)):
         info = dataset.info(index)
         truth = dataset.ground_truth(index)
-        for stage in oracle_chips((info.height, info.width), truth, config.scales, config.focus_range):
-            for height, width in stage.sizes:
-                own += height * width
+        of_image = (info.height, info.width), truth, config.scales, config.focus_range
+        for kind, stages in enumerate([oracle_chips(*of_image), oracle_chips(*of_image, functions)]):
+            for height, width in np.concatenate([stage.sizes for stage in stages]):
+                own[kind] += height * width
                 old, new = (group[choose(height, width, group)] for group in (config.buckets, buckets))
-                before, after = before + old.height * old.width, after + new.height * new.width
-    assert f"before: 13 buckets, padding adds {100 * (before / own - 1):.2f}% pixels" in out
-    assert f"after: {len(buckets)} buckets, padding adds {100 * (after / own - 1):.2f}% pixels" in out
-    assert re.search(r"exact: no others add less|proved: no others add less than [\d.]+%", out)
+                before[kind] += old.height * old.width
+                after[kind] += new.height * new.width
+    for text, padded in ((f"before: {len(config.buckets)}", before), (f"after: {len(buckets)}", after)):
+        chips, levels = 100 * (padded / own - 1)
+        assert f"{text} buckets, padding adds {chips:.2f}% pixels to the chips, {levels:.2f}% to whole levels" in out
+    assert re.search(r"exact: no others add less to the chips|proved: of [\d.]+% added to the chips, no others", out)
     assert all(bucket.batch == 960 * 1280 // (bucket.height * bucket.width) for bucket in buckets)
+
+
+def levels_padding(out):
+    return float(re.search(r"after: .* ([\d.]+)% to whole levels", out)[1])
+
+
+def test_choosing_for_whole_levels_too_pads_them_less(annotations, capsys):
+    _, chips, _ = printed(capsys, "--annotations", annotations, "--count", 6)
+    _, both, _ = printed(capsys, "--annotations", annotations, "--count", 6, "--levels")
+    assert levels_padding(both) < levels_padding(chips) and "to chips and levels" in both
 
 
 def test_gzip_says_the_same(annotations, tmp_path, capsys):
@@ -78,7 +93,7 @@ def test_gzip_says_the_same(annotations, tmp_path, capsys):
 
 
 def test_a_recorded_run_with_the_same_chips_says_the_same(annotations, tmp_path, capsys):
-    chips = oracle_sizes(load_config(CONFIG), CocoDataset(tmp_path, annotations), Console(quiet=True))
+    chips, _ = oracle_sizes(load_config(CONFIG), CocoDataset(tmp_path, annotations), Console(quiet=True))
     rows = np.concatenate([chips.sizes, chips.counts[:, None]], axis=1).tolist()
     path = tmp_path / "chips.json"
     path.write_text(json.dumps({"chips": [*rows[1:], rows[0]], "config": "demo"}))
@@ -87,6 +102,8 @@ def test_a_recorded_run_with_the_same_chips_says_the_same(annotations, tmp_path,
     np.testing.assert_array_equal(recorded.counts, chips.counts)
     _, out, _ = printed(capsys, "--chips", path, "--count", 6, "--batch-pixels", 3_000_000)
     _, other, _ = printed(capsys, "--annotations", annotations, "--count", 6, "--batch-pixels", 3_000_000)
+    assert other.count(" to whole levels") == 2 and "levels" not in out.replace("the largest levels included", "")
+    other = re.sub(r", [\d.]+% to whole levels", "", other)
     assert out[out.index("before:") :] == other[other.index("before:") :]
     assert Bucket(960, 1280, 2) in buckets_in(out, tmp_path)
 
@@ -129,6 +146,7 @@ def test_bad_chips_are_one_line(content, message, tmp_path, capsys):
 def test_bad_options_are_one_line(annotations, tmp_path, capsys):
     cases = [
         ((), "got none of them"),
+        (("--chips", annotations, "--levels"), "--levels needs the sizes of images"),
         (("--annotations", annotations, "--chips", annotations), "got --annotations and --chips"),
         (("--annotations", annotations, "--count", 0), "--count 0"),
         (("--annotations", annotations, "--count", 1), "cannot hold the largest levels 960x1280 and 1280x960"),
