@@ -34,9 +34,10 @@ from autofocus_jax.focus.bucket_choice import (
     count_sizes,
     padding,
     padding_by_count,
+    shrunk,
     with_batches,
 )
-from autofocus_jax.focus.buckets import BucketError, choose_all
+from autofocus_jax.focus.buckets import BucketError, fit
 from autofocus_jax.focus.oracle_chips import oracle_chips
 from autofocus_jax.focus.pyramid import level_size
 from autofocus_jax.structures import AutoFocusError, Bucket, Dataset
@@ -125,11 +126,11 @@ def _sizes(arguments: Arguments, config: Config, console: Console) -> tuple[Chip
     return *oracle_sizes(config, dataset, console), f"oracle, {len(dataset)} images"
 
 
-def _table(chips: ChipSizes, buckets: Sequence[Bucket], title: str) -> Table:
+def _table(chips: ChipSizes, buckets: Sequence[Bucket], shrink: float, title: str) -> Table:
     """What each bucket holds; shares are of all chips and of all padded pixels."""
     table = Table("height", "width", "batch", "chips", "pixels", "padding", title=title)
-    chosen = choose_all(chips.sizes, buckets)
-    own = chips.sizes.prod(axis=1) * chips.counts
+    chosen, sizes = fit(chips.sizes, buckets, shrink)
+    own = sizes.prod(axis=1) * chips.counts
     padded = np.array([bucket.height * bucket.width for bucket in buckets])[chosen] * chips.counts
     for index, bucket in enumerate(buckets):
         mine = chosen == index
@@ -139,11 +140,11 @@ def _table(chips: ChipSizes, buckets: Sequence[Bucket], title: str) -> Table:
     return table
 
 
-def _padding(chips: ChipSizes, levels: ChipSizes | None, buckets: Sequence[Bucket]) -> str:
+def _padding(chips: ChipSizes, levels: ChipSizes | None, buckets: Sequence[Bucket], shrink: float) -> str:
     shapes = np.array([(bucket.height, bucket.width) for bucket in buckets])
     try:
-        text = f"padding adds {100 * padding(chips, shapes):.2f}% pixels to the chips"
-        return text if levels is None else f"{text}, {100 * padding(levels, shapes):.2f}% to whole levels"
+        text = f"padding adds {100 * padding(chips, shapes, shrink):.2f}% pixels to the chips"
+        return text if levels is None else f"{text}, {100 * padding(levels, shapes, shrink):.2f}% to whole levels"
     except BucketError as error:
         return str(error)
 
@@ -177,15 +178,18 @@ def choose(arguments: Arguments, config: Config, console: Console) -> None:
     wanted = chips
     if arguments.levels and levels is not None:
         wanted = count_sizes(*(np.concatenate(parts) for parts in zip(chips, levels)))
+    wanted = shrunk(wanted, config.shrink)
     choice = choose_shapes(wanted, config.scales, arguments.count)
     buckets = with_batches(choice.shapes, _batch_pixels(arguments, config, choice))
     curve = padding_by_count(wanted, config.scales, 2 * arguments.count)
     shown = [number for number in curve if number % max(1, arguments.count // 4) == 0]
 
-    console.print(_table(chips, buckets, f"{config.name}, {chips.counts.sum()} chips ({source})"))
+    shrink = config.shrink
+    console.print(_table(chips, buckets, shrink, f"{config.name}, {chips.counts.sum()} chips ({source})"))
     lines = [
-        f"before: {len(config.buckets)} buckets, {_padding(chips, levels, config.buckets)}",
-        f"after: {len(buckets)} buckets, {_padding(chips, levels, buckets)}",
+        f"before: {len(config.buckets)} buckets, {_padding(chips, levels, config.buckets, shrink)}",
+        f"after: {len(buckets)} buckets, {_padding(chips, levels, buckets, shrink)}",
+        *([f"chips may lose {100 * shrink:g}% of their sides to fit; what follows is of such chips"] if shrink else []),
         _proof(choice, "chips and levels" if arguments.levels else "the chips"),
         "by number of buckets, greedily: " + ", ".join(f"{number}: {100 * curve[number]:.1f}%" for number in shown),
         "",

@@ -147,6 +147,7 @@ class Config:
     training: TrainingConfig
     stacking: StackingConfig = StackingConfig()
     window: int = 32  # images whose chips are pooled
+    shrink: float = 0.0  # share of its sides, at most, that a chip may lose to fit a smaller bucket
     seed: int = 0
     weights: str | None = None  # shipped weights: a file name inside autofocus_jax/weights/shipped
 
@@ -193,6 +194,7 @@ def check(config: Config) -> None:
     focus = config.focus_range
     want(0 <= focus.a < focus.b <= focus.c, f"focus_range {focus}; want 0 <= a < b <= c")
     want(len(config.buckets) >= 1, "buckets is empty; give at least one Bucket")
+    want(0 <= config.shrink < 1, f"shrink {config.shrink}; want a share of a chip's side, from 0 to below 1")
     for bucket in config.buckets:
         multiples = bucket.height % STRIDE == 0 and bucket.width % STRIDE == 0
         want(multiples and bucket.height > 0 and bucket.width > 0, f"{bucket} must have sides, multiples of {STRIDE}")

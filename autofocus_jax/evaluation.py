@@ -65,7 +65,8 @@ def run_row(
     config: Config, row: Row, detect: Detect, images: list[np.ndarray]
 ) -> tuple[list[Detections], CascadeInfo, list[list[Stage]]]:
     """The cascade of a row over a window of images; as focus.cascade.cascade."""
-    return cascade(images, row.scales, detect, config.buckets, config.stacking, row.chip_functions)
+    settings = row.scales, detect, config.buckets, config.stacking, row.chip_functions
+    return cascade(images, *settings, shrink=config.shrink)
 
 
 def counting(detect: Detect, sizes: Counter[tuple[int, int]]) -> Detect:
@@ -81,7 +82,7 @@ def counting(detect: Detect, sizes: Counter[tuple[int, int]]) -> Detect:
 def stream_row(config: Config, row: Row, detect: Detect, readers: Iterable[engine.Reader]) -> Iterator[engine.Outcome]:
     """The cascade of a row over any number of images; as inference.engine.stream."""
     settings = row.scales, detect, config.buckets, config.stacking, row.chip_functions
-    return engine.stream(readers, *settings, window=config.window)
+    return engine.stream(readers, *settings, shrink=config.shrink, window=config.window)
 
 
 def measure(

@@ -3,7 +3,8 @@
     python benchmarks/forward.py --side 512 --rounds 10
 
 Both programs run in turns in one process, so that each pair of runs sees the same machine; the ratio is the median over
-pairs. PyTorch is wanted for the comparison alone (`pip install torch`); `--no-torch` goes without.
+pairs. "One by one" passes the images of a batch through the convolutions one after the other, in the same program.
+PyTorch is wanted for the comparison alone (`pip install -e '.[benchmark]'`); `--no-torch` goes without.
 """
 
 from __future__ import annotations
@@ -129,19 +130,28 @@ def in_turns(programs: dict[str, Callable[[], object]], rounds: int) -> dict[str
 
 
 def compare_features(options: Options, table: Table) -> None:
-    """Rows of images/s: plain, folded, deformable and PyTorch's plain network."""
+    """Rows of images/s: plain, folded, deformable, batches image by image, and PyTorch's plain network."""
     plain = DetectorConfig(backbone=BackboneConfig(units=options.units), compute_dtype=options.compute_dtype)
     deformable = dataclasses.replace(plain, backbone=dataclasses.replace(plain.backbone, deformable_groups=4))
 
-    def program(config: DetectorConfig, variables):
+    def program(config: DetectorConfig, variables, one_by_one: bool = False):
         tree = {name: part["backbone"] for name, part in variables.items() if "backbone" in part}
         network = backbone(config.backbone, jnp.dtype(config.compute_dtype))
-        run = jax.jit(lambda tree, images, size: network.apply(tree, images, size, False))
-        return partial(run, jax.device_put(tree))
 
-    variables = random_variables(plain)
-    ours = {"plain": program(plain, variables), "folded": program(*fold(plain, variables)),
-            "deformable, folded": program(*fold(deformable, random_variables(deformable)))}  # fmt: skip
+        def features(tree, images, size):
+            if not one_by_one:
+                return network.apply(tree, images, size, False)
+            chips = images[:, None], size[:, None]
+            return jax.lax.map(lambda chip: network.apply(tree, *chip, False), chips)[:, 0]
+
+        return partial(jax.jit(features), jax.device_put(tree))
+
+    variables, bent = random_variables(plain), random_variables(deformable)
+    together = {"plain": program(plain, variables), "folded": program(*fold(plain, variables)),
+                "deformable, folded": program(*fold(deformable, bent))}  # fmt: skip
+    singly = {"plain, one by one": program(plain, variables, True),
+              "folded, one by one": program(*fold(plain, variables), True),
+              "deformable, folded, one by one": program(*fold(deformable, bent), True)}  # fmt: skip
     theirs = None
     if options.torch:
         import torch
@@ -152,13 +162,15 @@ def compare_features(options: Options, table: Table) -> None:
     for batch in options.batches:
         images = np.random.default_rng(0).standard_normal((batch, options.side, options.side, 3)).astype(np.float32)
         on_device, size = jax.device_put(images), jnp.full((batch, 2), options.side)
+        ours = together if batch == 1 else together | singly
         programs = {name: partial(run, on_device, size) for name, run in ours.items()}
         if theirs is not None:
             programs["PyTorch, plain"] = partial(theirs, images)
-            answers = [np.asarray(programs["folded"](), np.float32), theirs(images).permute(0, 2, 3, 1).numpy()]
-            error = np.abs(answers[0] - answers[1]).max() / answers[1].std()
-            if options.compute_dtype == "float32" and not error < 1e-3:
-                raise SystemExit(f"the two networks differ by {error:.1e} standard deviations; nothing was measured")
+            expected = theirs(images).permute(0, 2, 3, 1).numpy()
+            for name in [name for name in ours if "deformable" not in name]:
+                error = np.abs(np.asarray(programs[name](), np.float32) - expected).max() / expected.std()
+                if options.compute_dtype == "float32" and not error < 1e-3:
+                    raise SystemExit(f"{name} differs from PyTorch by {error:.1e} standard deviations; not measured")
         times = in_turns(programs, options.rounds)
         for name, own in times.items():
             pairs = [other / mine for mine, other in zip(own, times.get("PyTorch, plain", own))]
@@ -167,7 +179,7 @@ def compare_features(options: Options, table: Table) -> None:
 
 
 def shares(options: Options, table: Table) -> None:
-    """Rows for the whole deformable detector, exact NMS and RoI pooling, with their shares of its time."""
+    """Rows for the whole deformable detector, exact NMS and RoI pooling, with their shares of its faster form."""
     network = BackboneConfig(units=options.units, deformable_groups=4)
     config = DetectorConfig(backbone=network, roi_pooling="deformable", compute_dtype=options.compute_dtype)
     config, variables = fold(config, random_variables(config))
@@ -184,8 +196,11 @@ def shares(options: Options, table: Table) -> None:
     offsets = jnp.asarray(random.standard_normal((batch, config.proposals, *bins)), jnp.float32)
     thin = partial(nms, threshold=config.proposal_nms_iou, count=config.proposals)
     pool = jax.vmap(deformable_pool)
+    arguments = jax.device_put(variables), chips
+    singly = partial(detect, config, one_by_one=True)
+    whole = {"detector, deformable": partial(jax.jit(partial(detect, config)), *arguments),
+             "detector, deformable, one by one": partial(jax.jit(singly), *arguments)}  # fmt: skip
     parts = {
-        "detector, deformable": partial(jax.jit(partial(detect, config)), jax.device_put(variables), chips),
         f"NMS, {boxes.shape[1]} to {config.proposals}": partial(
             jax.jit(jax.vmap(thin)), boxes, jnp.ones(boxes.shape[:2], bool)
         ),
@@ -193,9 +208,10 @@ def shares(options: Options, table: Table) -> None:
             jax.jit(lambda *chip: (pool(*chip[:2]), pool(*chip))), maps, rois, offsets
         ),
     }
-    times = {name: statistics.median(values) for name, values in in_turns(parts, options.rounds).items()}
+    times = {name: statistics.median(values) for name, values in in_turns(whole | parts, options.rounds).items()}
+    fastest = min(times[name] for name in whole)
     for name, value in times.items():
-        share = f"{value / times['detector, deformable']:.1%}"
+        share = f"{value / fastest:.1%}"
         table.add_row(name, str(batch), f"{batch / value:.2f}", "-", share)
 
 

@@ -41,9 +41,25 @@ def deformable_convolution(
         cells = jnp.broadcast_to(jnp.asarray([height, width]), (batch, 2))
     offsets = offsets.astype(jnp.float32).reshape(batch, height, width, groups, TAPS, 2)
     positions = _taps(height, width, dilation) + jnp.swapaxes(offsets, 3, 4)
-    samples = jax.vmap(bilinear)(x.reshape(batch, height, width, groups, channels // groups), positions, cells)
+    maps = x.reshape(batch, height, width, groups, channels // groups)
+    samples = jax.lax.platform_dependent(maps, positions, cells, cpu=in_parts, default=jax.vmap(bilinear))
     samples = samples.reshape(batch, height, width, TAPS * channels)
     return samples @ kernel.astype(x.dtype).reshape(TAPS * channels, -1)
+
+
+def in_parts(maps: Array, positions: Array, cells: Array) -> Array:
+    """bilinear of every chip, its rows in two parts one after the other.
+
+    XLA's CPU compiler joins the sampling with the reshape that the product wants, and the joint loop, which no longer
+    runs along channels, takes 20 times as long. It cannot look through a loop.
+    """
+    half = max(-(-positions.shape[1] // 2), 1)
+
+    def one_chip(chip):
+        features, positions, cells = chip
+        return jax.lax.map(lambda row: bilinear(features, row, cells), positions, batch_size=half)
+
+    return jax.lax.map(one_chip, (maps, positions, cells))
 
 
 def bilinear(features: Array, positions: Array, cells: Array) -> Array:

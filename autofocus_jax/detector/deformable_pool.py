@@ -1,14 +1,12 @@
 """Deformable position-sensitive RoI pooling with group size 1 (Dai et al. 2017; sampling as in the authors' release).
 
 A bin is the mean of a grid of samples, and bilinear weights factor into rows and columns, so a bin is one short vector
-along y times a patch of the map times one short vector along x. Without offsets the bins of a RoI are a grid too, and
-the pooling is two matrix products with no gathers.
+along y times a patch of the map times one short vector along x. Backward it is a matrix product instead.
 """
 
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +15,7 @@ from autofocus_jax.structures import STRIDE, Array
 
 OFFSET_SCALE = 0.1  # trans_std: an offset of 1 moves a bin by this share of its RoI's side
 _LEAST = 0.1  # least side of a RoI, cells
-_CHUNK = 4  # RoIs whose patches are gathered at once, so that they stay in the cache
+_CHUNK = 16  # RoIs whose weights of all cells are held at once, so that they stay in the cache
 
 
 def deformable_pool(
@@ -42,31 +40,59 @@ def deformable_pool(
     y, side_y = _bins(jnp.clip(rois[:, 1::2], 0, height * STRIDE), size)
     grid_x = x[:, :, None] + side_x[:, None, None] / (size * samples) * jnp.arange(samples)  # [N, size, samples]
     grid_y = y[:, :, None] + side_y[:, None, None] / (size * samples) * jnp.arange(samples)
-    if offsets is None:
-        along_x = _weights(grid_x, columns, jnp.arange(width)).astype(features.dtype)
-        along_y = _weights(grid_y, rows, jnp.arange(height)).astype(features.dtype)
-        lines = jnp.einsum("nih,hwc->niwc", along_y, features)
-        return jnp.einsum("njw,niwc->nijc", along_x, lines)
-    move = offsets.astype(jnp.float32) * OFFSET_SCALE
+    move = jnp.zeros((len(rois), 2, size, size)) if offsets is None else offsets.astype(jnp.float32) * OFFSET_SCALE
     grid_x = grid_x[:, None] + (move[:, 0] * side_x[:, None, None])[..., None]  # [N, size, size, samples]
     grid_y = grid_y[:, :, None] + (move[:, 1] * side_y[:, None, None])[..., None]
+    return _means(features, grid_y, grid_x, jnp.asarray((rows, columns)))
+
+
+@jax.custom_vjp
+def _means(features: Array, grid_y: Array, grid_x: Array, filled: Array) -> Array:
+    """Mean of every bin's samples, [N, size, size, C]; grid_y, grid_x: [N, size, size, samples], cells.
+
+    A bin's samples touch a patch of the map; its cells are gathered and added one after the other, so that nothing
+    larger than the answer is ever held.
+    """
+    height, width, channels = features.shape
+    size, samples = grid_y.shape[2:]
     patch = tuple(min(full, math.ceil(_span(full, size, samples)) + 2) for full in (height, width))
-    pool = partial(_pool_bins, features, patch, (rows, columns))
-    return jax.lax.map(jax.checkpoint(lambda grids: pool(*grids)), (grid_y, grid_x), batch_size=_CHUNK)
+    first_y = _first(grid_y, filled[0], height - patch[0])
+    first_x = _first(grid_x, filled[1], width - patch[1])
+    along_y = _weights(grid_y, filled[0], first_y[..., None] + jnp.arange(patch[0]))
+    along_x = _weights(grid_x, filled[1], first_x[..., None] + jnp.arange(patch[1]))
+    table = features.reshape(-1, channels)
+
+    def add_row(total, row):
+        number, weight = row
+        cell = (first_y + number) * width + first_x
+        weights = (weight[..., None] * along_x)[..., None]
+        return total + sum(weights[..., column, :] * table[cell + column] for column in range(patch[1])), None
+
+    total = jnp.zeros((*first_y.shape, channels))
+    total, _ = jax.lax.scan(add_row, total, (jnp.arange(patch[0]), jnp.moveaxis(along_y, -1, 0)))
+    return total.astype(features.dtype)
 
 
-def _pool_bins(features: Array, patch: tuple[int, int], filled: tuple, grid_y: Array, grid_x: Array) -> Array:
-    """Means [size, size, C] of the samples of one RoI's bins: grid_y, grid_x [size, size, samples] in cells."""
-    first_y = _first(grid_y, filled[0], features.shape[0] - patch[0])
-    first_x = _first(grid_x, filled[1], features.shape[1] - patch[1])
-    along_y = _weights(grid_y, filled[0], first_y[..., None] + jnp.arange(patch[0])).astype(features.dtype)
-    along_x = _weights(grid_x, filled[1], first_x[..., None] + jnp.arange(patch[1])).astype(features.dtype)
+def _means_by_products(features: Array, grid_y: Array, grid_x: Array, filled: Array) -> Array:
+    """The same as one matrix product with the weights of all cells: more work, but its gradient needs no scatter."""
+    height, width, channels = features.shape
 
-    def cut(y, x):
-        return jax.lax.dynamic_slice(features, (y, x, 0), (*patch, features.shape[2]))
+    def pool(grids):
+        along_y = _weights(grids[0], filled[0], jnp.arange(height)).astype(features.dtype)
+        along_x = _weights(grids[1], filled[1], jnp.arange(width)).astype(features.dtype)
+        weights = along_y[..., None] * along_x[..., None, :]
+        return (weights.reshape(-1, height * width) @ features.reshape(-1, channels)).reshape(*weights.shape[:-2], -1)
 
-    patches = jax.vmap(jax.vmap(cut))(first_y, first_x)
-    return jnp.einsum("ijhw,ijhwc->ijc", along_y[..., None] * along_x[..., None, :], patches)
+    return jax.lax.map(jax.checkpoint(pool), (grid_y, grid_x), batch_size=_CHUNK)
+
+
+def _backward(arguments: tuple[Array, ...], cotangent: Array) -> tuple[Array | None, ...]:
+    features, grid_y, grid_x, filled = arguments
+    _, pull = jax.vjp(lambda *moving: _means_by_products(*moving, filled), features, grid_y, grid_x)
+    return *pull(cotangent), None
+
+
+_means.defvjp(lambda *arguments: (_means(*arguments), arguments), _backward)
 
 
 def _bins(ends: Array, size: int) -> tuple[Array, Array]:

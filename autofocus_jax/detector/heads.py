@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax.nn.initializers import normal, zeros
 
 from autofocus_jax.config import DetectorConfig
+from autofocus_jax.detector.convolution import convolution
 from autofocus_jax.detector.deformable_pool import deformable_pool
-from autofocus_jax.detector.resnet import convolution
 from autofocus_jax.detector.roi_pool import roi_align
 from autofocus_jax.structures import STRIDE, Array
 

@@ -77,13 +77,24 @@ def init(key: Array, config: DetectorConfig) -> Variables:
     return jax.jit(Network(config).init)(key, pixels, size, jnp.zeros((1, 1, 4)))
 
 
-def forward(config: DetectorConfig, variables: Variables, chips: ChipBatch, masked: bool = True) -> Maps:
+def forward(
+    config: DetectorConfig, variables: Variables, chips: ChipBatch, masked: bool = True, one_by_one: bool = False
+) -> Maps:
     """The convolutions' answer for a batch of chips, with the running batch statistics.
 
     masked: features are set to zero outside the true size, so that the answer does not depend on the bucket. False is
     the authors' network, which zeroes its input alone.
+    one_by_one: chips go through the convolutions one after the other. The answer is the same; on a CPU it takes less
+    time for large chips (docs/benchmarks.md), since one chip's maps fit into the cache and their memory is used again.
     """
-    return Network(config).apply(variables, chips.pixels, chips.size, False, masked, method="maps")
+
+    def maps(pixels: Array, size: Array) -> Maps:
+        return Network(config).apply(variables, pixels, size, False, masked, method="maps")
+
+    if not one_by_one:
+        return maps(chips.pixels, chips.size)
+    rows = jax.lax.map(lambda chip: maps(*chip), (chips.pixels[:, None], chips.size[:, None]))
+    return jax.tree.map(lambda row: row[:, 0], rows)
 
 
 def classify(
@@ -140,13 +151,16 @@ def propose(config: DetectorConfig, maps: Maps, size: Array, count: int | None =
     return jax.tree.map(jax.lax.stop_gradient, jax.vmap(one_chip)(scores, deltas, size))
 
 
-def detect(config: DetectorConfig, variables: Variables, chips: ChipBatch, masked: bool = True) -> DetectorOutput:
+def detect(
+    config: DetectorConfig, variables: Variables, chips: ChipBatch, masked: bool = True, one_by_one: bool = False
+) -> DetectorOutput:
     """Detections and focus map of every chip of a batch; the answer does not depend on the bucket nor on other rows.
 
     Boxes are clipped to the true size. Nothing is suppressed among the RoIs: focus stacking merges all scales at once.
     masked: as in forward; False reads features past the true size too, and then the bucket does matter.
+    one_by_one: as in forward.
     """
-    maps = forward(config, variables, chips, masked)
+    maps = forward(config, variables, chips, masked, one_by_one)
     # The bucket sets how many rows there are, a chip's true size how many of them it may use.
     proposals = propose(config, maps, chips.size, int(proposal_share(config, *chips.pixels.shape[1:3])))
     own = jnp.reshape(proposal_share(config, chips.size[:, 0], chips.size[:, 1]), (-1, 1))

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from autofocus_jax.config import BackboneConfig
+from autofocus_jax.detector.convolution import convolution
 from autofocus_jax.detector.deformable import DeformableConvolution, offset_channels
 from autofocus_jax.structures import STRIDE, Array
 
@@ -34,18 +35,6 @@ def true_cells(size: Array, height: int, width: int, stride: int) -> Array:
     rows = jnp.arange(height) * stride < size[:, :1]
     columns = jnp.arange(width) * stride < size[:, 1:]
     return (rows[:, :, None] & columns[:, None, :])[..., None]
-
-
-def convolution(
-    channels: int, kernel: int, stride: int = 1, dilation: int = 1, bias: bool = False, **kwargs
-) -> nn.Conv:
-    """Square convolution, padded by the same amount on every side so that cells do not move with the bucket."""
-    padding = dilation * (kernel // 2)
-    return nn.Conv(
-        channels, (kernel, kernel), (stride, stride), [(padding, padding)] * 2,
-        kernel_dilation=(dilation, dilation), use_bias=bias,
-        kernel_init=kwargs.pop("kernel_init", nn.initializers.he_normal()), **kwargs,
-    )  # fmt: skip
 
 
 def batch_norm(train: bool, **kwargs) -> nn.BatchNorm:

@@ -12,7 +12,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from autofocus_jax.detector.resnet import batch_norm, convolution, convolution_3x3, norm_unless
+from autofocus_jax.detector.convolution import convolution
+from autofocus_jax.detector.resnet import batch_norm, convolution_3x3, norm_unless
 from autofocus_jax.structures import Array
 
 EPSILON = 1e-5  # of every batch norm (torchvision)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autofocus_jax.focus.buckets import BucketError, choose_all
+from autofocus_jax.focus.buckets import BucketError, fit
 from autofocus_jax.focus.k_medians import greedy_costs, k_medians
 from autofocus_jax.structures import STRIDE, Bucket, Scale
 
@@ -66,15 +66,22 @@ def largest_levels(scales: Sequence[Scale], step: int = STRIDE) -> np.ndarray:
     return shapes[inside.sum(axis=1) == 1]
 
 
-def padding(chips: ChipSizes, shapes: np.ndarray) -> float:
-    """Pixels that padding adds over the chips' own, each in the shape [k, 2] of fewest pixels that holds it.
+def padding(chips: ChipSizes, shapes: np.ndarray, shrink: float = 0.0) -> float:
+    """Pixels that padding adds over those that the chips really have, each in its shape of [k, 2].
 
-    Raises BucketError when a chip fits no shape, or when there is no chip.
+    shrink: share of their sides, at most, that chips may lose to fit a smaller shape (buckets.fit). Raises BucketError
+    when a chip fits no shape, or when there is no chip.
     """
     _check(chips)
     buckets = [Bucket(int(height), int(width), 1) for height, width in shapes]
-    padded = np.asarray(shapes, np.int64).prod(axis=1)[choose_all(chips.sizes, buckets)]
-    return float(padded @ chips.counts / (chips.sizes.prod(axis=1) @ chips.counts) - 1)
+    chosen, sizes = fit(chips.sizes, buckets, shrink)
+    padded = np.asarray(shapes, np.int64).prod(axis=1)[chosen]
+    return float(padded @ chips.counts / (sizes.prod(axis=1) @ chips.counts) - 1)
+
+
+def shrunk(chips: ChipSizes, shrink: float) -> ChipSizes:
+    """The least sizes that chips may be given; shapes that hold these hold the chips."""
+    return count_sizes(np.ceil(chips.sizes * (1 - shrink)).astype(np.int64), chips.counts)
 
 
 def choose_shapes(chips: ChipSizes, scales: Sequence[Scale], count: int) -> Choice:

@@ -33,6 +33,19 @@ def choose_all(sizes: np.ndarray, buckets: Sequence[Bucket]) -> np.ndarray:
     return np.where(fits, shapes.prod(axis=1), np.iinfo(np.int64).max).argmin(axis=1)
 
 
+def fit(sizes: np.ndarray, buckets: Sequence[Bucket], shrink: float) -> tuple[np.ndarray, np.ndarray]:
+    """Buckets for chips that may be resized a little smaller: indices [n], and the sizes [n, 2] that they are to have.
+
+    sizes [n, 2]: (height, width), px. Each chip takes the bucket of fewest pixels whose sides are at least (1 - shrink)
+    times its own, and is made as small as that bucket where it is larger. With shrink 0 this is choose_all. BucketError
+    when a chip fits no bucket.
+    """
+    sizes = np.asarray(sizes, np.int64).reshape(-1, 2)
+    chosen = choose_all(np.ceil(sizes * (1 - shrink)).astype(np.int64), buckets)
+    shapes = np.array([(bucket.height, bucket.width) for bucket in buckets], np.int64).reshape(-1, 2)
+    return chosen, np.minimum(sizes, shapes[chosen])
+
+
 def group(sizes: np.ndarray, buckets: Sequence[Bucket]) -> list[tuple[int, np.ndarray]]:
     """Batches for chips of sizes [n, 2] (height, width in px): pairs of bucket index and rows [<= batch] of `sizes`.
 

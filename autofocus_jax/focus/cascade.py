@@ -71,12 +71,15 @@ def cascade(
     buckets: Sequence[Bucket],
     stacking_config: StackingConfig,
     chip_functions: Sequence[ChipFunction] | None = None,
+    *,
+    shrink: float = 0.0,
 ) -> tuple[list[Detections], CascadeInfo, list[list[Stage]]]:
     """Runs a few images through the scales, coarse to fine; `stream` does the same for any number of them.
 
     images: uint8 RGB [h, w, 3] each. chip_functions: what turns a focus map into chips, one per scale but the last;
     by default Algorithm 1 with the rule of each scale. They see each chip's map in that chip's own frame, so chips of
     one parent are disjoint and lie inside it, and those of different parents are disjoint because the parents are.
+    shrink: share of their sides, at most, that chips may lose to fit a smaller bucket (buckets.fit).
 
     Returns the detections of each image (image frame), what it cost, and a Stage per image and scale. Raises
     ImageError for what is no image, BucketError for a chip that no bucket holds, AutoFocusError for chip_functions
@@ -87,7 +90,7 @@ def cascade(
     info = no_cost(len(scales))
     detections, stages = [], []
     settings = scales, detect, buckets, stacking_config, chip_functions
-    for outcome in stream(images, *settings, window=max(1, len(images)), keep_stages=True):
+    for outcome in stream(images, *settings, shrink=shrink, window=max(1, len(images)), keep_stages=True):
         info = add_info(info, outcome.info)
         detections.append(outcome.detections)
         stages.append(outcome.stages)
@@ -102,6 +105,7 @@ def stream(
     stacking_config: StackingConfig,
     chip_functions: Sequence[ChipFunction] | None = None,
     *,
+    shrink: float = 0.0,
     window: int = 32,
     threads: int = 1,
     keep_stages: bool = False,
@@ -119,7 +123,7 @@ def stream(
         pool, fetcher = (ThreadPoolExecutor(count, thread_name_prefix="cascade") for count in (threads, 1))
         for executor in (fetcher, pool):
             stack.callback(executor.shutdown, cancel_futures=True)
-        flow = _Flow(scales, functions, detect, buckets, stacking_config, keep_stages, pool, fetcher)
+        flow = _Flow(scales, functions, detect, buckets, stacking_config, shrink, keep_stages, pool, fetcher)
         source, left = enumerate(images), True
         while True:
             if left and len(flow.order) < window and not flow.has_full_batch():
@@ -148,10 +152,10 @@ class _Entry(NamedTuple):
 class _Flow:
     """The images of a window and their chips: waiting in queues, flying on the device, coming back."""
 
-    def __init__(self, scales, functions, detect, buckets, stacking_config, keep_stages, pool, fetcher):
+    def __init__(self, scales, functions, detect, buckets, stacking_config, shrink, keep_stages, pool, fetcher):
         self.scales, self.functions, self.detect = scales, functions, detect
         self.buckets, self.stacking, self.keep_stages = buckets, stacking_config, keep_stages
-        self.pool, self.fetcher = pool, fetcher
+        self.shrink, self.pool, self.fetcher = shrink, pool, fetcher
         self.order: deque[Walk | Outcome] = deque()  # admitted, in order, until all before them are through
         self.done: dict[int, Future] = {}  # by index: Outcomes of walks that are through
         self.results: deque[Future | Outcome] = deque()  # in order
@@ -222,12 +226,11 @@ class _Flow:
             yield first.result() if isinstance(first, Future) else first
 
     def _enqueue(self, moving: Walk) -> None:
-        chips = walk.place(moving, self.scales)
+        chips = walk.place(moving, self.scales, self.buckets, self.shrink)
         self.chips[moving.index] = chips
-        positions = bucket_ops.choose_all(np.array([chip.size for chip in chips], np.int64), self.buckets)
-        for chip, position in zip(chips, positions):
+        for chip in chips:
             pixels = self.pool.submit(_crop, moving.image, chip)
-            self.queues[position].append(_Entry(moving, chip, pixels))
+            self.queues[chip.bucket].append(_Entry(moving, chip, pixels))
 
     def _advance(self, moving: Walk) -> None:
         scale = len(moving.regions)
@@ -267,7 +270,7 @@ class _Flow:
 
 def _crop(image: np.ndarray, chip: Chip) -> tuple[np.ndarray, float]:
     begin = time.perf_counter()
-    pixels = pyramid.crop(image, chip.place.box, chip.factor)[0]
+    pixels = pyramid.crop(image, chip.place.box, chip.factor, chip.size)[0]
     return pixels, time.perf_counter() - begin
 
 

@@ -36,15 +36,17 @@ def axis_factors(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.array([size[1] / (box[2] - box[0]), size[0] / (box[3] - box[1])], np.float32)
 
 
-def crop(image: np.ndarray, box: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def crop(
+    image: np.ndarray, box: np.ndarray, factor: float, size: tuple[int, int] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cuts a rectangle out of an image and resizes it; only the rectangle is resized, never the level.
 
     image [h, w, 3] uint8; box [4] xyxy in the image frame, rounded outward to whole pixels and cut at the image;
     factor: level px per image px of the scale. Returns what a Placement keeps beside the pixels: the chip's pixels
     [H, W, 3] uint8, the box really shown [4] float32 (image frame), and the factors along (x, y) [2] float32,
     which are chip side over box side, so that projecting back is exact. Sides are round(box side * factor), at
-    least 1; the whole image therefore gives exactly level_size. Resized with area means downward (no aliasing) and
-    linearly upward. A box without a pixel in the image is an ImageError.
+    least 1, or `size` (height, width) where it is given; without it the whole image gives exactly level_size. Resized
+    with area means downward (no aliasing) and linearly upward. A box without a pixel in the image is an ImageError.
     """
     height, width = image.shape[:2]
     x1, y1 = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
@@ -53,7 +55,7 @@ def crop(image: np.ndarray, box: np.ndarray, factor: float) -> tuple[np.ndarray,
         shown = ", ".join(f"{side:g}" for side in box)
         raise ImageError(f"crop [{shown}] holds no pixel of an image of {height}x{width}; give a box inside the image")
     exact = np.array([x1, y1, x2, y2], np.float32)
-    size = chip_size(exact, factor)
+    size = chip_size(exact, factor) if size is None else size
     pixels = image[y1:y2, x1:x2]
     if size != pixels.shape[:2]:
         how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR

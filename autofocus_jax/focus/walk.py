@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autofocus_jax.focus import pyramid, stacking
+from autofocus_jax.focus import buckets, pyramid, stacking
 from autofocus_jax.focus.chips import ChipFunction, whole_pixels
-from autofocus_jax.structures import STAGES, STRIDE, CascadeInfo, Detections, DetectorOutput, Placement, Scale
+from autofocus_jax.structures import STAGES, STRIDE, Bucket, CascadeInfo, Detections, DetectorOutput, Placement, Scale
 
 
 class Chip(NamedTuple):
@@ -20,6 +20,7 @@ class Chip(NamedTuple):
     size: tuple[int, int]  # (height, width), chip px
     factor: float  # level px per image px of its image at this scale
     row: int  # its position among the chips of its image and scale
+    bucket: int  # position of its bucket
 
 
 class Found(NamedTuple):
@@ -66,14 +67,20 @@ def start(index: int, image: np.ndarray, scales: Sequence[Scale]) -> Walk:
     return Walk(index, (height, width), image, info, [np.array([[0, 0, width, height]], np.int32)], [])
 
 
-def place(walk: Walk, scales: Sequence[Scale]) -> list[Chip]:
-    """The chips of the walk's newest regions; counts their cost and waits for as many answers."""
+def place(walk: Walk, scales: Sequence[Scale], bucket_set: Sequence[Bucket], shrink: float) -> list[Chip]:
+    """The chips of the walk's newest regions; counts their cost and waits for as many answers.
+
+    shrink: share of their sides, at most, that chips may lose to fit a smaller bucket (buckets.fit). Raises
+    BucketError for a chip that no bucket holds.
+    """
     scale = len(walk.regions)
     factor = pyramid.factor(*walk.size, scales[scale - 1])
+    boxes = walk.regions[-1].astype(np.float32)
+    chosen, sizes = buckets.fit(np.array([pyramid.chip_size(box, factor) for box in boxes]), bucket_set, shrink)
     chips = []
-    for row, box in enumerate(walk.regions[-1].astype(np.float32)):
-        size = pyramid.chip_size(box, factor)
-        chips.append(Chip(Placement(walk.index, scale, box, pyramid.axis_factors(box, size)), size, factor, row))
+    for row, (box, bucket, size) in enumerate(zip(boxes, chosen.tolist(), map(tuple, sizes.tolist()))):
+        placement = Placement(walk.index, scale, box, pyramid.axis_factors(box, size))
+        chips.append(Chip(placement, size, factor, row, bucket))
     walk.found.append([None] * len(chips))
     walk.awaited = len(chips)
     walk.info.chips[scale - 1] = len(chips)
@@ -94,7 +101,7 @@ def zoom(walk: Walk, chips: Sequence[Chip], function: ChipFunction) -> np.ndarra
     chip side), so a chip of the whole level is exactly its parent's box and one inside it never leaves it.
     """
     regions: list[np.ndarray] = [np.zeros((0, 4), np.int32)]
-    for (parent, (height, width), _, _), found in zip(chips, walk.found[-1], strict=True):
+    for (parent, (height, width), *_), found in zip(chips, walk.found[-1], strict=True):
         boxes = function(found.focus, (height, width)).astype(np.float64)
         if not len(boxes):
             continue

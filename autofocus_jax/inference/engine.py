@@ -51,6 +51,7 @@ def stream(
     stacking: StackingConfig,
     chip_functions: Sequence[ChipFunction] | None = None,
     *,
+    shrink: float = 0.0,
     window: int = 32,
     threads: int | None = None,
     keep_stages: bool = False,
@@ -66,7 +67,9 @@ def stream(
     with contextlib.closing(_read_ahead(readers, threads, seconds)) as images:
         settings = scales, detect, buckets, stacking, chip_functions
         with contextlib.closing(
-            cascade.stream(images, *settings, window=window, threads=threads, keep_stages=keep_stages)
+            cascade.stream(
+                images, *settings, shrink=shrink, window=window, threads=threads, keep_stages=keep_stages
+            )
         ) as outcomes:
             for outcome in outcomes:
                 took = seconds.pop(outcome.index)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autofocus_jax.detector import deformable
+from autofocus_jax.detector.convolution import convolution
 from autofocus_jax.detector.deformable import DeformableConvolution, offset_channels
-from autofocus_jax.detector.resnet import convolution
 
 deformable_convolution = jax.jit(deformable.deformable_convolution, static_argnums=(3, 4))
 
@@ -108,6 +108,19 @@ def test_empty_batch_and_single_cell(shape):
     assert out.shape == (*shape[:3], 3)
     for row in range(shape[0]):
         np.testing.assert_allclose(out[row], naive(x[row], offsets[row], kernel, 2, 2), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 5, 4), (1, 1, 1, 4), (2, 1, 6, 4), (1, 2, 2, 4), (3, 5, 4, 4)])
+def test_rows_in_parts_are_all_rows(shape):
+    """The form of the CPU and that of every other device; odd and even rows, one row, no chip."""
+    random = np.random.default_rng(3)
+    maps = random.standard_normal((*shape[:3], 2, 2)).astype(np.float32)
+    positions = random.uniform(-1, 6, (*shape[:3], 9, 2, 2)).astype(np.float32)
+    cells = np.tile([max(shape[1] - 1, 1), shape[2]], (shape[0], 1))
+    parts = jax.jit(deformable.in_parts)(maps, positions, cells)
+    whole = jax.vmap(deformable.bilinear)(maps, positions, cells)
+    assert parts.shape == (*shape[:3], 9, 2, 2)
+    np.testing.assert_allclose(parts, whole, atol=1e-6)
 
 
 def test_gradients_against_finite_differences():

@@ -66,6 +66,18 @@ def test_other_rows_do_not_influence(tiny, chip_batch):
         np.testing.assert_allclose(one[0], other[3], atol=1e-4)
 
 
+def test_one_by_one_is_the_same(tiny_detector, tiny_variables, chip_batch):
+    """Chips of several sizes, a row that is empty, and a batch of one."""
+    chips = [noise(seed, *size) for seed, size in enumerate([(32, 48), (20, 30), (16, 16)])]
+    slowly = jax.jit(partial(detect, one_by_one=True), static_argnums=0)
+    for batch in (chip_batch(chips, 32, 48, batch=4), chip_batch(chips[:1], 32, 48)):
+        one = jax.device_get(slowly(tiny_detector, tiny_variables, batch))
+        other = jax.device_get(_detect(tiny_detector, tiny_variables, batch))
+        assert (one.valid == other.valid).all() and one.valid.any()
+        for field in ("boxes", "scores", "focus"):
+            np.testing.assert_allclose(getattr(one, field), getattr(other, field), atol=1e-4)
+
+
 def test_empty_rows_are_invalid_and_finite(tiny, chip_batch):
     output = tiny(chip_batch([noise(0, 32, 48)], 32, 48, batch=4))
     assert output.valid[0].any() and not output.valid[1:].any() and (output.focus[1:] == 0).all()
