@@ -7,19 +7,15 @@ each scale saw and found, Fig. 8), panels_labels (Fig. 2) and panels_stacking (F
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.collections import PatchCollection
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
 
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import Config, ConfigError
-from autofocus_jax.experiments import figure
+from autofocus_jax.experiments import figure, tiles
 from autofocus_jax.experiments.detector import DetectorInputs, load_detector, open_images
 from autofocus_jax.experiments.inputs import describe, indices
 from autofocus_jax.experiments.result import Result, Track, table
@@ -29,7 +25,6 @@ from autofocus_jax.focus.labels import focus_labels
 from autofocus_jax.structures import (
     FOCUS,
     IGNORE,
-    STRIDE,
     Dataset,
     Detections,
     FocusRange,
@@ -166,23 +161,23 @@ def report_rows(parts: Sequence[Sample], scales: Sequence[Scale], min_score: flo
 
 def draw_pipeline(parts: Sequence[Sample], scales: Sequence[Scale], min_score: float) -> Figure:
     """Fig. 8: for each image, what every scale saw (bright), its focus map, chips and detections, and the result."""
-    sketch, axes = _grid(parts, len(scales) + 1)
-    for part, tiles in zip(parts, axes):
+    sketch, axes = tiles.grid([part.image for part in parts], len(scales) + 1)
+    for part, places in zip(parts, axes):
         size = part.image.shape[:2]
-        for number, (tile, stage, scale) in enumerate(zip(tiles, part.stages, scales, strict=False), 1):
+        for number, (tile, stage, scale) in enumerate(zip(places, part.stages, scales, strict=False), 1):
             share = _pixels(stage, size, scale) / np.prod(pyramid.level_size(*size, scale))
             chips = "1 chip" if len(stage.chips) == 1 else f"{len(stage.chips)} chips"
-            _show(tile, part.image, f"scale {number}: {chips}, {share:.0%} of level", brightness=0.75)
-            _darken(tile, stage.chips, size)
+            tiles.show(tile, part.image, f"scale {number}: {chips}, {share:.0%} of level", brightness=0.75)
+            tiles.darken(tile, stage.chips, size)
             for chip, focus in zip(stage.chips, stage.focus, strict=False):
-                _cells(tile, focus, chip, scale, size, figure.VERMILION, 0.7)
-            _outline(tile, stage.chips, CHIP, 1.2)
-            _outline(tile, stage.removed.boxes[stage.removed.scores >= min_score], CUT, 0.7)
-            _outline(tile, stage.kept.boxes[stage.kept.scores >= min_score], KEPT, 0.6)
+                tiles.cells(tile, focus, chip, scale, size, figure.VERMILION, 0.7)
+            tiles.outline(tile, stage.chips, CHIP, 1.2)
+            tiles.outline(tile, stage.removed.boxes[stage.removed.scores >= min_score], CUT, 0.7)
+            tiles.outline(tile, stage.kept.boxes[stage.kept.scores >= min_score], KEPT, 0.6)
         shown = part.found.boxes[part.found.scores >= min_score]
-        _show(tiles[-1], part.image, f"result: {len(shown)} detections")
-        _outline(tiles[-1], part.truth.boxes[~part.truth.ignore], TRUTH, 1.6)
-        _outline(tiles[-1], shown, KEPT, 0.8)
+        tiles.show(places[-1], part.image, f"result: {len(shown)} detections")
+        tiles.outline(places[-1], part.truth.boxes[~part.truth.ignore], TRUTH, 1.6)
+        tiles.outline(places[-1], shown, KEPT, 0.8)
     looks = {
         "focus map": FOCUS_COLOR,
         "chip": CHIP,
@@ -190,46 +185,46 @@ def draw_pipeline(parts: Sequence[Sample], scales: Sequence[Scale], min_score: f
         "cut by a chip's border": CUT,
         "ground truth": TRUTH,
     }
-    return _legend(sketch, looks)
+    return tiles.legend(sketch, looks)
 
 
 def draw_labels(parts: Sequence[Sample], scales: Sequence[Scale]) -> Figure:
     """Fig. 2: for each image, its objects, and the FocusPixel labels of every level."""
-    sketch, axes = _grid(parts, len(scales) + 1)
-    for part, tiles in zip(parts, axes):
+    sketch, axes = tiles.grid([part.image for part in parts], len(scales) + 1)
+    for part, places in zip(parts, axes):
         size = part.image.shape[:2]
-        _show(tiles[0], part.image, f"image, {size[1]}x{size[0]} px")
-        _outline(tiles[0], part.truth.boxes[part.truth.ignore], figure.GREY, 1.2)
-        _outline(tiles[0], part.truth.boxes[~part.truth.ignore], TRUTH, 1.2)
+        tiles.show(places[0], part.image, f"image, {size[1]}x{size[0]} px")
+        tiles.outline(places[0], part.truth.boxes[part.truth.ignore], figure.GREY, 1.2)
+        tiles.outline(places[0], part.truth.boxes[~part.truth.ignore], TRUTH, 1.2)
         whole = np.array([0, 0, size[1], size[0]], np.float32)
-        for number, (tile, scale, labels) in enumerate(zip(tiles[1:], scales, part.labels, strict=True), 1):
+        for number, (tile, scale, labels) in enumerate(zip(places[1:], scales, part.labels, strict=True), 1):
             height, width = pyramid.level_size(*size, scale)
             share = float((labels == FOCUS).mean())
-            _show(tile, part.image, f"scale {number}, {width}x{height}: {share:.1%} FOCUS", brightness=0.6)
-            _cells(tile, labels == FOCUS, whole, scale, size, FOCUS_COLOR, 0.75)
-            _cells(tile, labels == IGNORE, whole, scale, size, figure.SKY, 0.6)
-    return _legend(sketch, {"object": TRUTH, "FOCUS": FOCUS_COLOR, "IGNORE": figure.SKY})
+            tiles.show(tile, part.image, f"scale {number}, {width}x{height}: {share:.1%} FOCUS", brightness=0.6)
+            tiles.cells(tile, labels == FOCUS, whole, scale, size, FOCUS_COLOR, 0.75)
+            tiles.cells(tile, labels == IGNORE, whole, scale, size, figure.SKY, 0.6)
+    return tiles.legend(sketch, {"object": TRUTH, "FOCUS": FOCUS_COLOR, "IGNORE": figure.SKY})
 
 
 def draw_stacking(parts: Sequence[Sample], min_score: float) -> Figure:
     """Fig. 4: for each image, one chip: where it lies, what the detector found in it, what is left after stacking."""
-    sketch, axes = _grid(parts, 3)
+    sketch, axes = tiles.grid([part.image for part in parts], 3)
     for part, (where, before, after) in zip(parts, axes):
         number, chip = chip_to_show(part, min_score)
         stage = part.stages[number - 1]
-        _show(where, part.image, f"a chip of scale {number}")
-        _outline(where, chip[None], CHIP, 1.5)
+        tiles.show(where, part.image, f"a chip of scale {number}")
+        tiles.outline(where, chip[None], CHIP, 1.5)
         for tile, title in ((before, "before stacking"), (after, "after stacking, all scales")):
-            _show(tile, part.image, title)
+            tiles.show(tile, part.image, title)
             margin = 0.06 * (chip[2:] - chip[:2]).max()
-            _darken(tile, chip[None], part.image.shape[:2])
+            tiles.darken(tile, chip[None], part.image.shape[:2])
             tile.set(xlim=(chip[0] - margin, chip[2] + margin), ylim=(chip[3] + margin, chip[1] - margin))
         for tile, found, color in ((before, stage.kept, KEPT), (before, stage.removed, CUT), (after, part.found, KEPT)):
             shown = (found.scores >= min_score) & (box_ops.coverage(found.boxes, chip[None])[:, 0] > 0.5)
-            _outline(tile, found.boxes[shown], color, 1.0)
-        _outline(before, chip[None], CHIP, 1.5)
-        _outline(after, chip[None], CHIP, 1.5)
-    return _legend(sketch, {"chip": CHIP, "whole": KEPT, "cut by its border, removed": CUT})
+            tiles.outline(tile, found.boxes[shown], color, 1.0)
+        tiles.outline(before, chip[None], CHIP, 1.5)
+        tiles.outline(after, chip[None], CHIP, 1.5)
+    return tiles.legend(sketch, {"chip": CHIP, "whole": KEPT, "cut by its border, removed": CUT})
 
 
 def _pixels(stage: Stage, size: tuple[int, int], scale: Scale) -> int:
@@ -241,56 +236,3 @@ def _inside(found: Detections, chips: np.ndarray, min_score: float) -> np.ndarra
     """How many detections of at least min_score lie in each chip [c] (they are cut at theirs, so wholly in one)."""
     boxes = found.boxes[found.scores >= min_score]
     return (box_ops.coverage(boxes, chips) > 0.99).sum(axis=0)
-
-
-def _grid(parts: Sequence[Sample], columns: int) -> tuple[Figure, list[list[Axes]]]:
-    ratios = [part.image.shape[0] / part.image.shape[1] for part in parts]
-    tile = figure.PAGE / columns
-    height = sum(ratio * tile + 0.22 for ratio in ratios) + 0.3
-    sketch, axes = figure.new(figure.PAGE, height, len(parts), columns, gridspec_kw={"height_ratios": ratios})
-    return sketch, [axes[row * columns : (row + 1) * columns] for row in range(len(parts))]
-
-
-def _show(axes: Axes, image: np.ndarray, title: str, brightness: float = 1.0) -> None:
-    height, width = image.shape[:2]
-    axes.imshow((image * brightness).astype(np.uint8), extent=(0, width, height, 0), interpolation="antialiased")
-    axes.set_title(title, fontsize=7, pad=2)
-    axes.set_axis_off()
-
-
-def _darken(axes: Axes, chips: np.ndarray, size: tuple[int, int]) -> None:
-    """Darkens what lies outside the chips [c, 4] of an image of `size` (height, width)."""
-    cover = np.zeros((*size, 4), np.float32)
-    cover[..., 3] = 0.6
-    for x1, y1, x2, y2 in np.round(chips).astype(int):
-        cover[y1:y2, x1:x2, 3] = 0
-    axes.imshow(cover, extent=(0, size[1], size[0], 0), interpolation="nearest")
-
-
-def _cells(
-    axes: Axes, values: np.ndarray, chip: np.ndarray, scale: Scale, size: tuple[int, int], color: str, strength: float
-) -> None:
-    """Tints the cells of a chip [4] (image frame) as strongly as values [rows, columns] in 0..1 say."""
-    x1, y1, x2, y2 = (float(side) for side in chip)
-    height, width = pyramid.chip_size(chip, pyramid.factor(*size, scale))
-    tint = np.empty((*values.shape, 4))
-    tint[..., :3] = to_rgb(color)
-    tint[..., 3] = strength * np.clip(values, 0, 1)
-    right, bottom = (
-        x1 + values.shape[1] * STRIDE * (x2 - x1) / width,
-        y1 + values.shape[0] * STRIDE * (y2 - y1) / height,
-    )
-    shown = axes.imshow(tint, extent=(x1, right, bottom, y1), interpolation="nearest")
-    shown.set_clip_path(Rectangle((x1, y1), x2 - x1, y2 - y1, transform=axes.transData))
-    axes.set(xlim=(0, size[1]), ylim=(size[0], 0))
-
-
-def _outline(axes: Axes, boxes: np.ndarray, color: str, width: float) -> None:
-    patches = [Rectangle((x1, y1), x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes]
-    axes.add_collection(PatchCollection(patches, facecolor="none", edgecolor=color, linewidth=width))
-
-
-def _legend(sketch: Figure, looks: Mapping[str, str]) -> Figure:
-    handles = [Patch(facecolor=color, edgecolor=figure.GREY, linewidth=0.5) for color in looks.values()]
-    sketch.legend(handles, list(looks), loc="outside lower center", ncols=len(looks), handlelength=1.0)
-    return sketch

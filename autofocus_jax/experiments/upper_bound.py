@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -182,10 +183,15 @@ def _map(processes: int, chunks: int) -> Iterator[Callable]:
     """map, over several processes where that is asked for and there is work for them."""
     if processes < 0:
         raise ConfigError(f"--processes {processes}; want 0 (one for each core) or more")
-    count = min(processes or len(os.sched_getaffinity(0)), chunks)
+    count = min(processes or os.cpu_count() or 1, chunks)
     if count <= 1:
         yield map
     else:
         # Spawned, not forked: the program may have threads by now, such as that of a progress bar.
-        with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+        # An interrupt is the parent's to handle, which then drops what has not begun.
+        quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+        pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), **quiet)
+        try:
             yield pool.map
+        finally:
+            pool.shutdown(cancel_futures=True)
