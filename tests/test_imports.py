@@ -31,7 +31,8 @@ ROOMS = {
     "buckets": GROUND | {"config_file", "focus", "data"},
     "evaluation": GROUND | {"focus", "inference", "metrics", "parallel", "visualize"},
     "experiments": GROUND
-    | {"config_file", "checkpoint", "weights", "focus", "inference", "metrics", "visualize", "report", "evaluation"},
+    | {"config_file", "checkpoint", "weights", "focus", "data", "inference", "metrics", "visualize", "report"}
+    | {"evaluation"},
     "__init__": None,  # the public names, from anywhere
 }
 
