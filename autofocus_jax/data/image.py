@@ -146,7 +146,8 @@ def _problem(content: bytes) -> str | None:
     """What is wrong with a file that is better not shown to a decoder, and what to do about it."""
     if not content:
         return "is empty (0 bytes); copy it again or remove it"
-    if content[4:8] == b"ftyp" and content[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
+    brands = content[8:64] if content[4:8] == b"ftyp" else b""
+    if b"avif" not in brands and brands.startswith((b"heic", b"heix", b"hevc", b"mif1", b"msf1")):
         return "is HEIC, which is not read; convert it to JPEG"
     if content.startswith(b"\xff\xd8"):
         cut = _is_cut_jpeg(content)

@@ -201,6 +201,15 @@ def black_png(height: int, width: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
+def test_avif_is_read_also_under_the_brand_that_heic_uses():
+    try:
+        content = encoded(PICTURE, "AVIF", quality=95)
+    except (KeyError, OSError):
+        pytest.skip("this Pillow writes no AVIF")
+    for brand in (b"avif", b"mif1"):
+        assert np.abs(decode_image(content[:8] + brand + content[12:], "a.avif") - RGB.astype(int)).mean() < 4
+
+
 def test_huge_images_are_read():
     content = black_png(300, 20_000)
     assert decode_image(content, "long").shape == (300, 20_000, 3)
