@@ -1,5 +1,6 @@
 """The COCO reader against pycocotools, hand-written files, and everything that can be wrong with them."""
 
+import gzip
 import json
 
 import cv2
@@ -194,7 +195,8 @@ def test_source_follows_cocos_layout(tmp_path):
 def lay_out(root, annotations, images):
     for path in (root / annotations, root / images / "a.png"):
         path.parent.mkdir(parents=True, exist_ok=True)
-    (root / annotations).write_text(json.dumps(content()))
+    data = json.dumps(content()).encode()
+    (root / annotations).write_bytes(gzip.compress(data) if annotations.endswith(".gz") else data)
     cv2.imwrite(str(root / images / "a.png"), np.zeros((30, 40, 3), np.uint8))
 
 
@@ -203,6 +205,8 @@ def lay_out(root, annotations, images):
     [
         ("annotations/instances_val.json", "val", "val", {}),
         ("annotations/instances_val2017.json", "val2017", "val", {}),
+        ("annotations/instances_val.json.gz", "val", "val", {}),
+        ("annotations/instances_val2017.json.gz", "images/val2017", "val", {}),
         ("annotations/instances_val2017.json", "images/val2017", "val2017", {}),
         ("annotations/instances_train2014.json", "images", "train", {}),
         ("boxes/val.json", "all", "val", {"annotations": "boxes/{split}.json", "images": "all"}),
