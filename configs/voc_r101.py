@@ -1,9 +1,7 @@
 """PASCAL VOC with the paper's detector: as configs/coco_r101.py, but for what is written here.
 
-Trains on VOC 2007 and 2012 trainval and tests on VOC 2007 test (release). There is no reader of VOC's xml files yet:
-the data are VOC's images with annotations converted to COCO's format, one file a split, as CocoSource reads them.
-Convert xml boxes (inclusive, 1-based) to x = xmin - 1, y = ymin - 1, width = xmax - xmin + 1, height = ymax - ymin + 1,
-and mark `difficult` objects with "ignore": 1.
+Trains on VOC 2007 and 2012 trainval and tests on VOC 2007 test (release). Data: a VOCdevkit folder with VOC2007 and
+VOC2012 in it, as they come from the web; `--data.root` says where. `difficult` objects are ignore regions.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import runpy
 from pathlib import Path
 
 from autofocus_jax.config import Config
-from autofocus_jax.data.coco import CocoSource
+from autofocus_jax.data.voc import VocSource
 from autofocus_jax.structures import ChipRule, Scale, ValidRange
 
 _COCO = runpy.run_path(str(Path(__file__).with_name("coco_r101.py")))
@@ -24,7 +22,7 @@ def get_config() -> Config:
     return dataclasses.replace(
         _COCO["get_config"](),
         name="voc_r101",
-        data=CocoSource("~/data/voc"),
+        data=VocSource("~/data/VOCdevkit", train="VOC2007/trainval VOC2012/trainval", val="VOC2007/test"),
         # Sides and valid ranges: release's settings of VOC, which test with whole levels. Chip rules: those of COCO.
         scales=(
             Scale(480, 512, ValidRange(75, math.inf), ChipRule(threshold=0.02, dilation=3, min_size=256)),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import glob
 import gzip
 import json
 import os
@@ -10,50 +12,21 @@ import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import DataSource
-from autofocus_jax.structures import AutoFocusError, GroundTruth, ImageError, ImageInfo
+from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, fill
+from autofocus_jax.data.image import read_annotated
+from autofocus_jax.structures import GroundTruth, ImageInfo
 
 
-class AnnotationError(AutoFocusError):
-    """An annotation file is missing or malformed."""
-
-
-def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Decodes an image file into uint8 RGB [h, w, 3]; raises ImageError when it is missing or corrupt.
-
-    The pixels stay as they are stored: COCO's boxes do not know the orientation tag of a camera.
-    """
-    try:
-        data = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise ImageError(f"image {path} cannot be read ({error.strerror}); check the folder of images") from None
-    image = None
-    if data.size:
-        try:
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        except cv2.error:
-            image = None
-    if image is None or _is_cut_jpeg(data):
-        raise ImageError(f"image {path} cannot be decoded ({data.size} bytes); replace the file or remove its entry")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def _is_cut_jpeg(data: np.ndarray) -> bool:
-    """Whether the end of a JPEG file is missing; decoders then fill the rest with grey and go on."""
-    content = data.tobytes()
-    return content.startswith(b"\xff\xd8") and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
-
-
-class CocoDataset:
-    """One split, held as flat arrays; implements structures.Dataset.
+class CocoDataset(AnnotatedImages):
+    """One split of a COCO file; implements structures.Dataset.
 
     categories [K] names and category_ids [K] are ordered by id, so label k means category_ids[k]. Boxes are cut at the
     image's borders; those that then have no area are left out and counted in `dropped`. An annotation with `iscrowd`
-    or `ignore` becomes an ignore region.
+    or `ignore` becomes an ignore region. Images are read by image.read_annotated.
     """
 
     def __init__(self, images_folder: str | os.PathLike, annotations_file: str | os.PathLike):
@@ -64,66 +37,67 @@ class CocoDataset:
         where = str(self.annotations_file)
         images, annotations = (_table(content, key, where) for key in ("images", "annotations"))
         categories = _table(content, "categories", where)
-        self._infos = _infos(images, where)
+        infos = _infos(images, where)
         _require(categories, ("id", "name"), "categories", where)
         categories = sorted(categories, key=lambda entry: _integer(entry["id"], "categories", entry, where))
-        self.categories = tuple(str(entry["name"]) for entry in categories)
         self.category_ids = np.array([entry["id"] for entry in categories], dtype=np.int64)
         _unique(self.category_ids, "categories", where)
 
         _require(annotations, ("image_id", "category_id", "bbox"), "annotations", where)
-        image_ids = np.array([info.image_id for info in self._infos], dtype=np.int64)
-        owner = _positions([entry["image_id"] for entry in annotations], image_ids, "image_id", where)
-        labels = _positions([entry["category_id"] for entry in annotations], self.category_ids, "category_id", where)
-        boxes = _boxes(annotations, where)
-        sizes = np.array([(info.height, info.width) for info in self._infos], dtype=np.float64).reshape(-1, 2)
-        boxes = box_ops.clip(boxes, sizes[owner, 0], sizes[owner, 1]).astype(np.float32)
-        ignore = np.array([bool(e.get("iscrowd", 0)) or bool(e.get("ignore", 0)) for e in annotations], dtype=bool)
-
-        keep = box_ops.area(boxes) > 0
-        self.dropped = int(np.count_nonzero(~keep))
-        order = np.flatnonzero(keep)[np.argsort(owner[keep], kind="stable")]
-        self._boxes, self._labels, self._ignore = boxes[order], labels[order].astype(np.int32), ignore[order]
-        self._starts = np.searchsorted(owner[order], np.arange(len(self._infos) + 1))
-
-    def __len__(self) -> int:
-        return len(self._infos)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, GroundTruth]:
-        return self.image(index), self.ground_truth(index)
-
-    def info(self, index: int) -> ImageInfo:
-        """Id, file name and size of an image, without opening it."""
-        return self._infos[index]
-
-    def image(self, index: int) -> np.ndarray:
-        """uint8 RGB [h, w, 3]; raises ImageError when it is missing, corrupt or not of the annotated size."""
-        info = self._infos[index]
-        path = self.images_folder / info.file_name
-        image = read_image(path)
-        if image.shape[:2] != (info.height, info.width):
-            raise ImageError(
-                f"image {path} is {image.shape[1]}x{image.shape[0]} px but {self.annotations_file} says "
-                f"{info.width}x{info.height}; the two do not belong together"
-            )
-        return image
-
-    def ground_truth(self, index: int) -> GroundTruth:
-        """Boxes [G, 4] float32 in the image frame, labels [G] and ignore flags [G]; G may be 0."""
-        index = range(len(self))[index]
-        part = slice(self._starts[index], self._starts[index + 1])
-        return GroundTruth(self._boxes[part].copy(), self._labels[part].copy(), self._ignore[part].copy())
+        image_ids = np.array([info.image_id for info in infos], dtype=np.int64)
+        super().__init__(
+            [str(entry["name"]) for entry in categories],
+            infos,
+            [self.images_folder / info.file_name for info in infos],
+            _positions([entry["image_id"] for entry in annotations], image_ids, "image_id", where),
+            _boxes(annotations, where),
+            _positions([entry["category_id"] for entry in annotations], self.category_ids, "category_id", where),
+            np.array([bool(e.get("iscrowd", 0)) or bool(e.get("ignore", 0)) for e in annotations], dtype=bool),
+            functools.partial(read_annotated, annotations=self.annotations_file),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class CocoSource(DataSource):
-    """A folder laid out as COCO's: root/annotations/instances_SPLIT.json with the images in root/SPLIT/."""
+    """A COCO file of annotations (.json or .json.gz) and a folder of images for each split, both below `root`.
+
+    Left alone, a split is found where COCO has it: annotations/instances_SPLIT.json with the images in SPLIT/ or
+    images/SPLIT/, or the same with a year, as in instances_val2017.json with val2017/. Other layouts are named:
+    annotations and images are paths from root, with {split} where the split's name belongs.
+    """
 
     root: str
+    annotations: str | None = None
+    images: str | None = None
 
     def open(self, split: str) -> CocoDataset:
+        """Raises AnnotationError for a file of annotations that is missing or malformed; images are not looked at."""
         root = Path(self.root).expanduser()
-        return CocoDataset(root / split, root / "annotations" / f"instances_{split}.json")
+        if self.annotations is not None:
+            name, file = split, root / fill(self.annotations, split, "CocoSource's annotations")
+        else:
+            name, file = _find_annotations(root / "annotations", split)
+        if self.images is not None:
+            folder = root / self.images.replace("{split}", name)
+        else:
+            folders = [root / name, root / "images" / name, root / "images"]
+            folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+        return CocoDataset(folder, file)
+
+
+def _find_annotations(folder: Path, split: str) -> tuple[str, Path]:
+    """The name of a split as COCO writes it, with or without a year, and its file of annotations."""
+    plain = [folder / f"instances_{split}{suffix}" for suffix in (".json", ".json.gz")]
+    for file in plain:
+        if file.exists():
+            return split, file
+    years = sorted(folder.glob(f"instances_{glob.escape(split)}[0-9][0-9][0-9][0-9].json*"))
+    if len(years) > 1:
+        names = ", ".join(file.name for file in years)
+        raise AnnotationError(f"{folder} has several files for the split {split!r} ({names}); name one, as val2017")
+    if not years:
+        raise AnnotationError(f"annotations {plain[0]} cannot be read (there is no such file); check the path")
+    return years[0].name.removeprefix("instances_").split(".")[0], years[0]
 
 
 def write_coco(
