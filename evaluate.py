@@ -130,7 +130,8 @@ def _within_budget(
         row = evaluation.rows(tried)[-2 if whole else -1]
         found = evaluation.metrics(evaluation.measure(tried, row, detect, tune, range(len(tune))))
         progress.advance(task)
-        return budget.Cost(-1.0 if found["AP"] is None else found["AP"], found["pixels_per_image"])
+        points = found[report.headline(found)]
+        return budget.Cost(-1.0 if points is None else points, found["pixels_per_image"])
 
     if arguments.pixels is not None:
         choice = budget.for_pixels(config.scales, measure, arguments.pixels**2)

@@ -148,6 +148,7 @@ class Config:
     stacking: StackingConfig = StackingConfig()
     window: int = 32  # images whose chips are pooled
     shrink: float = 0.0  # share of its sides, at most, that a chip may lose to fit a smaller bucket
+    metric: Literal["coco", "voc"] = "coco"  # how detections are scored: COCO's AP, or PASCAL VOC's at IoU 0.5 and 0.7
     seed: int = 0
     weights: str | None = None  # shipped weights: a file name inside autofocus_jax/weights/shipped
 
@@ -209,7 +210,8 @@ def check(config: Config) -> None:
     area, fewest = detector.proposals_area, detector.proposals_least
     want(area is None or area >= STRIDE**2, f"proposals_area {area}; want at least one cell, {STRIDE**2} px^2, or None")
     want(fewest >= 1, f"proposals_least {fewest}; want at least 1")
-    for settings, name in ((backbone, "kind"), (detector, "roi_pooling"), (detector, "compute_dtype")):
+    choices = (backbone, "kind"), (detector, "roi_pooling"), (detector, "compute_dtype"), (config, "metric")
+    for settings, name in choices:
         known, given = get_args(get_type_hints(type(settings))[name]), getattr(settings, name)
         want(given in known, f"{name} {given!r} is not known; want one of {', '.join(known)}")
     training, count = config.training, len(config.training.ranges)

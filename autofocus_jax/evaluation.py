@@ -21,7 +21,7 @@ from autofocus_jax.config import Config
 from autofocus_jax.focus.cascade import Detect, Stage, cascade
 from autofocus_jax.focus.chips import ChipFunction, whole_level
 from autofocus_jax.inference import engine
-from autofocus_jax.metrics import coco
+from autofocus_jax.metrics import coco, voc
 from autofocus_jax.structures import (
     STAGES,
     AutoFocusError,
@@ -48,7 +48,7 @@ class Measurement(NamedTuple):
     """What one row found and cost."""
 
     name: str
-    scores: coco.CocoScores
+    scores: coco.CocoScores | voc.VocScores  # as config.metric says
     run: engine.RunResult
 
 
@@ -116,17 +116,19 @@ def measure(
         raise AutoFocusError(f"none of {len(indices)} images could be read{reason}")
     info = result.info._replace(compilations=result.info.compilations + compilations() - before)
     result = result._replace(seconds=result.seconds / processes, info=info)
-    return Measurement(row.name, coco.evaluate(dataset, result.detections, result.indices), result)
+    score = {"coco": coco.evaluate, "voc": voc.evaluate}[config.metric]
+    return Measurement(row.name, score(dataset, result.detections, result.indices), result)
 
 
 def metrics(measurement: Measurement) -> dict[str, Any]:
-    """A row of metrics.json: AP in points of 100 (None where there is no object), costs per image."""
-    scores, info = measurement.scores, measurement.run.info
+    """A row of metrics.json: AP in points of 100 (None where there is no object), costs per image.
+
+    With VOC's metric AP50 and AP70 are those of the 11-point form (VOC 2007), AP50area and AP70area of the other.
+    """
+    info = measurement.run.info
     pixels = float(info.pixels.sum()) / info.images
-    points = {"AP": scores.ap, "AP50": scores.ap50, "AP75": scores.ap75}
-    points |= {"APs": scores.ap_small, "APm": scores.ap_medium, "APl": scores.ap_large}
     return {
-        **{key: None if math.isnan(value) else value for key, value in points.items()},
+        **{key: None if math.isnan(value) else value for key, value in _points(measurement.scores).items()},
         "side": math.sqrt(pixels),
         "pixels_per_image": pixels,
         "images_per_second": info.images / measurement.run.seconds,
@@ -138,10 +140,20 @@ def metrics(measurement: Measurement) -> dict[str, Any]:
     }
 
 
+def _points(scores: coco.CocoScores | voc.VocScores) -> dict[str, float]:
+    if isinstance(scores, voc.VocScores):
+        area = {"AP50area": scores.ap50_area, "AP70area": scores.ap70_area}
+        return {"AP50": scores.ap50, "AP70": scores.ap70, **area}
+    points = {"AP": scores.ap, "AP50": scores.ap50, "AP75": scores.ap75}
+    return points | {"APs": scores.ap_small, "APm": scores.ap_medium, "APl": scores.ap_large}
+
+
 def details(measurement: Measurement) -> dict[str, Any]:
     """More of a row, for details.json: AP of each category, padding, and the images that were skipped."""
     info = measurement.run.info
-    categories = measurement.scores.per_category.items()
+    # Of VOC's four numbers a category the first, AP50 of the 11-point form.
+    first = lambda value: value[0] if isinstance(value, tuple) else value  # noqa: E731
+    categories = ((name, first(value)) for name, value in measurement.scores.per_category.items())
     return {
         "images": info.images,
         "seconds": measurement.run.seconds,

@@ -30,6 +30,7 @@ def get_config() -> Config:
             Scale(1400, 2000, ValidRange(0, 90), None),
         ),
         detector=_COCO["detector"](num_classes=20),
+        metric="voc",  # paper, Table 2
         # 7 epochs (release) of 16 551 images with about 5 chips each, 128 chips a step.
         training=_COCO["training"](steps=4_500),
     )

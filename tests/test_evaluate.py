@@ -222,6 +222,18 @@ def test_the_program_itself_says_one_line():
     )
 
 
+def test_vocs_metric_has_its_own_columns(arguments, tmp_path, capsys):
+    assert evaluate.main([*arguments, "--metric", "voc", "--panels", "0"]) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    for row in metrics.values():
+        assert list(row)[:5] == ["AP50", "AP70", "AP50area", "AP70area", "side"]
+        assert all(0 <= row[key] <= 100 for key in ("AP50", "AP70", "AP50area", "AP70area"))
+    printed = capsys.readouterr().out
+    assert "AP70 area" in printed and "AP75" not in printed and "AP50\n" in printed
+    details = json.loads((tmp_path / "out" / "details.json").read_text())
+    assert set(details["autofocus"]["AP_per_category"]) == {"cat", "dog"}
+
+
 @pytest.fixture(scope="module")
 def many(folder):
     """The images of `folder` that can be read, 70 times each: several pieces."""

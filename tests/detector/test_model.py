@@ -151,3 +151,17 @@ def test_shipped_weights_in_two_buckets(demo, chip_batch, size, small, large):
     one, other = (jax.device_get(_detect(demo, variables, chip_batch([chip], *side))) for side in (small, large))
     same_detections(one, other, 1e-4)
     same_focus(one, other, 1e-4)
+
+
+def test_small_chips_get_their_share_of_proposals_in_any_bucket(tiny_detector, tiny_variables, chip_batch):
+    config = dataclasses.replace(tiny_detector, proposals_area=64 * 64, proposals_least=3, proposal_nms_iou=1.0)
+    chips = [noise(seed, *size) for seed, size in enumerate([(64, 64), (33, 48), (16, 16), (20, 64)])]
+    expected = [16, 9, 3, 8]  # 16 of 16 cells; 3 * 3 cells; 1 cell, so the least; 2 * 4 cells
+    output = jax.device_get(_detect(config, tiny_variables, chip_batch(chips, 64, 64)))
+    assert output.valid.sum(axis=1).tolist() == expected and output.boxes.shape == (4, 16, 4)
+    small = jax.device_get(_detect(config, tiny_variables, chip_batch([chips[1]], 48, 48)))
+    assert small.boxes.shape == (1, 9, 4) and small.valid.all()
+    np.testing.assert_allclose(small.scores[0], output.scores[1, :9], atol=1e-4)
+    np.testing.assert_allclose(small.boxes[0], output.boxes[1, :9], atol=1e-2)
+    everything = dataclasses.replace(config, proposals_area=None)
+    assert jax.device_get(_detect(everything, tiny_variables, chip_batch(chips, 64, 64))).valid.sum() > sum(expected)

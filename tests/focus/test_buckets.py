@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autofocus_jax.focus import buckets as bucket_ops
-from autofocus_jax.focus.buckets import BucketError
+from autofocus_jax.focus.buckets import BucketError, choose_all, fit
 from autofocus_jax.structures import Bucket
 
 BUCKETS = (Bucket(1408, 2016, 1), Bucket(256, 256, 4), Bucket(512, 256, 2), Bucket(256, 512, 3))
@@ -61,3 +61,35 @@ def test_what_does_not_fit_a_batch_is_an_error():
         bucket_ops.pad([np.zeros((300, 20, 3), np.uint8)], BUCKETS[1])
     with pytest.raises(BucketError, match="2 chips for a batch of 1"):
         bucket_ops.pad([np.zeros((3, 2, 3), np.uint8)] * 2, BUCKETS[0])
+
+
+def test_fit_without_shrinking_is_choose_all():
+    random = np.random.default_rng(0)
+    sizes = random.integers(1, 97, (200, 2))
+    chosen, fitted = fit(sizes, BUCKETS, 0.0)
+    np.testing.assert_array_equal(chosen, choose_all(sizes, BUCKETS))
+    np.testing.assert_array_equal(fitted, sizes)
+
+
+@pytest.mark.parametrize(
+    ("size", "shrink", "shape", "fitted"),
+    [
+        ((64, 64), 0.05, (64, 64), (64, 64)),
+        ((67, 60), 0.05, (64, 64), (64, 60)),  # 67 * 0.95 = 63.65
+        ((68, 60), 0.05, (96, 64), (68, 60)),  # 68 * 0.95 = 64.6
+        ((66, 67), 0.05, (64, 64), (64, 64)),
+        ((97, 100), 0.05, (96, 96), (96, 96)),
+    ],
+)
+def test_chips_lose_a_little_to_fit(size, shrink, shape, fitted):
+    shapes = [Bucket(64, 64, 1), Bucket(96, 64, 1), Bucket(64, 96, 1), Bucket(96, 96, 1)]
+    (chosen,), sizes = fit(np.array([size]), shapes, shrink)
+    assert (shapes[chosen].height, shapes[chosen].width) == shape
+    np.testing.assert_array_equal(sizes, [fitted])
+
+
+def test_fit_of_nothing_and_of_too_much():
+    chosen, sizes = fit(np.zeros((0, 2), np.int64), BUCKETS, 0.05)
+    assert chosen.shape == (0,) and sizes.shape == (0, 2)
+    with pytest.raises(BucketError, match="fits no bucket"):
+        fit(np.array([[5000, 10]]), BUCKETS, 0.05)
