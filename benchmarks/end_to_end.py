@@ -68,7 +68,7 @@ def main() -> None:
     speeds = [a["images_per_second"] / p["images_per_second"] for a, p in zip(runs["autofocus"], runs["pyramid"])]
     speed = statistics.median(speeds)
     each = ", ".join(f"{value / pixels:.2f}" for value in speeds)
-    print(f"{pixels:.2f} times fewer pixels, {speed:.2f} times the images/s, {speed / pixels:.2f} of it (pairs: {each})")
+    print(f"{pixels:.2f} times fewer pixels, {speed:.2f} times the images/s: {speed / pixels:.2f} (pairs: {each})")
 
 
 if __name__ == "__main__":
