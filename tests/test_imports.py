@@ -29,7 +29,8 @@ ROOMS = {
     "report": GROUND,
     "evaluation": GROUND | {"focus", "inference", "metrics", "visualize"},
     "experiments": GROUND
-    | {"config_file", "checkpoint", "weights", "focus", "inference", "metrics", "visualize", "report", "evaluation"},
+    | {"config_file", "checkpoint", "weights", "focus", "data", "inference", "metrics", "visualize", "report"}
+    | {"evaluation"},
     "__init__": None,  # the public names, from anywhere
 }
 

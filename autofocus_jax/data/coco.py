@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -61,7 +63,8 @@ class CocoDataset:
         annotations_file: str | os.PathLike,
         ignore_categories: Sequence[str] = (),
     ):
-        """Reads the annotations, not the images. Raises AnnotationError naming the entry that is wrong."""
+        """Reads the annotations (JSON, which may be gzipped), not the images. Raises AnnotationError naming the entry
+        that is wrong."""
         self.images_folder = Path(images_folder)
         self.annotations_file = Path(annotations_file)
         content = _load(self.annotations_file)
@@ -168,7 +171,10 @@ def write_coco(
 
 def _load(path: Path) -> dict:
     try:
-        content = json.loads(path.read_bytes())
+        data = path.read_bytes()
+        content = json.loads(gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise AnnotationError(f"annotations {path} are no whole gzip file ({error}); copy it again") from None
     except OSError as error:
         raise AnnotationError(f"annotations {path} cannot be read ({error.strerror}); check the path") from None
     except (ValueError, RecursionError) as error:

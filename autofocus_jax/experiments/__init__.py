@@ -1,1 +1,1 @@
-"""Programs that choose or measure something over a whole data set."""
+"""The figures and tables of the paper, and programs that choose something over a whole data set."""

@@ -1,0 +1,84 @@
+"""What all figures share: the width of a column, colours that the colour-blind can tell apart, SVG and PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from autofocus_jax.structures import AutoFocusError
+
+COLUMN, PAGE = 3.4, 7.0  # widths of a column and of a page of two columns, inches
+
+# The palette of Okabe and Ito (2008). Yellow is too light for lines on white and is left out of COLORS.
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
+)  # fmt: skip
+GREY = "#8A8A8A"
+COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)  # of the lines of a plot, in this order
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # and their shapes, so that no line is told by its colour alone
+
+STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 3.5,
+    "savefig.facecolor": "white",
+    "svg.fonttype": "none",  # text stays text: the files are small and can be searched
+    "svg.hashsalt": "autofocus_jax",  # the same figure gives the same file
+}
+
+
+def new(width: float = COLUMN, height: float = 2.4, rows: int = 1, columns: int = 1, **options) -> tuple[Figure, list]:
+    """A figure of width x height inches and its rows * columns axes, row by row, in the style of STYLE.
+
+    options: of Figure.subplots. Call it inside the `draw` of a Result, which runs in that style.
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, list(axes.flat)
+
+
+def line(axes: Axes, number: int, x, y, label: str, **options) -> None:
+    """The `number`-th line (from 0) of a plot: it has a colour and a marker of its own."""
+    look = {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)]}
+    axes.plot(x, y, label=label, **{**look, **options})
+
+
+def paper_mark(axes: Axes, x, y, label: str | None = "paper") -> None:
+    """What the paper printed, at a point: a black star."""
+    axes.plot(x, y, "*", color=BLACK, markersize=7, label=label, linestyle="none", zorder=5)
+
+
+def save(draw: Callable[[], Figure], stem: Path, dpi: int = 200) -> list[Path]:
+    """Draws a figure in the project's style and writes STEM.svg and STEM.png; AutoFocusError when it cannot."""
+    files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("svg", "png")]
+    with matplotlib.rc_context(STYLE):
+        figure = draw()
+        for file in files:
+            metadata = {"Date": None} if file.suffix == ".svg" else {}
+            try:
+                figure.savefig(file, dpi=dpi, metadata=metadata)
+            except OSError as error:
+                raise AutoFocusError(f"{file} cannot be written ({error.strerror}); choose another --output") from None
+    return files

@@ -1,0 +1,102 @@
+"""What every experiment returns, and how it is written: NAME.json, NAME.csv, NAME.svg, NAME.png, and a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich import box
+from rich.table import Table
+
+from autofocus_jax.experiments import figure
+from autofocus_jax.structures import AutoFocusError
+
+# track(items, description) yields the items and shows how far it is; tests pass `silent`.
+Track = Callable[[Iterable, str], Iterable]
+
+
+class Result(NamedTuple):
+    """The numbers of an experiment and its picture; writing and printing them is the program's part."""
+
+    summary: dict[str, Any]  # NAME.json: settings that matter, numbers, and the paper's, where it printed some
+    rows: list[dict[str, Any]]  # NAME.csv: one dictionary a line, all with the same keys
+    tables: tuple[Table, ...]  # printed
+    draw: Callable[[], Figure]  # the picture, drawn in the style of figure.STYLE
+    notes: tuple[str, ...] = ()  # printed below the tables and part of the JSON: what one must know to read them
+
+
+def silent(items: Iterable, description: str) -> Iterable:
+    """A Track that shows nothing."""
+    return items
+
+
+def write(result: Result, folder: Path, name: str) -> list[Path]:
+    """Writes an experiment's four files into a folder, which is made; returns them. AutoFocusError when it cannot."""
+    content = {**result.summary, "rows": result.rows, "notes": list(result.notes)}
+    files = [write_json(folder / f"{name}.json", content), write_csv(folder / f"{name}.csv", result.rows)]
+    return files + figure.save(result.draw, folder / name)
+
+
+def write_json(path: Path, content: Any) -> Path:
+    """JSON, whole or not at all. NaN and infinities, which JSON lacks, become null; NumPy numbers become numbers."""
+    return _write(path, json.dumps(_plain(content), indent=1, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """CSV with the keys of the first row as its heading, whole or not at all; missing values are empty cells."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: "" if value is None else value for key, value in _plain(row).items()} for row in rows)
+    return _write(path, text.getvalue())
+
+
+def table(title: str, rows: Sequence[Mapping[str, Any]], formats: Mapping[str, str]) -> Table:
+    """A rich table of the columns that `formats` names, each with its format as in "{:.1%}"; None is shown as "-".
+
+    The text of a row's column may also be ready already: strings are shown as they are.
+    """
+    result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for number, heading in enumerate(formats):
+        result.add_column(heading, justify="left" if number == 0 else "right", no_wrap=True)
+    for row in rows:
+        result.add_row(*(_shown(row.get(heading), pattern) for heading, pattern in formats.items()))
+    return result
+
+
+def _shown(value: Any, pattern: str) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    return value if isinstance(value, str) else pattern.format(value)
+
+
+def _plain(value: Any) -> Any:
+    """Dictionaries, lists, numbers and text that JSON knows."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _write(path: Path, text: str) -> Path:
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise AutoFocusError(f"{path} cannot be written ({error.strerror}); choose another --output") from None
+    return path
