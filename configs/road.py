@@ -52,7 +52,7 @@ def get_config() -> Config:
         ),
         stacking=StackingConfig(border_tolerance=3),  # objects are as small as 7 image px
         training=TrainingConfig(
-            steps=4800,
+            steps=2600,
             batch=8,
             chip=CHIP,
             ranges=(ValidRange(130, math.inf), ValidRange(42, 220), ValidRange(0, 80)),

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import command_line
-from autofocus_jax.experiments import areas
+from autofocus_jax.experiments import areas, recall, tradeoff
 from autofocus_jax.experiments.result import write
 from autofocus_jax.structures import AutoFocusError
 
@@ -30,6 +30,8 @@ PROGRAM = "python -m autofocus_jax.experiments"
 # Result. The first line of its docstring says in --help which figure it makes. What needs JAX is imported inside run.
 EXPERIMENTS: dict[str, ModuleType] = {
     "areas": areas,
+    "recall": recall,
+    "tradeoff": tradeoff,
 }
 
 

@@ -1,0 +1,61 @@
+"""What the experiments that run a detector are told besides: which weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from autofocus_jax.config import Config, ConfigError
+from autofocus_jax.experiments.inputs import Inputs, open_dataset
+from autofocus_jax.focus.cascade import Detect
+from autofocus_jax.structures import Dataset
+from autofocus_jax.weights import safetensors
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorInputs(Inputs):
+    """Inputs of an experiment that runs a detector."""
+
+    checkpoint: str | None = None
+    """a .safetensors file or a training's --workdir; default: the weights shipped for the config"""
+
+
+class Trained(NamedTuple):
+    """A detector ready to run, and what tells it from others."""
+
+    detect: Detect
+    fingerprint: str  # SHA-256 of the weights
+
+
+def load_detector(inputs: DetectorInputs, config: Config) -> Trained:
+    """The detector of --checkpoint or of the config's shipped weights; compiles nothing yet.
+
+    Raises ConfigError when there are no weights, and AutoFocusError for weights that cannot be read or do not fit.
+    """
+    from autofocus_jax.checkpoint import load_variables  # here, so that the command's other experiments go without JAX
+    from autofocus_jax.inference.compiled import compile_detector
+
+    if inputs.checkpoint is None and config.weights is None:
+        raise ConfigError(f"config {config.name!r} ships no weights; give --checkpoint")
+    path: str | Path = inputs.checkpoint or safetensors.shipped(config.weights)
+    variables = load_variables(path, config)
+    digest = hashlib.sha256()
+    for name, array in sorted(safetensors.flatten(variables).items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return Trained(compile_detector(config, variables), digest.hexdigest())
+
+
+def open_images(inputs: Inputs, config: Config) -> Dataset:
+    """As open_dataset, for an experiment that opens images: --annotations need --images, and the config's classes."""
+    if inputs.annotations is not None and inputs.images is None:
+        raise ConfigError("this experiment runs a detector; give --images, the folder of the images, too")
+    dataset = open_dataset(inputs, config)
+    wanted, came = config.detector.num_classes, len(dataset.categories)
+    if wanted != came:
+        raise ConfigError(f"detector.num_classes is {wanted} but the data have {came} categories; want the same")
+    return dataset
