@@ -20,7 +20,7 @@ from rich.table import Table
 
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import command_line
-from autofocus_jax.experiments import areas, recall, tradeoff
+from autofocus_jax.experiments import areas, focus_stats, recall, tradeoff, upper_bound
 from autofocus_jax.experiments.result import write
 from autofocus_jax.structures import AutoFocusError
 
@@ -30,6 +30,8 @@ PROGRAM = "python -m autofocus_jax.experiments"
 # Result. The first line of its docstring says in --help which figure it makes. What needs JAX is imported inside run.
 EXPERIMENTS: dict[str, ModuleType] = {
     "areas": areas,
+    "focus_stats": focus_stats,
+    "upper_bound": upper_bound,
     "recall": recall,
     "tradeoff": tradeoff,
 }
@@ -44,7 +46,7 @@ def run(name: str, argv: Sequence[str], console: Console) -> None:
     arguments, config = command_line(experiment.Arguments, argv, f"{PROGRAM} {name}", description)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as progress:
-        track = lambda items, description: progress.track(items, description=description)  # noqa: E731
+        track = lambda items, what, total=None: progress.track(items, total, description=what)  # noqa: E731
         result = experiment.run(arguments, config, track)
     files = write(result, Path(arguments.output), name)
     for table in result.tables:

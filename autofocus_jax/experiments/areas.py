@@ -10,14 +10,18 @@ from matplotlib.figure import Figure
 
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import Config
-from autofocus_jax.experiments import figure
+from autofocus_jax.experiments import figure, paper
 from autofocus_jax.experiments.inputs import Inputs, describe, indices, open_dataset
 from autofocus_jax.experiments.result import Result, Track, table
 from autofocus_jax.structures import GroundTruth
 
 SIZES = ("small", "medium", "large")
 LIMITS = (32**2, 96**2)  # COCO's: small is an area below the first, large one above the second; image px^2
-PAPER = {"small": {"objects": 0.40, "area": 0.003}}  # section 1, COCO val; by the area of masks, not of boxes
+
+NOTES = (
+    "Sizes and areas are those of boxes (small below 32² px, large above 96²); COCO's own are those of masks, which "
+    "are smaller, and the paper's are on COCO val. In 'area' every pixel counts once, for the smallest object over it.",
+)
 
 Arguments = Inputs
 
@@ -57,18 +61,14 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
         **describe(arguments, config, len(chosen)),
         "objects": int(total.objects.sum()),
         "mean_image_side": float(np.sqrt(total.area.sum() / len(chosen))),
-        "paper": PAPER,
+        "paper": paper.AREAS,
     }
     formats = {
         "size": "{}", "objects": "{:.1%}", "paper objects": "{:.0%}", "area": "{:.2%}", "paper area": "{:.1%}",
         "sum of boxes": "{:.2%}",
     }  # fmt: skip
     title = f"Fig. 1: {len(chosen)} images, {total.objects.sum()} objects"
-    notes = (
-        "Sizes and areas are those of boxes (small below 32² px, large above 96²); the paper's are those of masks, "
-        "which are smaller. In \"area\" every pixel counts once, for the smallest object over it.",
-    )  # fmt: skip
-    return Result(summary, rows, (table(title, rows, formats),), lambda: draw(rows), notes)
+    return Result(summary, rows, (table(title, rows, formats),), lambda: draw(rows), NOTES)
 
 
 def report_rows(total: Areas) -> list[dict]:
@@ -76,14 +76,14 @@ def report_rows(total: Areas) -> list[dict]:
     objects, image = max(1, total.objects.sum()), total.area.sum()
     rows = []
     for number, name in enumerate((*SIZES, "ignored", "background")):
-        paper, size = PAPER.get(name, {}), number < len(SIZES)
+        printed, size = paper.AREAS.get(name, {}), number < len(SIZES)
         rows.append(
             {
                 "size": name,
                 "objects": float(total.objects[number] / objects) if size else None,
-                "paper objects": paper.get("objects"),
+                "paper objects": printed.get("objects"),
                 "area": float(total.area[number] / image),
-                "paper area": paper.get("area"),
+                "paper area": printed.get("area"),
                 "sum of boxes": float(total.boxes[number] / image) if size else None,
             }
         )
@@ -102,8 +102,8 @@ def draw(rows: list[dict]) -> Figure:
         values = [100 * (row[key] or 0) for row in shown]
         axes.barh(place + offset, values, 0.38, color=color, label=f"share of {what}")
         for y, value, row in zip(place + offset, values, shown):
-            paper = row[f"paper {key}"]
-            text = f"{value:.1f}%" if paper is None else f"{value:.1f}% (paper: {100 * paper:g}%)"
+            printed = row[f"paper {key}"]
+            text = f"{value:.1f}%" if printed is None else f"{value:.1f}% (paper, COCO: {100 * printed:g}%)"
             if row[key] is not None:
                 axes.annotate(text, (value, y), (3, 0), textcoords="offset points", va="center", fontsize=7)
     axes.set_yticks(place, [row["size"] for row in shown])

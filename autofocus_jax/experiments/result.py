@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -19,8 +19,11 @@ from rich.table import Table
 from autofocus_jax.experiments import figure
 from autofocus_jax.structures import AutoFocusError
 
-# track(items, description) yields the items and shows how far it is; tests pass `silent`.
-Track = Callable[[Iterable, str], Iterable]
+
+class Track(Protocol):
+    """Yields the items and shows how far it is, of `total` where the items have no length; `silent` shows nothing."""
+
+    def __call__(self, items: Iterable, description: str, total: int | None = None) -> Iterable: ...
 
 
 class Result(NamedTuple):
@@ -33,7 +36,7 @@ class Result(NamedTuple):
     notes: tuple[str, ...] = ()  # printed below the tables and part of the JSON: what one must know to read them
 
 
-def silent(items: Iterable, description: str) -> Iterable:
+def silent(items: Iterable, description: str, total: int | None = None) -> Iterable:
     """A Track that shows nothing."""
     return items
 
