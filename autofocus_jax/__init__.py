@@ -39,6 +39,7 @@ _PUBLIC = {
     "weights.safetensors": ("shipped",),
     "inference.compiled": ("CompiledDetector", "compile_detector"),
     "metrics.coco": ("CocoScores", "coco_results", "evaluate"),
+    "metrics.voc": ("VocScores",),
     "metrics.focus": ("FocusCurve", "chip_recall", "pixel_curve"),
     "visualize": ("draw_boxes", "panel"),
 }  # fmt: skip

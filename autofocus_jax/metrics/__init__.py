@@ -1,1 +1,1 @@
-"""Metrics: COCO average precision, and recall of FocusPixels and FocusChips against area."""
+"""Metrics: average precision of COCO and of PASCAL VOC, and recall of FocusPixels and FocusChips against area."""
