@@ -20,7 +20,7 @@ from rich.table import Table
 
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import command_line
-from autofocus_jax.experiments import areas, focus_stats, recall, tradeoff, upper_bound
+from autofocus_jax.experiments import areas, focus_stats, panels, recall, tradeoff, upper_bound
 from autofocus_jax.experiments.result import write
 from autofocus_jax.structures import AutoFocusError
 
@@ -34,6 +34,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
     "upper_bound": upper_bound,
     "recall": recall,
     "tradeoff": tradeoff,
+    "panels": panels,
 }
 
 

@@ -70,13 +70,16 @@ def paper_mark(axes: Axes, x, y, label: str | None = "paper") -> None:
     axes.plot(x, y, "*", color=BLACK, markersize=7, label=label, linestyle="none", zorder=5)
 
 
-def save(draw: Callable[[], Figure], stem: Path, dpi: int = 200) -> list[Path]:
-    """Draws a figure in the project's style and writes STEM.svg and STEM.png; AutoFocusError when it cannot."""
+def save(draw: Callable[[], Figure], stem: Path, png_dpi: int = 200, svg_dpi: int = 100) -> list[Path]:
+    """Draws a figure in the project's style and writes STEM.svg and STEM.png; AutoFocusError when it cannot.
+
+    svg_dpi is for the photographs of a figure alone, whose lines and text have no resolution.
+    """
     files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("svg", "png")]
     with matplotlib.rc_context(STYLE):
         figure = draw()
         for file in files:
-            metadata = {"Date": None} if file.suffix == ".svg" else {}
+            metadata, dpi = ({"Date": None}, svg_dpi) if file.suffix == ".svg" else ({}, png_dpi)
             try:
                 figure.savefig(file, dpi=dpi, metadata=metadata)
             except OSError as error:

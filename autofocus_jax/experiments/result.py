@@ -34,6 +34,7 @@ class Result(NamedTuple):
     tables: tuple[Table, ...]  # printed
     draw: Callable[[], Figure]  # the picture, drawn in the style of figure.STYLE
     notes: tuple[str, ...] = ()  # printed below the tables and part of the JSON: what one must know to read them
+    more: Mapping[str, Callable[[], Figure]] = {}  # further pictures: KEY -> what draws NAME_KEY.svg and NAME_KEY.png
 
 
 def silent(items: Iterable, description: str, total: int | None = None) -> Iterable:
@@ -42,10 +43,11 @@ def silent(items: Iterable, description: str, total: int | None = None) -> Itera
 
 
 def write(result: Result, folder: Path, name: str) -> list[Path]:
-    """Writes an experiment's four files into a folder, which is made; returns them. AutoFocusError when it cannot."""
+    """Writes an experiment's files into a folder, which is made; returns them. AutoFocusError when it cannot."""
     content = {**result.summary, "rows": result.rows, "notes": list(result.notes)}
     files = [write_json(folder / f"{name}.json", content), write_csv(folder / f"{name}.csv", result.rows)]
-    return files + figure.save(result.draw, folder / name)
+    drawings = {name: result.draw, **{f"{name}_{key}": draw for key, draw in result.more.items()}}
+    return files + [file for stem, draw in drawings.items() for file in figure.save(draw, folder / stem)]
 
 
 def write_json(path: Path, content: Any) -> Path:

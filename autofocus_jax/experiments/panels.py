@@ -1,0 +1,296 @@
+"""Fig. 2, 4 and 8: FocusPixels of an image over the scales, a chip before and after stacking, and the whole pipeline.
+
+Runs the detector on a few images, spread evenly over those that hold an object, and draws three pictures: panels (what
+each scale saw and found, Fig. 8), panels_labels (Fig. 2) and panels_stacking (Fig. 4).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from autofocus_jax import boxes as box_ops
+from autofocus_jax.config import Config, ConfigError
+from autofocus_jax.experiments import figure
+from autofocus_jax.experiments.detector import DetectorInputs, load_detector, open_images
+from autofocus_jax.experiments.inputs import describe, indices
+from autofocus_jax.experiments.result import Result, Track, table
+from autofocus_jax.focus import pyramid
+from autofocus_jax.focus.cascade import Detect, Stage, cascade
+from autofocus_jax.focus.labels import focus_labels
+from autofocus_jax.structures import (
+    FOCUS,
+    IGNORE,
+    STRIDE,
+    Dataset,
+    Detections,
+    FocusRange,
+    GroundTruth,
+    ImageError,
+    Scale,
+)
+
+KEPT, CUT, CHIP, FOCUS_COLOR, TRUTH = figure.GREEN, figure.PURPLE, figure.YELLOW, figure.VERMILION, "#FFFFFF"
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments(DetectorInputs):
+    count: int = 3
+    """how many images"""
+    min_score: float = 0.3
+    """detections of at least this score are drawn and counted"""
+
+
+class Sample(NamedTuple):
+    """One image and what the cascade did to it; boxes in the image frame."""
+
+    name: str
+    image: np.ndarray  # [h, w, 3] uint8 RGB
+    truth: GroundTruth
+    labels: list[np.ndarray]  # FocusPixel labels of the whole level, one array for each scale
+    stages: list[Stage]
+    found: Detections
+
+
+def choose(dataset: Dataset, among: Sequence[int], count: int) -> list[int]:
+    """Up to `count` of the indices, spread evenly over those whose image holds an object that is not ignored."""
+    with_objects = [index for index in among if (~dataset.ground_truth(index).ignore).any()]
+    places = np.linspace(0, len(with_objects) - 1, min(count, len(with_objects))).round().astype(int)
+    return [with_objects[place] for place in places]
+
+
+def level_labels(size: tuple[int, int], truth: GroundTruth, scales: Sequence[Scale], focus_range: FocusRange):
+    """FocusPixel labels int8 [rows, columns] of the whole level of an image of `size` (height, width), per scale."""
+    labels = []
+    for scale in scales:
+        height, width = pyramid.level_size(*size, scale)
+        boxes = box_ops.scale(truth.boxes, width / size[1], height / size[0])
+        labels.append(focus_labels(boxes, height, width, focus_range, ignore=truth.ignore))
+    return labels
+
+
+def samples(
+    config: Config, detect: Detect, dataset: Dataset, chosen: Iterable[int]
+) -> tuple[list[Sample], tuple[str, ...]]:
+    """The cascade, image by image, and a line for each image that cannot be read; ImageError when none can."""
+    result: list[Sample] = []
+    skipped: list[str] = []
+    for index in chosen:
+        try:
+            image, truth = dataset[index]
+        except ImageError as error:
+            skipped.append(f"skipped: {error}")
+            continue
+        (found,), _, (stages,) = cascade([image], config.scales, detect, config.buckets, config.stacking)
+        labels = level_labels(image.shape[:2], truth, config.scales, config.focus_range)
+        result.append(Sample(dataset.info(index).file_name, image, truth, labels, stages, found))
+    if not result:
+        raise ImageError(f"none of the images can be read; the first: {skipped[0] if skipped else 'there is none'}")
+    return result, tuple(skipped)
+
+
+def chip_to_show(part: Sample, min_score: float) -> tuple[int, np.ndarray]:
+    """(scale from 1, chip [4] in the image frame) where chips' borders cut most detections of at least min_score.
+
+    Where nothing was cut, the chip with most detections, of the finest scale that has any; else the whole image.
+    """
+    best, answer = (0, 0, 0), (1, part.stages[0].chips[0])
+    for number, stage in enumerate(part.stages[1:], 2):
+        cut, kept = (_inside(found, stage.chips, min_score) for found in (stage.removed, stage.kept))
+        for chip, *counts in zip(stage.chips, cut, kept):
+            if (rank := (*map(int, counts), number)) > best and sum(counts):
+                best, answer = rank, (number, chip)
+    return answer
+
+
+def run(arguments: Arguments, config: Config, track: Track) -> Result:
+    """The experiment."""
+    if arguments.count < 1:
+        raise ConfigError(f"--count {arguments.count}; want at least 1 image")
+    dataset = open_images(arguments, config)
+    chosen = choose(dataset, indices(arguments, dataset), arguments.count)
+    if not chosen:
+        raise ConfigError("no image holds an object; there is nothing to draw")
+    detect = load_detector(arguments, config).detect
+    parts, skipped = samples(config, detect, dataset, track(chosen, "panels", len(chosen)))
+    rows = report_rows(parts, config.scales, arguments.min_score)
+    summary = {**describe(arguments, config, len(chosen)), "min_score": arguments.min_score}
+    formats = {
+        "image": "{}", "scale": "{}", "chips": "{}", "pixels": "{}", "of level": "{:.1%}", "FocusPixels": "{}",
+        "kept": "{}", "cut": "{}", "result": "{}",
+    }  # fmt: skip
+    shown = table("Fig. 2, 4, 8: what each scale saw and found", rows, formats)
+    more = {
+        "labels": lambda: draw_labels(parts, config.scales),
+        "stacking": lambda: draw_stacking(parts, arguments.min_score),
+    }
+    return Result(
+        summary, rows, (shown,), lambda: draw_pipeline(parts, config.scales, arguments.min_score), skipped, more
+    )
+
+
+def report_rows(parts: Sequence[Sample], scales: Sequence[Scale], min_score: float) -> list[dict[str, Any]]:
+    """A row for each image and scale: what was processed, and detections of at least min_score.
+
+    "FocusPixels" counts the cells that the ground truth labels on the whole level; "kept" and "cut" are detections in
+    the scale's valid range, before merging; "result" is what remains of all scales together.
+    """
+    rows = []
+    for part in parts:
+        size = part.image.shape[:2]
+        for number, (stage, scale, labels) in enumerate(zip(part.stages, scales, part.labels, strict=True), 1):
+            pixels, level = _pixels(stage, size, scale), int(np.prod(pyramid.level_size(*size, scale)))
+            rows.append(
+                {
+                    "image": part.name,
+                    "scale": number,
+                    "chips": len(stage.chips),
+                    "pixels": pixels,
+                    "of level": pixels / level,
+                    "FocusPixels": int((labels == FOCUS).sum()),
+                    "kept": int((stage.kept.scores >= min_score).sum()),
+                    "cut": int((stage.removed.scores >= min_score).sum()),
+                    "result": int((part.found.scores >= min_score).sum()),
+                }
+            )
+    return rows
+
+
+def draw_pipeline(parts: Sequence[Sample], scales: Sequence[Scale], min_score: float) -> Figure:
+    """Fig. 8: for each image, what every scale saw (bright), its focus map, chips and detections, and the result."""
+    sketch, axes = _grid(parts, len(scales) + 1)
+    for part, tiles in zip(parts, axes):
+        size = part.image.shape[:2]
+        for number, (tile, stage, scale) in enumerate(zip(tiles, part.stages, scales, strict=False), 1):
+            share = _pixels(stage, size, scale) / np.prod(pyramid.level_size(*size, scale))
+            chips = "1 chip" if len(stage.chips) == 1 else f"{len(stage.chips)} chips"
+            _show(tile, part.image, f"scale {number}: {chips}, {share:.0%} of level", brightness=0.75)
+            _darken(tile, stage.chips, size)
+            for chip, focus in zip(stage.chips, stage.focus, strict=False):
+                _cells(tile, focus, chip, scale, size, figure.VERMILION, 0.7)
+            _outline(tile, stage.chips, CHIP, 1.2)
+            _outline(tile, stage.removed.boxes[stage.removed.scores >= min_score], CUT, 0.7)
+            _outline(tile, stage.kept.boxes[stage.kept.scores >= min_score], KEPT, 0.6)
+        shown = part.found.boxes[part.found.scores >= min_score]
+        _show(tiles[-1], part.image, f"result: {len(shown)} detections")
+        _outline(tiles[-1], part.truth.boxes[~part.truth.ignore], TRUTH, 1.6)
+        _outline(tiles[-1], shown, KEPT, 0.8)
+    looks = {
+        "focus map": FOCUS_COLOR,
+        "chip": CHIP,
+        "kept, before merging": KEPT,
+        "cut by a chip's border": CUT,
+        "ground truth": TRUTH,
+    }
+    return _legend(sketch, looks)
+
+
+def draw_labels(parts: Sequence[Sample], scales: Sequence[Scale]) -> Figure:
+    """Fig. 2: for each image, its objects, and the FocusPixel labels of every level."""
+    sketch, axes = _grid(parts, len(scales) + 1)
+    for part, tiles in zip(parts, axes):
+        size = part.image.shape[:2]
+        _show(tiles[0], part.image, f"image, {size[1]}x{size[0]} px")
+        _outline(tiles[0], part.truth.boxes[part.truth.ignore], figure.GREY, 1.2)
+        _outline(tiles[0], part.truth.boxes[~part.truth.ignore], TRUTH, 1.2)
+        whole = np.array([0, 0, size[1], size[0]], np.float32)
+        for number, (tile, scale, labels) in enumerate(zip(tiles[1:], scales, part.labels, strict=True), 1):
+            height, width = pyramid.level_size(*size, scale)
+            share = float((labels == FOCUS).mean())
+            _show(tile, part.image, f"scale {number}, {width}x{height}: {share:.1%} FOCUS", brightness=0.6)
+            _cells(tile, labels == FOCUS, whole, scale, size, FOCUS_COLOR, 0.75)
+            _cells(tile, labels == IGNORE, whole, scale, size, figure.SKY, 0.6)
+    return _legend(sketch, {"object": TRUTH, "FOCUS": FOCUS_COLOR, "IGNORE": figure.SKY})
+
+
+def draw_stacking(parts: Sequence[Sample], min_score: float) -> Figure:
+    """Fig. 4: for each image, one chip: where it lies, what the detector found in it, what is left after stacking."""
+    sketch, axes = _grid(parts, 3)
+    for part, (where, before, after) in zip(parts, axes):
+        number, chip = chip_to_show(part, min_score)
+        stage = part.stages[number - 1]
+        _show(where, part.image, f"a chip of scale {number}")
+        _outline(where, chip[None], CHIP, 1.5)
+        for tile, title in ((before, "before stacking"), (after, "after stacking, all scales")):
+            _show(tile, part.image, title)
+            margin = 0.06 * (chip[2:] - chip[:2]).max()
+            _darken(tile, chip[None], part.image.shape[:2])
+            tile.set(xlim=(chip[0] - margin, chip[2] + margin), ylim=(chip[3] + margin, chip[1] - margin))
+        for tile, found, color in ((before, stage.kept, KEPT), (before, stage.removed, CUT), (after, part.found, KEPT)):
+            shown = (found.scores >= min_score) & (box_ops.coverage(found.boxes, chip[None])[:, 0] > 0.5)
+            _outline(tile, found.boxes[shown], color, 1.0)
+        _outline(before, chip[None], CHIP, 1.5)
+        _outline(after, chip[None], CHIP, 1.5)
+    return _legend(sketch, {"chip": CHIP, "whole": KEPT, "cut by its border, removed": CUT})
+
+
+def _pixels(stage: Stage, size: tuple[int, int], scale: Scale) -> int:
+    factor = pyramid.factor(*size, scale)
+    return sum(height * width for height, width in (pyramid.chip_size(chip, factor) for chip in stage.chips))
+
+
+def _inside(found: Detections, chips: np.ndarray, min_score: float) -> np.ndarray:
+    """How many detections of at least min_score lie in each chip [c] (they are cut at theirs, so wholly in one)."""
+    boxes = found.boxes[found.scores >= min_score]
+    return (box_ops.coverage(boxes, chips) > 0.99).sum(axis=0)
+
+
+def _grid(parts: Sequence[Sample], columns: int) -> tuple[Figure, list[list[Axes]]]:
+    ratios = [part.image.shape[0] / part.image.shape[1] for part in parts]
+    tile = figure.PAGE / columns
+    height = sum(ratio * tile + 0.22 for ratio in ratios) + 0.3
+    sketch, axes = figure.new(figure.PAGE, height, len(parts), columns, gridspec_kw={"height_ratios": ratios})
+    return sketch, [axes[row * columns : (row + 1) * columns] for row in range(len(parts))]
+
+
+def _show(axes: Axes, image: np.ndarray, title: str, brightness: float = 1.0) -> None:
+    height, width = image.shape[:2]
+    axes.imshow((image * brightness).astype(np.uint8), extent=(0, width, height, 0), interpolation="antialiased")
+    axes.set_title(title, fontsize=7, pad=2)
+    axes.set_axis_off()
+
+
+def _darken(axes: Axes, chips: np.ndarray, size: tuple[int, int]) -> None:
+    """Darkens what lies outside the chips [c, 4] of an image of `size` (height, width)."""
+    cover = np.zeros((*size, 4), np.float32)
+    cover[..., 3] = 0.6
+    for x1, y1, x2, y2 in np.round(chips).astype(int):
+        cover[y1:y2, x1:x2, 3] = 0
+    axes.imshow(cover, extent=(0, size[1], size[0], 0), interpolation="nearest")
+
+
+def _cells(
+    axes: Axes, values: np.ndarray, chip: np.ndarray, scale: Scale, size: tuple[int, int], color: str, strength: float
+) -> None:
+    """Tints the cells of a chip [4] (image frame) as strongly as values [rows, columns] in 0..1 say."""
+    x1, y1, x2, y2 = (float(side) for side in chip)
+    height, width = pyramid.chip_size(chip, pyramid.factor(*size, scale))
+    tint = np.empty((*values.shape, 4))
+    tint[..., :3] = to_rgb(color)
+    tint[..., 3] = strength * np.clip(values, 0, 1)
+    right, bottom = (
+        x1 + values.shape[1] * STRIDE * (x2 - x1) / width,
+        y1 + values.shape[0] * STRIDE * (y2 - y1) / height,
+    )
+    shown = axes.imshow(tint, extent=(x1, right, bottom, y1), interpolation="nearest")
+    shown.set_clip_path(Rectangle((x1, y1), x2 - x1, y2 - y1, transform=axes.transData))
+    axes.set(xlim=(0, size[1]), ylim=(size[0], 0))
+
+
+def _outline(axes: Axes, boxes: np.ndarray, color: str, width: float) -> None:
+    patches = [Rectangle((x1, y1), x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes]
+    axes.add_collection(PatchCollection(patches, facecolor="none", edgecolor=color, linewidth=width))
+
+
+def _legend(sketch: Figure, looks: Mapping[str, str]) -> Figure:
+    handles = [Patch(facecolor=color, edgecolor=figure.GREY, linewidth=0.5) for color in looks.values()]
+    sketch.legend(handles, list(looks), loc="outside lower center", ncols=len(looks), handlelength=1.0)
+    return sketch
