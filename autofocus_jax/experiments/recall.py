@@ -169,22 +169,24 @@ def report_rows(curves: dict[str, dict[str, FocusCurve]], config: Config) -> lis
 def draw(curves: dict[str, dict[str, FocusCurve]], config: Config) -> Figure:
     """A panel for FocusPixels and one for FocusChips of each scale; a ring marks the threshold of the config's rule."""
     scales = len(config.scales) - 1
-    sketch, axes = figure.new(
-        width=max(figure.COLUMN, 3.5 * scales), height=4.6, rows=2, columns=scales, sharey=True, sharex=True
-    )
+    width = max(figure.COLUMN, 3.5 * scales)
+    sketch, axes = figure.new(width=width, height=4.4, rows=2, columns=scales, sharey=True)
+    looks = ({}, {"linestyle": "--", "markerfacecolor": "white"})  # the two lines often lie on each other
     for row, kind in enumerate(("FocusPixels", "FocusChips")):
         for number in range(1, scales + 1):
             axis = axes[row * scales + number - 1]
             threshold = config.scales[number - 1].chips.threshold
-            for position, (name, curve) in enumerate(curves[f"{kind}, scale {number}"].items()):
-                figure.line(axis, position, 100 * curve.area, 100 * curve.recall, name)
-                here = np.isclose(curve.thresholds, threshold)
-                ring = {"color": figure.COLORS[position], "markerfacecolor": "none", "markersize": 8, "ls": "none"}
-                axis.plot(100 * curve.area[here], 100 * curve.recall[here], "o", **ring)
+            parts = curves[f"{kind}, scale {number}"]
+            for position, ((name, curve), look) in enumerate(zip(parts.items(), looks)):
+                figure.line(axis, position, 100 * curve.area, 100 * curve.recall, name, **look)
+            here = np.isclose(parts[ALL].thresholds, threshold)
+            ring = {"color": figure.BLACK, "markerfacecolor": "none", "markersize": 9, "linestyle": "none"}
+            point = 100 * parts[ALL].area[here], 100 * parts[ALL].recall[here]
+            axis.plot(*point, "o", label="threshold of the config", clip_on=False, **ring)
+            most = max(1.0, *(100 * float(np.nan_to_num(curve.area).max()) for curve in parts.values()))
             letter = chr(ord("a") + row * scales + number - 1)
-            axis.set(title=f"({letter}) {kind}, scale {number}", xlim=(0, 100), ylim=(0, 102))
-            if row == 1:
-                axis.set_xlabel("share of the image area (%)")
+            axis.set(title=f"({letter}) {kind}, scale {number}", xlim=(0, min(100, 1.05 * most)), ylim=(0, 102))
+            axis.set_xlabel("share of the image area (%)")
             if number == 1:
                 axis.set_ylabel("recall of cells (%)" if row == 0 else "recall of objects (%)")
     axes[0].legend(loc="lower right")
