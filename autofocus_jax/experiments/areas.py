@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +19,8 @@ SIZES = ("small", "medium", "large")
 LIMITS = (32**2, 96**2)  # COCO's: small is an area below the first, large one above the second; image px^2
 
 NOTES = (
-    "Sizes and areas are those of boxes (small below 32² px, large above 96²); COCO's own are those of masks, which "
-    "are smaller, and the paper's are on COCO val. In 'area' every pixel counts once, for the smallest object over it.",
+    "Sizes and areas are those of boxes: small below 32² px, large above 96². COCO's own, by which the paper seems to "
+    "go, are those of masks, which are smaller. In 'area' every pixel counts once, for the smallest object over it.",
 )
 
 Arguments = Inputs
@@ -56,12 +56,13 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
     chosen = indices(arguments, dataset)
     infos = ((index, dataset.info(index)) for index in track(chosen, "areas"))
     total = measure((dataset.ground_truth(index), info.height, info.width) for index, info in infos)
-    rows = report_rows(total)
+    printed = paper.AREAS if paper.is_coco(dataset) else {}
+    rows = report_rows(total, printed)
     summary = {
         **describe(arguments, config, len(chosen)),
         "objects": int(total.objects.sum()),
         "mean_image_side": float(np.sqrt(total.area.sum() / len(chosen))),
-        "paper": paper.AREAS,
+        "paper": printed or None,
     }
     formats = {
         "size": "{}", "objects": "{:.1%}", "paper objects": "{:.0%}", "area": "{:.2%}", "paper area": "{:.1%}",
@@ -71,19 +72,22 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
     return Result(summary, rows, (table(title, rows, formats),), lambda: draw(rows), NOTES)
 
 
-def report_rows(total: Areas) -> list[dict]:
-    """A row for each size, for what only ignore regions cover, and for the background; shares of 1."""
+def report_rows(total: Areas, printed: Mapping[str, Mapping[str, float]]) -> list[dict]:
+    """A row for each size, for what only ignore regions cover, and for the background; shares of 1.
+
+    printed: the paper's shares, as paper.AREAS.
+    """
     objects, image = max(1, total.objects.sum()), total.area.sum()
     rows = []
     for number, name in enumerate((*SIZES, "ignored", "background")):
-        printed, size = paper.AREAS.get(name, {}), number < len(SIZES)
+        size = number < len(SIZES)
         rows.append(
             {
                 "size": name,
                 "objects": float(total.objects[number] / objects) if size else None,
-                "paper objects": printed.get("objects"),
+                "paper objects": printed.get(name, {}).get("objects"),
                 "area": float(total.area[number] / image),
-                "paper area": printed.get("area"),
+                "paper area": printed.get(name, {}).get("area"),
                 "sum of boxes": float(total.boxes[number] / image) if size else None,
             }
         )

@@ -21,8 +21,8 @@ from autofocus_jax.structures import FOCUS, STRIDE, FocusRange, GroundTruth, Sca
 
 KEYS = ("level side", "focus side", "side ratio", "dilated side ratio")  # what the paper printed too
 NOTES = (
-    "FocusPixels are labelled on each whole level. The paper's percentages (COCO val) are ratios of sides: 63/1602 and "
-    '102/940; its "11%" of scale 2 and what it has after dilation are larger than what its own rules give here.',
+    "FocusPixels are labelled on each whole level, by boxes. What the paper calls their percentage is the ratio of the "
+    "sides: 63/1602 and 102/940.",
 )
 
 
@@ -78,7 +78,7 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
     infos = ((dataset.info(index), dataset.ground_truth(index)) for index in track(chosen, "FocusPixels"))
     items = (((info.height, info.width), truth) for info, truth in infos)
     totals = measure(items, config.scales, config.focus_range, arguments.dilation)
-    known = paper.same_scales(config)
+    known = paper.same_levels(config, dataset)
     rows = report_rows(totals, len(chosen), paper.FOCUS_PIXELS if known else {})
     side = float(np.sqrt(sum(total.pixels for total in totals) / len(chosen)))
     summary = {

@@ -1,8 +1,9 @@
-"""What the paper printed, copied; every experiment puts it beside what it measured. All of it is on COCO's val set."""
+"""What the paper printed, copied; experiments put it beside what they measured on COCO. All of it is on COCO val."""
 
 from __future__ import annotations
 
 from autofocus_jax.config import Config
+from autofocus_jax.structures import Dataset
 
 SIDES = ((480, 512), (800, 1280), (1400, 2000))  # (min side, max side) of its scales, px: the authors' release
 
@@ -20,6 +21,11 @@ PYRAMID_SIDE = 1910  # Table 1
 UPPER_BOUND = {64: 10.0}  # Fig. 5: least side of a chip k, px -> speed-up, read off the figure: about 10
 
 
-def same_scales(config: Config) -> bool:
-    """Whether a config's levels are those of the paper, so that its numbers for a scale can stand beside ours."""
-    return tuple((scale.min_side, scale.max_side) for scale in config.scales) == SIDES
+def is_coco(dataset: Dataset) -> bool:
+    """Whether a data set has COCO's categories, so that the paper's numbers can stand beside ours."""
+    return len(dataset.categories) == 80 and {"person", "toothbrush"} <= set(dataset.categories)
+
+
+def same_levels(config: Config, dataset: Dataset) -> bool:
+    """Whether it is COCO at the levels of the paper, so that its numbers for a scale can stand beside ours."""
+    return is_coco(dataset) and tuple((scale.min_side, scale.max_side) for scale in config.scales) == SIDES

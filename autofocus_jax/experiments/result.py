@@ -71,8 +71,10 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 def table(title: str, rows: Sequence[Mapping[str, Any]], formats: Mapping[str, str]) -> Table:
     """A rich table of the columns that `formats` names, each with its format as in "{:.1%}"; None is shown as "-".
 
-    The text of a row's column may also be ready already: strings are shown as they are.
+    Strings are shown as they are. A column of the paper's numbers ("paper ...") is left out where there is none.
     """
+    known = {heading for row in rows for heading, value in row.items() if value is not None}
+    formats = {key: pattern for key, pattern in formats.items() if key in known or not key.startswith("paper")}
     result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for number, heading in enumerate(formats):
         result.add_column(heading, justify="left" if number == 0 else "right", no_wrap=True)

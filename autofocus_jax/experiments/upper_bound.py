@@ -90,7 +90,7 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
     with _map(arguments.processes, len(chunks)) as apply:
         for part in track(apply(job, chunks), "chips", len(chunks)):
             totals = [add_info(total, cost) for total, cost in zip(totals, part)]
-    rows = report_rows(settings, totals, paper.UPPER_BOUND if paper.same_scales(config) else {})
+    rows = report_rows(settings, totals, paper.UPPER_BOUND if paper.same_levels(config, dataset) else {})
     pyramid_side = rows[0]["pyramid side"] if rows else None
     summary = {
         **describe(arguments, config, len(chosen)),

@@ -28,7 +28,7 @@ def test_cocos_limits_belong_to_medium(truth):
 def test_no_objects(truth):
     found = areas.image_areas(truth(), 30, 40)
     assert found.objects.tolist() == [0, 0, 0] and found.area.tolist() == [0, 0, 0, 0, 1200]
-    rows = areas.report_rows(found)
+    rows = areas.report_rows(found, {})
     assert [row["objects"] for row in rows] == [0, 0, 0, None, None] and rows[-1]["area"] == 1
 
 

@@ -1,14 +1,17 @@
 """FocusPixels of drawn objects, counted by hand."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from autofocus_jax.config_file import load_config
 from autofocus_jax.experiments import focus_stats, paper
 from autofocus_jax.experiments.__main__ import main
 from autofocus_jax.structures import FocusRange, Scale, ValidRange
 
 RANGE = FocusRange(2, 20, 30)
+ROOT = Path(__file__).parent.parent.parent
 
 
 def level(side):
@@ -62,3 +65,11 @@ def test_even_dilations_are_refused(tiny_config_file, coco_file, capsys):
 def test_the_papers_percentages_are_ratios_of_its_sides():
     for numbers in paper.FOCUS_PIXELS.values():
         assert round(numbers["focus side"] / numbers["level side"], 2) == numbers["side ratio"]
+
+
+def test_the_papers_numbers_stand_beside_ours_on_coco_alone(tiny_config, memory_dataset):
+    coco = memory_dataset([], [], ["person", *map(str, range(78)), "toothbrush"])
+    assert paper.is_coco(coco) and not paper.is_coco(memory_dataset([], []))
+    levels = load_config(ROOT / "configs" / "coco_r101.py")
+    assert paper.same_levels(levels, coco) and not paper.same_levels(tiny_config, coco)
+    assert not paper.same_levels(levels, memory_dataset([], []))

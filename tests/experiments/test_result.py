@@ -53,3 +53,9 @@ def test_table_shows_what_is_missing_as_a_dash():
         "title", [{"a": "x", "b": None, "c": 0.5}, {"a": "y", "b": math.nan}], {"a": "{}", "b": "{:.1f}", "c": "{:.0%}"}
     )
     assert [list(column.cells) for column in shown.columns] == [["x", "y"], ["-", "-"], ["50%", "-"]]
+
+
+def test_columns_of_the_paper_are_left_out_where_it_printed_nothing():
+    rows, formats = [{"a": 1, "paper a": None, "b": None}], {"a": "{}", "paper a": "{}", "b": "{}"}
+    assert [column.header for column in table("title", rows, formats).columns] == ["a", "b"]
+    assert len(table("title", [*rows, {"a": 2, "paper a": 3}], formats).columns) == 3
