@@ -77,7 +77,7 @@ def keep_levels(
     other levels or other data, and AutoFocusError for files that cannot be read or written.
     """
     folder = Path(inputs.output) / "levels" / inputs.split
-    _claim(folder, _origin(inputs, config, trained))
+    _claim(folder, origin(inputs, config, trained))
     missing = [index for index in indices if not _file(folder, index).exists()]
     skipped: dict[int, str] = {}
     for number, images in track(_windows(dataset, missing, config.window, skipped), f"levels ({inputs.split})"):
@@ -87,6 +87,19 @@ def keep_levels(
     if not good:
         raise AutoFocusError(f"none of {len(indices)} images could be read; the first: {next(iter(skipped.values()))}")
     return Kept(good, [read_levels(_file(folder, index), len(config.scales)) for index in good], list(skipped.values()))
+
+
+def origin(inputs: Inputs, config: Config, trained: Trained) -> dict[str, Any]:
+    """Everything that the levels depend on, as JSON holds it."""
+    data = to_dict(config.data) if inputs.annotations is None else [inputs.annotations, inputs.images]
+    return {
+        "version": VERSION,
+        "weights": trained.fingerprint,
+        "detector": to_dict(config.detector),
+        "sides": [[scale.min_side, scale.max_side] for scale in config.scales],
+        "score_threshold": config.stacking.score_threshold,
+        "data": data,
+    }
 
 
 def read_levels(path: Path, scales: int) -> Levels:
@@ -115,30 +128,17 @@ def _write(path: Path, levels: Levels) -> None:
         raise AutoFocusError(f"{path} cannot be written ({error.strerror}); choose another --output") from None
 
 
-def _origin(inputs: Inputs, config: Config, trained: Trained) -> dict[str, Any]:
-    """Everything that the levels depend on."""
-    data = to_dict(config.data) if inputs.annotations is None else [inputs.annotations, inputs.images]
-    return {
-        "version": VERSION,
-        "weights": trained.fingerprint,
-        "detector": to_dict(config.detector),
-        "sides": [[scale.min_side, scale.max_side] for scale in config.scales],
-        "score_threshold": config.stacking.score_threshold,
-        "data": data,
-    }
-
-
-def _claim(folder: Path, origin: dict[str, Any]) -> None:
+def _claim(folder: Path, now: dict[str, Any]) -> None:
     """Writes origin.json into the folder, or checks the one that is there."""
     path = folder / "origin.json"
     if not path.exists():
-        write_json(path, origin)
+        write_json(path, now)
         return
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise AutoFocusError(f"{path} cannot be read ({error}); remove its folder or use another --output") from None
-    changed = differences(before, origin)
+    changed = differences(before, now)
     if changed:
         raise ConfigError(f"{folder} keeps the levels of other settings ({'; '.join(changed)}); use another --output")
 

@@ -10,17 +10,20 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from autofocus_jax import evaluation
 from autofocus_jax.config import Config, ConfigError
+from autofocus_jax.config_file import to_dict
 from autofocus_jax.evaluation import Row
 from autofocus_jax.experiments import figure
 from autofocus_jax.experiments.detector import DetectorInputs, load_detector, open_images
 from autofocus_jax.experiments.inputs import describe as describe_inputs
 from autofocus_jax.experiments.inputs import indices
-from autofocus_jax.experiments.levels import Kept, keep_levels
+from autofocus_jax.experiments.levels import Kept, keep_levels, origin
+from autofocus_jax.experiments.points import Run, kept_points
 from autofocus_jax.experiments.replay import replay
 from autofocus_jax.experiments.result import Result, Track, table
 from autofocus_jax.experiments.rule_search import Point, Rules, chip_functions, describe, search, short
@@ -56,23 +59,26 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
     trained = load_detector(arguments, config)
     kept = keep_levels(choose_on, config, trained, dataset, indices(choose_on, dataset), track)
     grid = list(itertools.product(arguments.thresholds, arguments.dilations, arguments.min_sizes))
-    chosen, tried = searched(config, kept, dataset, [ChipRule(*rule) for rule in grid], arguments.savings, track)
-    confirmed = [
-        measured(config, point.rules, trained.detect, dataset, kept.indices)
-        for point in track(chosen, f"confirming ({choose_on.split})")
-    ]
     shown = indices(arguments, report_on)
-    curve = [
-        measured(config, point.rules, trained.detect, report_on, shown)
-        for point in track(chosen, f"AutoFocus ({arguments.split})")
-    ]
-    lower = [
-        lower_scales(config, count, trained.detect, report_on, shown)
-        for count in track(range(1, len(config.scales)), f"lower scales ({arguments.split})")
-    ]
-    pyramid = next((point for point in curve if not any(point.rules)), None)
-    if pyramid is None:
-        pyramid = measured(config, (None,) * (len(config.scales) - 1), trained.detect, report_on, shown)
+
+    def keep(run: Run, what: str, inputs: Arguments, chosen: Sequence[int]) -> Run:
+        settings = {"stacking": to_dict(config.stacking), "valid": [to_dict(scale.valid) for scale in config.scales]}
+        facts = {"what": what, **origin(inputs, config, trained), **settings, "split": inputs.split}
+        return kept_points(run, Path(arguments.output) / "points", facts | {"images": list(chosen)})
+
+    def real(inputs: Arguments, data: Dataset, chosen: Sequence[int]) -> Run:
+        return keep(lambda rules: measured(config, rules, trained.detect, data, chosen), "real", inputs, chosen)
+
+    replayed = keep(lambda rules: replayed_point(config, rules, kept, dataset), "replayed", choose_on, kept.indices)
+    rules = [ChipRule(*rule) for rule in grid]
+    chosen, tried = searched(replayed, len(config.scales) - 1, rules, arguments.savings, track)
+    on_search, on_report = real(choose_on, dataset, kept.indices), real(arguments, report_on, shown)
+    confirmed = [on_search(point.rules) for point in track(chosen, f"confirming ({choose_on.split})")]
+    curve = [on_report(point.rules) for point in track(chosen, f"AutoFocus ({arguments.split})")]
+    alone = keep(lambda rules: lower_scales(config, rules, trained.detect, report_on, shown), "lower", arguments, shown)
+    counts = track(range(1, len(config.scales)), f"lower scales ({arguments.split})")
+    lower = [alone((None,) * (count - 1)) for count in counts]
+    pyramid = on_report((None,) * (len(config.scales) - 1))
     rows = report_rows(chosen, confirmed, curve, lower, pyramid)
     facts = {
         **describe_inputs(arguments, config, len(shown)),
@@ -98,22 +104,23 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
 
 
 def searched(
-    config: Config, kept: Kept, dataset: Dataset, grid: Sequence[ChipRule], savings: Sequence[float], track: Track
+    run: Run, levels: int, grid: Sequence[ChipRule], savings: Sequence[float], track: Track
 ) -> tuple[list[Point], list[Point]]:
-    """rule_search.search over replayed cascades; runs no detector."""
-
-    def one(rules: Rules) -> Point:
-        found, info = replay(kept.levels, config, chip_functions(rules))
-        scores = coco.evaluate(dataset, found, kept.indices)
-        return Point(rules, scores.ap, scores.ap50, float(info.pixels.sum()) / info.images)
-
+    """rule_search.search that shows how far it is."""
     steps = iter(track(itertools.count(1), "search"))
 
     def counted(rules: Rules) -> Point:
         next(steps)
-        return one(rules)
+        return run(rules)
 
-    return search(counted, len(config.scales) - 1, grid, savings)
+    return search(counted, levels, grid, savings)
+
+
+def replayed_point(config: Config, rules: Rules, kept: Kept, dataset: Dataset) -> Point:
+    """What the cascade would give with these rules; runs no detector."""
+    found, info = replay(kept.levels, config, chip_functions(rules))
+    scores = coco.evaluate(dataset, found, kept.indices)
+    return Point(rules, scores.ap, scores.ap50, float(info.pixels.sum()) / info.images)
 
 
 def measured(config: Config, rules: Rules, detect: Detect, dataset: Dataset, chosen: Sequence[int]) -> Point:
@@ -121,13 +128,13 @@ def measured(config: Config, rules: Rules, detect: Detect, dataset: Dataset, cho
     return _point(config, Row("autofocus", config.scales, chip_functions(rules)), rules, detect, dataset, chosen)
 
 
-def lower_scales(config: Config, count: int, detect: Detect, dataset: Dataset, chosen: Sequence[int]) -> Point:
-    """A real run over the whole levels of the first `count` scales, of which the last answers for all smaller sizes."""
+def lower_scales(config: Config, rules: Rules, detect: Detect, dataset: Dataset, chosen: Sequence[int]) -> Point:
+    """A real run over the first len(rules) + 1 scales, of which the last answers for all smaller sizes."""
+    count = len(rules) + 1
     scales = list(config.scales[:count])
     last = scales[-1]
     scales[-1] = dataclasses.replace(last, valid=ValidRange(0, last.valid.high if count > 1 else math.inf), chips=None)
-    rules: Rules = (None,) * (count - 1)
-    row = Row(f"scales 1-{count}", tuple(scales), chip_functions(rules))
+    row = Row(f"scales 1 to {count}", tuple(scales), chip_functions(rules))
     return _point(config, row, rules, detect, dataset, chosen)
 
 
