@@ -81,9 +81,16 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
 
 
 def measured_rows(arguments: Arguments, config: Config, track: Track) -> tuple[list[dict], dict[str, Any]]:
-    """Rows of a run of every scale, the pyramid and AutoFocus, and what was run, for JSON."""
+    """Rows of a run of every scale, the pyramid and AutoFocus, and what was run, for JSON.
+
+    A compiled detector compiles all its programs first, so that images/s do not count it.
+    """
+    from autofocus_jax.inference.compiled import CompiledDetector  # here, so that --metrics goes without JAX
+
     dataset = open_images(arguments, config)
     trained, chosen = load_detector(arguments, config), indices(arguments, dataset)
+    if isinstance(trained.detect, CompiledDetector):
+        trained.detect.warm_up()
     source = f"{config.name}, {arguments.split}, {len(chosen)} images"
     rows = []
     for row in track(evaluation.rows(config), "rows"):
