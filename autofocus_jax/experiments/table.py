@@ -24,22 +24,23 @@ PAPER, RELEASE = "paper, copied", "release, copied"
 
 # What could be checked: the paper's abstract, and the page of the authors' release. COCO test-dev, ResNet-101.
 COPIED = (
-    {"method": "full pyramid (SNIPER)", "side": 1910.0, "source": PAPER},
+    {"method": "SNIPER, full pyramid", "side": 1910.0, "source": PAPER},
     {"method": "AutoFocus", "AP": 47.9, "AP50": 68.3, "images_per_second": 6.4, "source": PAPER},
     {
-        "method": "full pyramid (SNIPER), pre-trained on OpenImages", "AP": 47.8, "AP50": 68.2, "APs": 31.5,
+        "method": "SNIPER, from OpenImages", "AP": 47.8, "AP50": 68.2, "APs": 31.5,
         "APm": 50.4, "APl": 59.8, "source": RELEASE,
     },
     {
-        "method": "full pyramid (SNIPER), pre-trained on ImageNet", "AP": 46.5, "AP50": 67.5, "APs": 30.0,
+        "method": "SNIPER, from ImageNet", "AP": 46.5, "AP50": 67.5, "APs": 30.0,
         "APm": 49.4, "APl": 58.4, "source": RELEASE,
     },
 )  # fmt: skip
 NOTES = (
-    "Copied rows are on COCO test-dev with ResNet-101, ours on the images that their source names: the form is the "
-    "paper's, the APs cannot be compared. Of the paper's numbers only those that could be checked are here, from its "
-    "abstract. It also says that AutoFocus matches the AP of the full pyramid, runs 2.5 times as fast (images/s on a "
-    "Titan X) and loses 1 AP at 5 times fewer pixels. The numbers of its Table 2 could not be checked.",
+    "Copied rows are on COCO test-dev with ResNet-101, those of the release by what the network was pre-trained on. "
+    "Ours are on the images that their source names: the form is the paper's, the APs cannot be compared. Of the "
+    "paper's numbers only those that could be checked are here, from its abstract. It also says that AutoFocus matches "
+    "the AP of the full pyramid, runs 2.5 times as fast (images/s on a Titan X) and loses 1 AP at 5 times fewer "
+    "pixels. The numbers of its Table 2 could not be checked.",
 )
 
 FIRST = {  # Table 1: column -> key of a row, format
