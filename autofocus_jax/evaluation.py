@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
-import jax
 import numpy as np
 
-from autofocus_jax import parallel, visualize
+from autofocus_jax import visualize
 from autofocus_jax.config import Config
 from autofocus_jax.focus.cascade import Detect, Stage, cascade
 from autofocus_jax.focus.chips import ChipFunction, whole_level
@@ -102,12 +101,13 @@ def measure(
     those of an average process. Without a folder each process does everything. compilations: tells how many programs
     were compiled so far. Raises AutoFocusError when not one image can be read.
     """
+    from autofocus_jax import parallel  # imports JAX, which those that only list rows need not wait for
+
     streamed = partial(stream_row, config, row, detect)
-    before, processes = compilations(), jax.process_count()
-    if folder is None:
-        processes = 1
+    process, processes = parallel.process() if folder is not None else (0, 1)
+    before = compilations()
     if processes > 1:
-        engine.run(dataset, indices, streamed, progress, folder, (jax.process_index(), processes))
+        engine.run(dataset, indices, streamed, progress, folder, (process, processes))
         parallel.wait_for_all(row.name)
         progress = None
     result = engine.run(dataset, indices, streamed, progress, folder)

@@ -95,6 +95,11 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
         raise ParallelError(f"the processes could not be joined ({' '.join(str(error).split())[:200]})") from None
 
 
+def process() -> tuple[int, int]:
+    """The number of this process, from 0, and how many there are."""
+    return jax.process_index(), jax.process_count()
+
+
 def wait_for_all(what: str) -> None:
     """Returns when every process has come here; at once when there is only one."""
     if jax.process_count() > 1:

@@ -26,10 +26,17 @@ class CocoDataset(AnnotatedImages):
 
     categories [K] names and category_ids [K] are ordered by id, so label k means category_ids[k]. Boxes are cut at the
     image's borders; those that then have no area are left out and counted in `dropped`. An annotation with `iscrowd`
-    or `ignore` becomes an ignore region. Images are read by image.read_annotated.
+    or `ignore` becomes an ignore region of its category. Categories named in ignore_categories are none: each of their
+    boxes becomes an ignore region of every other category, as nobody said what lies in it. Images are read by
+    image.read_annotated.
     """
 
-    def __init__(self, images_folder: str | os.PathLike, annotations_file: str | os.PathLike):
+    def __init__(
+        self,
+        images_folder: str | os.PathLike,
+        annotations_file: str | os.PathLike,
+        ignore_categories: Sequence[str] = (),
+    ):
         """Reads the annotations, not the images. Raises AnnotationError naming the entry that is wrong."""
         self.images_folder = Path(images_folder)
         self.annotations_file = Path(annotations_file)
@@ -40,8 +47,9 @@ class CocoDataset(AnnotatedImages):
         infos = _infos(images, where)
         _require(categories, ("id", "name"), "categories", where)
         categories = sorted(categories, key=lambda entry: _integer(entry["id"], "categories", entry, where))
+        _unique(np.array([entry["id"] for entry in categories], dtype=np.int64), "categories", where)
+        categories, annotations = _spread_ignored(categories, annotations, ignore_categories, where)
         self.category_ids = np.array([entry["id"] for entry in categories], dtype=np.int64)
-        _unique(self.category_ids, "categories", where)
 
         _require(annotations, ("image_id", "category_id", "bbox"), "annotations", where)
         image_ids = np.array([info.image_id for info in infos], dtype=np.int64)
@@ -63,12 +71,14 @@ class CocoSource(DataSource):
 
     Left alone, a split is found where COCO has it: annotations/instances_SPLIT.json with the images in SPLIT/ or
     images/SPLIT/, or the same with a year, as in instances_val2017.json with val2017/. Other layouts are named:
-    annotations and images are paths from root, with {split} where the split's name belongs.
+    annotations and images are paths from root, with {split} where the split's name belongs. ignore_categories: names of
+    categories that are none, but mark regions where nothing is judged.
     """
 
     root: str
     annotations: str | None = None
     images: str | None = None
+    ignore_categories: tuple[str, ...] = ()
 
     def open(self, split: str) -> CocoDataset:
         """Raises AnnotationError for a file of annotations that is missing or malformed; images are not looked at."""
@@ -82,7 +92,7 @@ class CocoSource(DataSource):
         else:
             folders = [root / name, root / "images" / name, root / "images"]
             folder = next((folder for folder in folders if folder.is_dir()), folders[0])
-        return CocoDataset(folder, file)
+        return CocoDataset(folder, file, self.ignore_categories)
 
 
 def _find_annotations(folder: Path, split: str) -> tuple[str, Path]:
@@ -159,6 +169,24 @@ def _require(table: list[dict], keys: tuple[str, ...], name: str, where: str) ->
         for key in keys:
             if key not in entry:
                 raise AnnotationError(f"{where}: {name}[{position}] has no {key!r}; add it or remove the entry")
+
+
+def _spread_ignored(
+    categories: list[dict], annotations: list[dict], names: Sequence[str], where: str
+) -> tuple[list[dict], list[dict]]:
+    """Both tables without the categories of those names; each of their boxes stands as a crowd in every other one."""
+    unknown = set(names) - {str(entry["name"]) for entry in categories}
+    if unknown:
+        raise AnnotationError(f"{where}: no category is named {sorted(unknown)[0]!r}; correct data.ignore_categories")
+    gone = [entry["id"] for entry in categories if entry["name"] in names]
+    kept = [entry for entry in categories if entry["name"] not in names]
+    spread = []
+    for entry in annotations:
+        if entry.get("category_id") in gone:
+            spread += [entry | {"category_id": category["id"], "iscrowd": 1} for category in kept]
+        else:
+            spread.append(entry)
+    return kept, spread
 
 
 def _integer(value: object, name: str, entry: dict, where: str) -> int:

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import command_line
-from autofocus_jax.experiments import areas, focus_stats, panels, upper_bound
+from autofocus_jax.experiments import areas, focus_stats, panels, recall, table, tradeoff, upper_bound
 from autofocus_jax.experiments.result import write
 from autofocus_jax.structures import AutoFocusError
 
@@ -32,6 +32,9 @@ EXPERIMENTS: dict[str, ModuleType] = {
     "areas": areas,
     "focus_stats": focus_stats,
     "upper_bound": upper_bound,
+    "recall": recall,
+    "tradeoff": tradeoff,
+    "table": table,
     "panels": panels,
 }
 
@@ -48,8 +51,8 @@ def run(name: str, argv: Sequence[str], console: Console) -> None:
         track = lambda items, what, total=None: progress.track(items, total, description=what)  # noqa: E731
         result = experiment.run(arguments, config, track)
     files = write(result, Path(arguments.output), name)
-    for table in result.tables:
-        console.print(table)
+    for each in result.tables:
+        console.print(each)
     for note in result.notes:
         console.print(note, highlight=False, markup=False)
     console.print(f"written: {', '.join(map(str, files))}", soft_wrap=True, highlight=False, markup=False)

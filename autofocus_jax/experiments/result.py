@@ -32,9 +32,10 @@ class Result(NamedTuple):
     summary: dict[str, Any]  # NAME.json: settings that matter, numbers, and the paper's, where it printed some
     rows: list[dict[str, Any]]  # NAME.csv: one dictionary a line, all with the same keys
     tables: tuple[Table, ...]  # printed
-    draw: Callable[[], Figure]  # the picture, drawn in the style of figure.STYLE
+    draw: Callable[[], Figure] | None  # the picture, drawn in the style of figure.STYLE
     notes: tuple[str, ...] = ()  # printed below the tables and part of the JSON: what one must know to read them
     more: Mapping[str, Callable[[], Figure]] = {}  # further pictures: KEY -> what draws NAME_KEY.svg and NAME_KEY.png
+    markdown: str = ""  # NAME.md, where there is some
 
 
 def silent(items: Iterable, description: str, total: int | None = None) -> Iterable:
@@ -46,7 +47,10 @@ def write(result: Result, folder: Path, name: str) -> list[Path]:
     """Writes an experiment's files into a folder, which is made; returns them. AutoFocusError when it cannot."""
     content = {**result.summary, "rows": result.rows, "notes": list(result.notes)}
     files = [write_json(folder / f"{name}.json", content), write_csv(folder / f"{name}.csv", result.rows)]
-    drawings = {name: result.draw, **{f"{name}_{key}": draw for key, draw in result.more.items()}}
+    if result.markdown:
+        files.append(_write(folder / f"{name}.md", result.markdown))
+    drawings = {} if result.draw is None else {name: result.draw}
+    drawings |= {f"{name}_{key}": draw for key, draw in result.more.items()}
     return files + [file for stem, draw in drawings.items() for file in figure.save(draw, folder / stem)]
 
 

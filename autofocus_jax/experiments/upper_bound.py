@@ -61,7 +61,8 @@ def image_cost(
     stages = oracle_chips(size, truth, scales, focus_range, _chip_functions(size, scales, setting))
     levels = np.array([pyramid.level_size(*size, scale) for scale in scales], np.int64)
     pixels = np.array([stage.sizes.prod(axis=1).sum() for stage in stages], np.int64)
-    return CascadeInfo(1, pixels, levels.prod(axis=1), np.array([len(stage.boxes) for stage in stages]), pixels * 0)
+    chips = np.array([len(stage.boxes) for stage in stages])
+    return no_cost(len(stages))._replace(images=1, pixels=pixels, full_pixels=levels.prod(axis=1), chips=chips)
 
 
 def measure(

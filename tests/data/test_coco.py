@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from autofocus_jax.data.coco import CocoDataset, CocoSource, write_coco
+from autofocus_jax.data.coco import AnnotationError, CocoDataset, CocoSource, write_coco
 from autofocus_jax.structures import AutoFocusError, GroundTruth, ImageError, ImageInfo
 
 
@@ -247,3 +247,22 @@ def test_layouts_that_leave_a_doubt_are_one_line(tmp_path, complaint):
     assert "instances_train.json cannot be read" in complaint(lambda: CocoSource(str(tmp_path)).open("train"))
     whole = CocoSource(str(tmp_path), annotations="annotations/instances_val2017.json")
     assert "put {split} into it for 'train'" in complaint(lambda: whole.open("train"))
+
+
+def test_ignore_categories_are_regions_of_every_other_category(tmp_path):
+    path = tmp_path / "annotations" / "instances_all.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(content()))
+    data = CocoSource(str(tmp_path), ignore_categories=("sign",)).open("all")
+    assert data.categories == ("person", "tooth brush")
+    assert data.category_ids.tolist() == [1, 90]
+    first, second = data.ground_truth(0), data.ground_truth(1)
+    np.testing.assert_array_equal(first.boxes, [[0, 4, 5, 30], [5, 5, 7, 7], [5, 5, 7, 7]])
+    assert (first.labels.tolist(), first.ignore.tolist()) == ([0, 0, 1], [False, True, True])
+    assert (second.labels.tolist(), second.ignore.tolist()) == ([1, 0, 1], [False, True, True])
+
+
+def test_unknown_ignore_category_is_named(tmp_path):
+    write(tmp_path, content())
+    with pytest.raises(AnnotationError, match="no category is named 'sing'"):
+        CocoDataset(tmp_path, tmp_path / "annotations.json", ("sign", "sing"))

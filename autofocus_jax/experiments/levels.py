@@ -1,0 +1,166 @@
+"""What a detector says of the whole levels of every image, computed once and kept on disk.
+
+Chips, recalls and whole searches of chip rules can then be worked out without running the detector again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from autofocus_jax.config import Config, ConfigError
+from autofocus_jax.config_file import differences, to_dict
+from autofocus_jax.experiments.detector import Trained
+from autofocus_jax.experiments.inputs import Inputs
+from autofocus_jax.experiments.result import Track, write_json
+from autofocus_jax.focus.cascade import Detect, cascade
+from autofocus_jax.focus.chips import whole_level
+from autofocus_jax.focus.stacking import ScaleDetections, stack
+from autofocus_jax.structures import AutoFocusError, Dataset, Detections, ImageError, Scale, ValidRange
+
+VERSION = 1
+
+
+class Levels(NamedTuple):
+    """One image."""
+
+    size: tuple[int, int]  # (height, width), image px
+    found: tuple[Detections, ...]  # of each scale: every size, above the score threshold, not merged; image frame
+    focus: tuple[np.ndarray, ...]  # focus maps [ceil(H / 16), ceil(W / 16)] of each level but the last
+
+
+class Kept(NamedTuple):
+    """Levels of the images that could be read."""
+
+    indices: list[int]
+    levels: list[Levels]  # one per entry of `indices`
+    skipped: list[str]  # why the others could not be read
+
+
+def detect_levels(config: Config, detect: Detect, images: Sequence[np.ndarray]) -> list[Levels]:
+    """Runs the detector over the whole levels of a window of images, uint8 RGB [h, w, 3] each."""
+    everything = ValidRange(0, math.inf)
+    scales = [dataclasses.replace(scale, valid=everything) for scale in config.scales]
+    functions = [whole_level] * (len(scales) - 1)
+    _, _, stages = cascade(images, scales, detect, config.buckets, config.stacking, functions)
+    return [
+        Levels(image.shape[:2], tuple(stage.kept for stage in row), tuple(stage.focus[0] for stage in row[:-1]))
+        for image, row in zip(images, stages)
+    ]
+
+
+def merge_levels(levels: Levels, scales: Sequence[Scale], config: Config) -> Detections:
+    """Focus stacking of whole levels: with the config's own scales, what the full pyramid finds in the image.
+
+    scales: the first of the config's, or all, with the valid ranges to use. Equal to running the cascade over them.
+    """
+    height, width = levels.size
+    chip = np.array([[0, 0, width, height]], np.float32)
+    found = [ScaleDetections(part, np.zeros(len(part.scores), np.intp), chip) for part in levels.found[: len(scales)]]
+    return stack(found, levels.size, scales, config.stacking)[0]
+
+
+def keep_levels(
+    inputs: Inputs, config: Config, trained: Trained, dataset: Dataset, indices: Sequence[int], track: Track
+) -> Kept:
+    """Levels of images, from OUTPUT/levels/SPLIT where they are kept, else computed now and kept there, one by one.
+
+    An interrupted run goes on where it was. Raises ConfigError when what is kept there came from another detector,
+    other levels or other data, and AutoFocusError for files that cannot be read or written.
+    """
+    folder = Path(inputs.output) / "levels" / inputs.split
+    _claim(folder, origin(inputs, config, trained))
+    missing = [index for index in indices if not _file(folder, index).exists()]
+    skipped: dict[int, str] = {}
+    for number, images in track(_windows(dataset, missing, config.window, skipped), f"levels ({inputs.split})"):
+        for index, levels in zip(number, detect_levels(config, trained.detect, images)):
+            _write(_file(folder, index), levels)
+    good = [index for index in indices if index not in skipped]
+    if not good:
+        raise AutoFocusError(f"none of {len(indices)} images could be read; the first: {next(iter(skipped.values()))}")
+    return Kept(good, [read_levels(_file(folder, index), len(config.scales)) for index in good], list(skipped.values()))
+
+
+def origin(inputs: Inputs, config: Config, trained: Trained) -> dict[str, Any]:
+    """Everything that the levels depend on, as JSON holds it."""
+    data = to_dict(config.data) if inputs.annotations is None else [inputs.annotations, inputs.images]
+    return {
+        "version": VERSION,
+        "weights": trained.fingerprint,
+        "detector": to_dict(config.detector),
+        "sides": [[scale.min_side, scale.max_side] for scale in config.scales],
+        "score_threshold": config.stacking.score_threshold,
+        "data": data,
+    }
+
+
+def read_levels(path: Path, scales: int) -> Levels:
+    """Reads what keep_levels wrote for one image; AutoFocusError when the file is damaged."""
+    try:
+        with np.load(path) as arrays:
+            found = [Detections(*(arrays[f"{name}{n}"] for name in Detections._fields)) for n in range(scales)]
+            focus = [arrays[f"focus{n}"] for n in range(scales - 1)]
+            height, width = arrays["size"].tolist()
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise AutoFocusError(f"{path} cannot be read ({error}); remove it, and it will be computed again") from None
+    return Levels((height, width), tuple(found), tuple(focus))
+
+
+def _write(path: Path, levels: Levels) -> None:
+    arrays: dict[str, Any] = {"size": np.array(levels.size)}
+    for number, found in enumerate(levels.found):
+        arrays |= {f"{name}{number}": value for name, value in found._asdict().items()}
+    arrays |= {f"focus{number}": focus for number, focus in enumerate(levels.focus)}
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, **arrays)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise AutoFocusError(f"{path} cannot be written ({error.strerror}); choose another --output") from None
+
+
+def _claim(folder: Path, now: dict[str, Any]) -> None:
+    """Writes origin.json into the folder, or checks the one that is there."""
+    path = folder / "origin.json"
+    if not path.exists():
+        write_json(path, now)
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AutoFocusError(f"{path} cannot be read ({error}); remove its folder or use another --output") from None
+    changed = differences(before, now)
+    if changed:
+        raise ConfigError(f"{folder} keeps the levels of other settings ({'; '.join(changed)}); use another --output")
+
+
+def _file(folder: Path, index: int) -> Path:
+    return folder / f"{index:06d}.npz"
+
+
+def _windows(
+    dataset: Dataset, indices: Sequence[int], window: int, skipped: dict[int, str]
+) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+    """(indices, images) of windows of images that can be read; why the others cannot goes into `skipped`."""
+    read: list[int] = []
+    images: list[np.ndarray] = []
+    for index in indices:
+        try:
+            images.append(dataset.image(index))
+            read.append(index)
+        except ImageError as error:
+            skipped[index] = str(error)
+        if len(read) == window:
+            yield read, images
+            read, images = [], []
+    if read:
+        yield read, images

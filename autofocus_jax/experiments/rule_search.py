@@ -1,0 +1,72 @@
+"""The grid search of chip rules (section 5.4): first at the last scale, then, with those fixed, at the one before."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from autofocus_jax.focus.chips import ChipFunction, focus_chips, whole_level
+from autofocus_jax.structures import ChipRule
+
+Rules = tuple[ChipRule | None, ...]  # of every scale but the last, coarse to fine; None: the whole level
+
+
+class Point(NamedTuple):
+    """What the cascade reaches with some rules."""
+
+    rules: Rules
+    ap: float  # points of 100
+    ap50: float
+    pixels: float  # per image
+
+
+def search(
+    run: Callable[[Rules], Point], levels: int, grid: Sequence[ChipRule], savings: Sequence[float]
+) -> tuple[list[Point], list[Point]]:
+    """(chosen, tried): the best points per pixel budget, most pixels first, and every point in the order of trying.
+
+    run: what rules give. levels: how many scales have a rule, that is all but the last. savings: budgets, as times
+    fewer pixels than the whole pyramid. At each scale, from the finest, every rule of the grid is tried with every
+    choice kept so far for the finer ones, while coarser scales pass on their whole level; then the best per budget are
+    kept. What a choice gives with the whole level stays a candidate, so the first chosen point may be the pyramid.
+    """
+    pyramid = run((None,) * levels)
+    tried, chosen = [pyramid], [pyramid]
+    for scale in range(levels - 1, -1, -1):
+        bases = [point.rules for point in chosen]
+        new = [run((*rules[:scale], rule, *rules[scale + 1 :])) for rules in bases for rule in grid]
+        tried += new
+        chosen = best_per_budget([*chosen, *new], pyramid.pixels, savings)
+    return chosen, tried
+
+
+def best_per_budget(points: Sequence[Point], pyramid_pixels: float, savings: Sequence[float]) -> list[Point]:
+    """For each budget of pyramid_pixels / saving pixels, and for no budget, the point of highest AP that keeps it.
+
+    Of equal AP the cheaper one. A point that is best for several budgets is there once; a budget that no point keeps
+    gives none. Most pixels first.
+    """
+    chosen: list[Point] = []
+    for budget in (float("inf"), *(pyramid_pixels / saving for saving in sorted(savings))):
+        within = [point for point in points if point.pixels <= budget]
+        best = max(within, key=lambda point: (point.ap, -point.pixels), default=None)
+        if best is not None and best not in chosen:
+            chosen.append(best)
+    return chosen
+
+
+def chip_functions(rules: Rules) -> tuple[ChipFunction, ...]:
+    """What the cascade takes."""
+    return tuple(whole_level if rule is None else functools.partial(focus_chips, rule=rule) for rule in rules)
+
+
+def describe(rules: Rules) -> list[dict | None]:
+    """For JSON: threshold, dilation and min_size of each scale, None for the whole level."""
+    return [None if rule is None else dataclasses.asdict(rule) for rule in rules]
+
+
+def short(rules: Rules) -> str:
+    """For a table: (t, d, k) of each scale."""
+    return " ".join("whole" if r is None else f"({r.threshold:g}, {r.dilation}, {r.min_size})" for r in rules)

@@ -1,0 +1,210 @@
+"""Fig. 7 and section 5.4: AP against pixels for AutoFocus, for the lower scales only and for the whole pyramid.
+
+Chip rules are searched on the images of --search-split, from detections and focus maps of whole levels that are kept in
+OUTPUT/levels; the chosen ones are then run for real, on these images and on those of --split.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from autofocus_jax import evaluation
+from autofocus_jax.config import Config, ConfigError
+from autofocus_jax.config_file import to_dict
+from autofocus_jax.evaluation import Row
+from autofocus_jax.experiments import figure
+from autofocus_jax.experiments.detector import DetectorInputs, load_detector, open_images
+from autofocus_jax.experiments.inputs import describe as describe_inputs
+from autofocus_jax.experiments.inputs import indices
+from autofocus_jax.experiments.levels import Kept, keep_levels, origin
+from autofocus_jax.experiments.points import Run, kept_points
+from autofocus_jax.experiments.replay import replay
+from autofocus_jax.experiments.result import Result, Track, table
+from autofocus_jax.experiments.rule_search import Point, Rules, chip_functions, describe, search, short
+from autofocus_jax.focus.cascade import Detect
+from autofocus_jax.metrics import coco
+from autofocus_jax.structures import ChipRule, Dataset, ValidRange
+
+PAPER = {"saving": 5.0, "AP lost at that saving": 1.0}  # abstract; COCO test-dev
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments(DetectorInputs):
+    search_split: str = "tune"
+    """images to choose rules on; never those that are reported"""
+    search_images: int = 100
+    """how many of them"""
+    thresholds: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.7)
+    dilations: tuple[int, ...] = (1, 3)
+    """sides of the dilating square to try, in cells"""
+    min_sizes: tuple[int, ...] = (32, 64)
+    """least sides of a chip to try, in pixels of the level that predicts the map"""
+    savings: tuple[float, ...] = (2.0, 3.0, 3.5, 3.75, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 8.0, 10.0)
+    """pixel budgets, as times fewer pixels than the whole pyramid"""
+
+
+def run(arguments: Arguments, config: Config, track: Track) -> Result:
+    """The experiment: search, confirmation on the images of the search, and the curve on --split."""
+    if len(config.scales) < 2:
+        raise ConfigError(f"config {config.name!r} has one scale; a trade-off needs two or more")
+    choose_on = dataclasses.replace(arguments, split=arguments.search_split, limit=arguments.search_images)
+    dataset = open_images(choose_on, config)
+    report_on = open_images(arguments, config)
+    trained = load_detector(arguments, config)
+    kept = keep_levels(choose_on, config, trained, dataset, indices(choose_on, dataset), track)
+    grid = list(itertools.product(arguments.thresholds, arguments.dilations, arguments.min_sizes))
+    shown = indices(arguments, report_on)
+
+    def keep(run: Run, what: str, inputs: Arguments, chosen: Sequence[int]) -> Run:
+        settings = {"stacking": to_dict(config.stacking), "valid": [to_dict(scale.valid) for scale in config.scales]}
+        facts = {"what": what, **origin(inputs, config, trained), **settings, "split": inputs.split}
+        return kept_points(run, Path(arguments.output) / "points", facts | {"images": list(chosen)})
+
+    def real(inputs: Arguments, data: Dataset, chosen: Sequence[int]) -> Run:
+        return keep(lambda rules: measured(config, rules, trained.detect, data, chosen), "real", inputs, chosen)
+
+    replayed = keep(lambda rules: replayed_point(config, rules, kept, dataset), "replayed", choose_on, kept.indices)
+    rules = [ChipRule(*rule) for rule in grid]
+    chosen, tried = searched(replayed, len(config.scales) - 1, rules, arguments.savings, track)
+    on_search, on_report = real(choose_on, dataset, kept.indices), real(arguments, report_on, shown)
+    confirmed = [on_search(point.rules) for point in track(chosen, f"confirming ({choose_on.split})")]
+    curve = [on_report(point.rules) for point in track(chosen, f"AutoFocus ({arguments.split})")]
+    alone = keep(lambda rules: lower_scales(config, rules, trained.detect, report_on, shown), "lower", arguments, shown)
+    counts = track(range(1, len(config.scales)), f"lower scales ({arguments.split})")
+    lower = [alone((None,) * (count - 1)) for count in counts]
+    pyramid = on_report((None,) * (len(config.scales) - 1))
+    rows = report_rows(chosen, confirmed, curve, lower, pyramid)
+    facts = {
+        **describe_inputs(arguments, config, len(shown)),
+        "search": {"split": choose_on.split, "images": len(kept.indices), "points": len(tried)},
+        "tried": [{"rules": describe(p.rules), "AP": p.ap, "AP50": p.ap50, "pixels": p.pixels} for p in tried],
+        "summary": summary(curve, pyramid),
+        "paper": PAPER,
+    }
+    formats = {
+        "what": "{}", "rules (t, d, k)": "{}", "side": "{:.0f}", "saving": "{:.2f}", "AP": "{:.2f}",
+        "AP50": "{:.2f}", "search AP": "{:.2f}", "replayed AP": "{:.2f}",
+    }  # fmt: skip
+    title = f"Fig. 7: {config.name}, {arguments.split}, {len(shown)} images"
+    found = facts["summary"]
+    notes = (
+        f"Rules chosen on {len(kept.indices)} images of {choose_on.split}; \"replayed AP\" is the search's, from kept "
+        "levels, \"search AP\" that of real runs on the same images. Savings are in pixels over the whole pyramid.",
+        f"Largest saving before AP falls 0.3 below the pyramid's: {found['largest saving before AP falls 0.3']:.2f}. "
+        f"AP lost at 5 times fewer pixels: {_number(found['AP lost at 5 times fewer'])}.",
+        *(f"skipped: {reason}" for reason in kept.skipped),
+    )  # fmt: skip
+    return Result(facts, rows, (table(title, rows, formats),), lambda: draw(curve, lower, pyramid), notes)
+
+
+def searched(
+    run: Run, levels: int, grid: Sequence[ChipRule], savings: Sequence[float], track: Track
+) -> tuple[list[Point], list[Point]]:
+    """rule_search.search that shows how far it is."""
+    steps = iter(track(itertools.count(1), "search"))
+
+    def counted(rules: Rules) -> Point:
+        next(steps)
+        return run(rules)
+
+    return search(counted, levels, grid, savings)
+
+
+def replayed_point(config: Config, rules: Rules, kept: Kept, dataset: Dataset) -> Point:
+    """What the cascade would give with these rules; runs no detector."""
+    found, info = replay(kept.levels, config, chip_functions(rules))
+    scores = coco.evaluate(dataset, found, kept.indices)
+    return Point(rules, scores.ap, scores.ap50, float(info.pixels.sum()) / info.images)
+
+
+def measured(config: Config, rules: Rules, detect: Detect, dataset: Dataset, chosen: Sequence[int]) -> Point:
+    """A real run of the cascade with these rules."""
+    return _point(config, Row("autofocus", config.scales, chip_functions(rules)), rules, detect, dataset, chosen)
+
+
+def lower_scales(config: Config, rules: Rules, detect: Detect, dataset: Dataset, chosen: Sequence[int]) -> Point:
+    """A real run over the first len(rules) + 1 scales, of which the last answers for all smaller sizes."""
+    count = len(rules) + 1
+    scales = list(config.scales[:count])
+    last = scales[-1]
+    scales[-1] = dataclasses.replace(last, valid=ValidRange(0, last.valid.high if count > 1 else math.inf), chips=None)
+    row = Row(f"scales 1 to {count}", tuple(scales), chip_functions(rules))
+    return _point(config, row, rules, detect, dataset, chosen)
+
+
+def _point(config: Config, row: Row, rules: Rules, detect: Detect, dataset: Dataset, chosen: Sequence[int]) -> Point:
+    scores = evaluation.metrics(evaluation.measure(config, row, detect, dataset, chosen))
+    ap, ap50 = (math.nan if scores[key] is None else scores[key] for key in ("AP", "AP50"))
+    return Point(rules, ap, ap50, scores["pixels_per_image"])
+
+
+def report_rows(
+    chosen: Sequence[Point], confirmed: Sequence[Point], curve: Sequence[Point], lower: Sequence[Point], pyramid: Point
+) -> list[dict]:
+    """A row for the pyramid, for each chosen point and for each run of lower scales alone."""
+
+    def row(what: str, point: Point, real: Point | None = None, replayed: Point | None = None) -> dict:
+        return {
+            "what": what,
+            "rules (t, d, k)": short(point.rules),
+            "pixels": point.pixels,
+            "side": math.sqrt(point.pixels),
+            "saving": pyramid.pixels / point.pixels if point.pixels else math.inf,
+            "AP": point.ap,
+            "AP50": point.ap50,
+            "search AP": None if real is None else real.ap,
+            "replayed AP": None if replayed is None else replayed.ap,
+        }
+
+    rows = [] if any(point.rules == pyramid.rules for point in curve) else [row("pyramid", pyramid)]
+    for point, real, replayed in zip(curve, confirmed, chosen, strict=True):
+        rows.append(row("AutoFocus" if any(point.rules) else "pyramid", point, real, replayed))
+    return rows + [row(f"scales 1 to {n}" if n > 1 else "scale 1", point) for n, point in enumerate(lower, 1)]
+
+
+def summary(curve: Sequence[Point], pyramid: Point) -> dict[str, float | None]:
+    """The largest saving before AP falls 0.3 below the pyramid's, and the AP lost at five times fewer pixels.
+
+    The former of the last point before the first that is lower, from most pixels to fewest. The latter of the point of
+    highest AP among those with a fifth of the pyramid's pixels or less; None without one.
+    """
+    saving = 1.0
+    for point in sorted(curve, key=lambda point: -point.pixels):
+        if not point.ap >= pyramid.ap - 0.3:
+            break
+        saving = max(saving, pyramid.pixels / point.pixels)
+    fifth = [point.ap for point in curve if point.pixels <= pyramid.pixels / 5]
+    return {
+        "largest saving before AP falls 0.3": saving,
+        "AP lost at 5 times fewer": pyramid.ap - max(fifth) if fifth else None,
+    }
+
+
+def draw(curve: Sequence[Point], lower: Sequence[Point], pyramid: Point) -> Figure:
+    """AP and AP50 against pixels, side by side."""
+    sketch, axes = figure.new(width=figure.PAGE, height=2.6, columns=2)
+    auto = sorted({*curve, pyramid}, key=lambda point: point.pixels)
+    low = sorted([*lower, pyramid], key=lambda point: point.pixels)
+    for axis, name in zip(axes, ("ap", "ap50")):
+        for number, (points, label) in enumerate(((auto, "AutoFocus"), (low, "lower scales only"))):
+            values = [getattr(point, name) for point in points]
+            figure.line(axis, number, [point.pixels / 1e6 for point in points], values, label)
+        value = getattr(pyramid, name)
+        axis.plot(pyramid.pixels / 1e6, value, "*", color=figure.BLACK, markersize=8, label="whole pyramid", ls="none")
+        axis.axhline(value, color=figure.GREY, linewidth=0.8, linestyle="--", zorder=1)
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}"[-1] in "25" else "")
+        axis.set(xlabel="pixels per image (millions)", ylabel=name.upper())
+    axes[0].legend(loc="lower right")
+    return sketch
+
+
+def _number(value: float | None) -> str:
+    return "not reached" if value is None else f"{value:.2f}"

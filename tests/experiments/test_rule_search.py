@@ -1,0 +1,42 @@
+"""The search on made-up costs whose best choices are plain to see."""
+
+from autofocus_jax.experiments.rule_search import Point, best_per_budget, search, short
+from autofocus_jax.structures import ChipRule
+
+CHEAP, DEAR, BAD = ChipRule(0.9, 1, 16), ChipRule(0.1, 1, 16), ChipRule(0.5, 3, 64)
+# What a rule leaves of the pixels and of the AP of the scale that it feeds; BAD costs more than DEAR and finds less.
+COST = {None: (1.0, 1.0), CHEAP: (0.1, 0.8), DEAR: (0.5, 0.99), BAD: (0.6, 0.9)}
+
+
+def made_up(calls):
+    def run(rules):
+        calls.append(rules)
+        middle, fine = (COST[rule] for rule in rules)
+        pixels = 1 + 4 * middle[0] + 95 * fine[0] * middle[0]
+        return Point(rules, 60 * middle[1] * fine[1], 0.0, pixels)
+
+    return run
+
+
+def test_last_scale_first_then_the_one_before_with_those_fixed():
+    calls = []
+    chosen, tried = search(made_up(calls), 2, [CHEAP, DEAR, BAD], [1.5, 5, 40])
+    grid = [CHEAP, DEAR, BAD]
+    assert calls[:4] == [(None, None), (None, CHEAP), (None, DEAR), (None, BAD)]
+    # Kept at the last scale: the pyramid, DEAR for 1.5 times fewer pixels, CHEAP for 5; nothing reaches 40.
+    assert calls[4:] == [(rule, fine) for fine in (None, DEAR, CHEAP) for rule in grid]
+    assert [point.rules for point in tried] == calls
+    # Of equal AP the cheaper: DEAR and CHEAP alone save more at the middle scale. Only both CHEAP save 40 times.
+    assert [point.rules for point in chosen] == [(None, None), (DEAR, None), (CHEAP, None), (CHEAP, CHEAP)]
+    assert [point.pixels for point in chosen] == sorted((point.pixels for point in chosen), reverse=True)
+
+
+def test_best_per_budget():
+    points = [Point((None,), ap, 0, pixels) for ap, pixels in ((50, 100), (50, 90), (49, 60), (49.5, 50), (40, 10))]
+    best = best_per_budget(points, 100, [1.25, 2, 4])
+    assert [(point.ap, point.pixels) for point in best] == [(50, 90), (49.5, 50), (40, 10)]
+    assert [(p.ap, p.pixels) for p in best_per_budget(points, 100, [20])] == [(50, 90)]  # a budget that nothing keeps
+
+
+def test_short():
+    assert short((ChipRule(0.05, 3, 64), None)) == "(0.05, 3, 64) whole"
