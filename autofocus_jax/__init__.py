@@ -27,6 +27,7 @@ _PUBLIC = {
     "focus.chips": ("ChipFunction", "focus_chips", "merge_overlapping", "whole_level"),
     "focus.labels": ("focus_labels",),
     "focus.oracle": ("oracle_detect",),
+    "focus.oracle_chips": ("ScaleChips", "oracle_chips"),
     "focus.stacking": ("soft_nms", "stack"),
     "detector.model": ("Maps", "detect", "forward", "init", "propose"),
     "detector.losses": ("loss",),
