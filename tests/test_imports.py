@@ -16,6 +16,7 @@ ROOMS = {
     "boxes": {"structures"},
     "config": {"structures"},
     "config_file": {"structures", "config"},
+    "config_dict": {"structures", "config"},
     "focus": GROUND,
     "detector": GROUND,
     "data": GROUND,
