@@ -103,3 +103,38 @@ def _windows(
             yield read, images, failed
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+class Outcome(NamedTuple):
+    """What became of one reader of `stream`; detections, info and stages are None where it could not be read."""
+
+    index: int  # position in `readers`
+    size: tuple[int, int] | None  # (height, width), image px
+    detections: Detections | None
+    info: CascadeInfo | None  # of this image alone
+    stages: list | None  # with keep_stages: a cascade.Stage per scale
+    error: str | None
+
+
+def stream(readers, scales, detect, buckets, stacking, chip_functions=None, *, window=32, threads=2, keep_stages=False):
+    """Stand-in with the contract of the engine that is being written; replaced by it."""
+    import itertools
+
+    from autofocus_jax.focus.cascade import cascade
+
+    def read(reader):
+        try:
+            return reader()
+        except ImageError as error:
+            return str(error)
+
+    count, left = 0, iter(readers)
+    with ThreadPoolExecutor(threads) as pool:
+        while part := list(itertools.islice(left, window)):
+            for got in pool.map(read, part):
+                if isinstance(got, str):
+                    yield Outcome(count, None, None, None, None, got)
+                else:
+                    (found,), info, (stages,) = cascade([got], scales, detect, buckets, stacking, chip_functions)
+                    yield Outcome(count, got.shape[:2], found, info, stages if keep_stages else None, None)
+                count += 1
