@@ -20,7 +20,8 @@ _PUBLIC = {
         "AnchorConfig", "BackboneConfig", "Config", "ConfigError", "DataSource", "DetectorConfig", "StackingConfig",
         "TrainingConfig",
     ),
-    "config_file": ("load_config",),
+    "config_dict": ("from_dict",),
+    "config_file": ("load_config", "to_dict"),
     "data.coco": ("CocoDataset", "CocoSource", "read_image", "write_coco"),
     "data.scenes": ("ScenesSource", "render_scene"),
     "focus.cascade": ("Detect", "Stage", "cascade"),
@@ -40,6 +41,8 @@ _PUBLIC = {
     "inference.compiled": ("CompiledDetector", "compile_detector"),
     "metrics.coco": ("CocoScores", "coco_results", "evaluate"),
     "metrics.focus": ("FocusCurve", "chip_recall", "pixel_curve"),
+    "api": ("Model", "load"),
+    "result": ("Result",),
     "visualize": ("draw_boxes", "panel"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}

@@ -31,6 +31,11 @@ ROOMS = {
     "evaluation": GROUND | {"focus", "inference", "metrics", "visualize"},
     "experiments": GROUND
     | {"config_file", "checkpoint", "weights", "focus", "inference", "metrics", "visualize", "report", "evaluation"},
+    "result": GROUND,
+    "api": GROUND
+    | {"config_dict", "checkpoint", "weights", "data", "detector", "focus", "inference", "result"},
+    "command": None,  # the command line may know everything
+    "__main__": {"command"},
     "__init__": None,  # the public names, from anywhere
 }
 
