@@ -8,42 +8,16 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import DataSource
-from autofocus_jax.structures import AutoFocusError, GroundTruth, ImageError, ImageInfo
+from autofocus_jax.data.image import read_annotated
+from autofocus_jax.structures import AutoFocusError, GroundTruth, ImageInfo
 
 
 class AnnotationError(AutoFocusError):
     """An annotation file is missing or malformed."""
-
-
-def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Decodes an image file into uint8 RGB [h, w, 3]; raises ImageError when it is missing or corrupt.
-
-    The pixels stay as they are stored: COCO's boxes do not know the orientation tag of a camera.
-    """
-    try:
-        data = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise ImageError(f"image {path} cannot be read ({error.strerror}); check the folder of images") from None
-    image = None
-    if data.size:
-        try:
-            image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        except cv2.error:
-            image = None
-    if image is None or _is_cut_jpeg(data):
-        raise ImageError(f"image {path} cannot be decoded ({data.size} bytes); replace the file or remove its entry")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def _is_cut_jpeg(data: np.ndarray) -> bool:
-    """Whether the end of a JPEG file is missing; decoders then fill the rest with grey and go on."""
-    content = data.tobytes()
-    return content.startswith(b"\xff\xd8") and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
 
 
 class CocoDataset:
@@ -95,16 +69,9 @@ class CocoDataset:
         return self._infos[index]
 
     def image(self, index: int) -> np.ndarray:
-        """uint8 RGB [h, w, 3]; raises ImageError when it is missing, corrupt or not of the annotated size."""
+        """uint8 RGB [h, w, 3] as image.read_annotated reads it; ImageError when missing, corrupt or of another size."""
         info = self._infos[index]
-        path = self.images_folder / info.file_name
-        image = read_image(path)
-        if image.shape[:2] != (info.height, info.width):
-            raise ImageError(
-                f"image {path} is {image.shape[1]}x{image.shape[0]} px but {self.annotations_file} says "
-                f"{info.width}x{info.height}; the two do not belong together"
-            )
-        return image
+        return read_annotated(self.images_folder / info.file_name, info.height, info.width, self.annotations_file)
 
     def ground_truth(self, index: int) -> GroundTruth:
         """Boxes [G, 4] float32 in the image frame, labels [G] and ignore flags [G]; G may be 0."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from autofocus_jax.data.coco import CocoDataset, CocoSource, read_image, write_coco
+from autofocus_jax.data.coco import CocoDataset, CocoSource, write_coco
 from autofocus_jax.structures import AutoFocusError, GroundTruth, ImageError, ImageInfo
 
 
@@ -97,12 +97,6 @@ def test_images_are_rgb(tmp_path):
     np.testing.assert_array_equal(image, pixels)
     assert image.dtype == np.uint8 and image.flags.c_contiguous
     assert len(truth.boxes) == 2
-
-
-def test_grey_images_get_three_channels(tmp_path):
-    grey = np.arange(1200, dtype=np.uint8).reshape(30, 40)
-    cv2.imwrite(str(tmp_path / "a.png"), grey)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.repeat(grey[..., None], 3, axis=2))
 
 
 def image_file(tmp_path, damage: str) -> None:
