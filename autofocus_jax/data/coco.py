@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -124,10 +126,13 @@ def write_coco(
 
 def _load(path: Path) -> dict:
     try:
-        content = json.loads(path.read_bytes())
+        data = path.read_bytes()
+        content = json.loads(gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data)
+    except gzip.BadGzipFile as error:
+        raise AnnotationError(f"annotations {path} are damaged ({error}); get the file anew") from None
     except OSError as error:
         raise AnnotationError(f"annotations {path} cannot be read ({error.strerror}); check the path") from None
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, EOFError, zlib.error) as error:
         raise AnnotationError(f"annotations {path} are not JSON ({error}); give a COCO annotation file") from None
     if not isinstance(content, dict):
         raise AnnotationError(f"annotations {path} hold a {type(content).__name__}; want a COCO object with images")
