@@ -126,6 +126,7 @@ def load(
             raise ConfigError(f"{path} holds no config.json; give the config it was trained with")
         config = from_dict(metadata["config"], SOURCES, str(path))
     variables = load_variables(path, config)
+    config = dataclasses.replace(config, buckets=holding(config.buckets, config.scales))
     return Model(config, variables, categories or stored_categories(metadata, config))
 
 

@@ -28,6 +28,7 @@ ROOMS = {
     "inference": GROUND | {"detector", "focus", "data", "parallel"},
     "visualize": GROUND | {"focus"},
     "report": GROUND,
+    "buckets": GROUND | {"config_file", "focus", "data"},
     "evaluation": GROUND | {"focus", "inference", "metrics", "visualize"},
     "experiments": GROUND
     | {"config_file", "checkpoint", "weights", "focus", "inference", "metrics", "visualize", "report", "evaluation"},

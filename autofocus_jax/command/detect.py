@@ -22,7 +22,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from autofocus_jax.api import Model, holding, load, with_sides, with_thresholds
+from autofocus_jax.api import Model, load, with_sides, with_thresholds
 from autofocus_jax.command import video, writers
 from autofocus_jax.command.budget import thresholds_within
 from autofocus_jax.command.detection_run import Summary, count, readers, run_detection
@@ -116,7 +116,6 @@ def _checked(arguments: Arguments) -> list[tuple[int, int]]:
 
 def _overridden(config: Config, sides: Sequence[tuple[int, int]], thresholds: Sequence[float]) -> Config:
     config = with_sides(config, sides) if sides else config
-    config = dataclasses.replace(config, buckets=holding(config.buckets, config.scales))
     return with_thresholds(config, thresholds) if thresholds else config
 
 

@@ -82,9 +82,10 @@ def run_detection(
 def whole(function: Callable[..., None]) -> Callable[..., None]:
     """A function that an interrupt (Ctrl-C) cannot stop halfway; the interrupt comes when it returns.
 
-    In a thread that gets no signals it is the function itself.
+    It is the function itself where signals do not come, or do something else.
     """
-    if threading.current_thread() is not threading.main_thread():
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return function
 
     @functools.wraps(function)

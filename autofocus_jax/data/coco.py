@@ -125,14 +125,15 @@ def write_coco(
 
 
 def _load(path: Path) -> dict:
+    """The object of a JSON file, which may be compressed by gzip, whatever its name."""
     try:
         data = path.read_bytes()
         content = json.loads(gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data)
-    except gzip.BadGzipFile as error:
-        raise AnnotationError(f"annotations {path} are damaged ({error}); get the file anew") from None
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise AnnotationError(f"annotations {path} are a damaged gzip file ({error}); copy it again") from None
     except OSError as error:
         raise AnnotationError(f"annotations {path} cannot be read ({error.strerror}); check the path") from None
-    except (ValueError, RecursionError, EOFError, zlib.error) as error:
+    except (ValueError, RecursionError) as error:
         raise AnnotationError(f"annotations {path} are not JSON ({error}); give a COCO annotation file") from None
     if not isinstance(content, dict):
         raise AnnotationError(f"annotations {path} hold a {type(content).__name__}; want a COCO object with images")

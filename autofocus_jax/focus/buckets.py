@@ -18,7 +18,19 @@ class BucketError(AutoFocusError):
 
 def choose(height: int, width: int, buckets: Sequence[Bucket]) -> int:
     """Index of the bucket with the fewest pixels that holds a chip of this size (px); BucketError when none does."""
-    return int(_choose_all(np.array([[height, width]]), buckets)[0])
+    return int(choose_all(np.array([[height, width]]), buckets)[0])
+
+
+def choose_all(sizes: np.ndarray, buckets: Sequence[Bucket]) -> np.ndarray:
+    """`choose` for chips of sizes [n, 2] (height, width in px): indices [n]."""
+    shapes = np.array([(bucket.height, bucket.width) for bucket in buckets], np.int64).reshape(-1, 2)
+    fits = (sizes[:, None, :] <= shapes).all(axis=2)
+    misfits = np.flatnonzero(~fits.any(axis=1))
+    if len(misfits):
+        raise BucketError(_too_large(*sizes[misfits[0]], buckets))
+    if not len(sizes):
+        return np.zeros(0, np.intp)
+    return np.where(fits, shapes.prod(axis=1), np.iinfo(np.int64).max).argmin(axis=1)
 
 
 def group(sizes: np.ndarray, buckets: Sequence[Bucket]) -> list[tuple[int, np.ndarray]]:
@@ -27,7 +39,7 @@ def group(sizes: np.ndarray, buckets: Sequence[Bucket]) -> list[tuple[int, np.nd
     Every row is in exactly one batch; rows of a bucket keep their order, and only its last batch is not full.
     BucketError when a chip fits no bucket.
     """
-    chosen = _choose_all(np.asarray(sizes).reshape(-1, 2), buckets)
+    chosen = choose_all(np.asarray(sizes).reshape(-1, 2), buckets)
     batches = []
     for index in np.unique(chosen):
         rows = np.flatnonzero(chosen == index)
@@ -53,17 +65,6 @@ def pad(chips: Sequence[np.ndarray], bucket: Bucket) -> ChipBatch:
         pixels[row, :height, :width] = chip
         size[row] = height, width
     return ChipBatch(pixels, size, np.arange(bucket.batch) < len(chips))
-
-
-def _choose_all(sizes: np.ndarray, buckets: Sequence[Bucket]) -> np.ndarray:
-    shapes = np.array([(bucket.height, bucket.width) for bucket in buckets], np.int64).reshape(-1, 2)
-    fits = (sizes[:, None, :] <= shapes).all(axis=2)
-    misfits = np.flatnonzero(~fits.any(axis=1))
-    if len(misfits):
-        raise BucketError(_too_large(*sizes[misfits[0]], buckets))
-    if not len(sizes):
-        return np.zeros(0, np.intp)
-    return np.where(fits, shapes.prod(axis=1), np.iinfo(np.int64).max).argmin(axis=1)
 
 
 def _too_large(height: int, width: int, buckets: Sequence[Bucket]) -> str:

@@ -127,7 +127,15 @@ def test_bad_images_are_skipped_counted_and_named(autofocus, pictures):
     assert len(json.loads(Path("runs/detect/detections.json").read_text())["images"]) == 3
 
 
-def test_an_interrupt_keeps_what_is_finished(autofocus, pictures, monkeypatch, tiny_model):
+@pytest.fixture
+def interrupts():
+    """Ctrl-C raises KeyboardInterrupt, also where the tests run in the background of a shell that ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_keeps_what_is_finished(interrupts, autofocus, pictures, monkeypatch, tiny_model):
     stream = type(tiny_model).stream
 
     def interrupted(self, *arguments):
@@ -137,13 +145,13 @@ def test_an_interrupt_keeps_what_is_finished(autofocus, pictures, monkeypatch, t
             yield outcome
 
     monkeypatch.setattr(type(tiny_model), "stream", interrupted)
-    code, out, err = autofocus("detect", pictures, "--weights", "tiny", "--write", *ALL)
+    code, _, err = autofocus("detect", pictures, "--weights", "tiny", "--write", *ALL)
     assert code == 130 and "interrupted; the results of 2 images are kept" in err and err.count("\n") == 1
     assert len(json.loads(Path("runs/detect/detections.json").read_text())["images"]) == 2
     assert len(list((pictures.parent / "runs/detect/pictures").rglob("*.jpg"))) == 2
 
 
-def test_an_interrupt_while_writing_waits_until_it_is_written():
+def test_an_interrupt_while_writing_waits_until_it_is_written(interrupts):
     done = []
 
     def work(value):

@@ -1,5 +1,6 @@
 """The COCO reader against pycocotools, hand-written files, and everything that can be wrong with them."""
 
+import gzip
 import json
 
 import cv2
@@ -174,6 +175,25 @@ def test_malformed_annotations_are_one_line_naming_the_entry(tmp_path, data, wan
 def test_missing_annotations(tmp_path):
     with pytest.raises(AutoFocusError, match=r"nowhere\.json cannot be read"):
         CocoDataset(tmp_path, tmp_path / "nowhere.json")
+
+
+def test_gzip_is_read_whatever_its_name(tmp_path):
+    plain = write(tmp_path, content())
+    for name in ("annotations.json.gz", "packed.json"):
+        (tmp_path / name).write_bytes(gzip.compress(json.dumps(content()).encode()))
+        packed = CocoDataset(tmp_path, tmp_path / name)
+        assert packed.categories == plain.categories and len(packed) == len(plain)
+        for one, other in zip(packed.ground_truth(0), plain.ground_truth(0)):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data[:20], lambda data: data[:12] + data[20:]])
+def test_damaged_gzip_is_one_line(tmp_path, damage):
+    path = tmp_path / "annotations.json.gz"
+    path.write_bytes(damage(gzip.compress(json.dumps(content()).encode())))
+    with pytest.raises(AutoFocusError, match=r"annotations\.json\.gz are a damaged gzip file") as caught:
+        CocoDataset(tmp_path, path)
+    assert "\n" not in str(caught.value)
 
 
 def test_no_images_and_no_annotations(tmp_path):

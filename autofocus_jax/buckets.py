@@ -1,0 +1,193 @@
+"""Chooses the buckets of a config for a data set: the padded shapes that waste the fewest pixels.
+
+python -m autofocus_jax.buckets --config configs/coco_r101.py --annotations instances_train2017.json --count 16
+
+Chips come from the ground truth of an annotation file or of a split of the config's data, as perfect focus maps would
+make them, or from a recorded run. Prints the padding before and after with a bound on what is possible, and the lines
+for the config. Padding is what a chip's bucket has more than the chip; rows of batches that stay empty come on top.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from autofocus_jax.config import Config, ConfigError, open_split
+from autofocus_jax.config_file import command_line
+from autofocus_jax.data.coco import CocoDataset
+from autofocus_jax.focus.bucket_choice import (
+    ChipSizes,
+    Choice,
+    choose_shapes,
+    count_sizes,
+    padding,
+    padding_by_count,
+    with_batches,
+)
+from autofocus_jax.focus.buckets import BucketError, choose_all
+from autofocus_jax.focus.oracle_chips import oracle_chips
+from autofocus_jax.structures import AutoFocusError, Bucket, Dataset
+
+
+class ChipsFileError(AutoFocusError):
+    """A file of recorded chips is missing or malformed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    config: str
+    """config file: Python that defines get_config()"""
+    annotations: str | None = None
+    """COCO annotation file, .json or gzipped; its images are not needed"""
+    split: str | None = None
+    """instead: a split of the config's own data"""
+    chips: str | None = None
+    """instead: a recorded run, JSON {"chips": [[height, width, count], ...]} in chip px, all scales together"""
+    count: int = 16
+    """how many buckets at most"""
+    batch_pixels: int | None = None
+    """memory budget: padded pixels of a batch; default: of the largest batch of the config's buckets, which fits"""
+
+
+def read_chips(path: Path) -> ChipSizes:
+    """The sizes of a recorded run, from a JSON file {"chips": [[height, width, count], ...]}; other keys are free.
+
+    height and width in chip px, count how many such chips there were; rows may repeat a size. Raises ChipsFileError.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ChipsFileError(f"chips {path} cannot be read ({error.strerror}); check the path") from None
+    except (ValueError, RecursionError) as error:
+        raise ChipsFileError(f"chips {path} are not JSON ({error}); give a recorded run") from None
+    rows = content.get("chips") if isinstance(content, dict) else None
+    if not isinstance(rows, list):
+        raise ChipsFileError(f'{path} has no list "chips"; want {{"chips": [[height, width, count], ...]}}')
+    for position, row in enumerate(rows):
+        if not (isinstance(row, list) and len(row) == 3 and all(type(n) is int and 0 < n < 2**31 for n in row)):
+            raise ChipsFileError(
+                f"{path}: chips[{position}] is {str(row)[:80]}; want [height, width, count], whole numbers from 1"
+            )
+    table = np.array(rows, np.int64).reshape(-1, 3)
+    return count_sizes(table[:, :2], table[:, 2])
+
+
+def oracle_sizes(config: Config, dataset: Dataset, console: Console) -> ChipSizes:
+    """Sizes of the chips of all scales that perfect focus maps would ask for, over a whole data set."""
+    parts = [np.zeros((0, 2), np.int64)]
+    for index in track(range(len(dataset)), "chips", console=console, transient=True):
+        info, truth = dataset.info(index), dataset.ground_truth(index)
+        stages = oracle_chips((info.height, info.width), truth, config.scales, config.focus_range)
+        parts += [stage.sizes for stage in stages]
+    return count_sizes(np.concatenate(parts))
+
+
+def snippet(buckets: Sequence[Bucket]) -> str:
+    """Lines for a config file: the buckets as a tuple of (height, width, chips a batch)."""
+    rows = ", ".join(f"({b.height},\0{b.width},\0{b.batch})" for b in buckets)
+    lines = textwrap.wrap(rows + ",", 116, break_long_words=False, break_on_hyphens=False)
+    body = "\n".join(f"    {line}" for line in lines).replace("\0", " ")
+    return f"BUCKETS = (  # height, width, chips a batch\n{body}\n)  # fmt: skip"
+
+
+def _chips(arguments: Arguments, config: Config, console: Console) -> tuple[ChipSizes, str]:
+    """The chips to choose for, and what they are, for the title."""
+    given = {name: getattr(arguments, name) for name in ("annotations", "split", "chips")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if len(given) != 1:
+        came = " and ".join(f"--{name}" for name in given) or "none of them"
+        raise ConfigError(f"want one of --annotations FILE, --split NAME and --chips FILE; got {came}")
+    if arguments.chips is not None:
+        return read_chips(Path(arguments.chips)), f"recorded in {arguments.chips}"
+    if arguments.split is not None:
+        dataset = open_split(config, arguments.split)
+    else:
+        path = Path(arguments.annotations)
+        dataset = CocoDataset(path.parent, path)
+    return oracle_sizes(config, dataset, console), f"oracle, {len(dataset)} images"
+
+
+def _table(chips: ChipSizes, buckets: Sequence[Bucket], title: str) -> Table:
+    """What each bucket holds; shares are of all chips and of all padded pixels."""
+    table = Table("height", "width", "batch", "chips", "pixels", "padding", title=title)
+    chosen = choose_all(chips.sizes, buckets)
+    own = chips.sizes.prod(axis=1) * chips.counts
+    padded = np.array([bucket.height * bucket.width for bucket in buckets])[chosen] * chips.counts
+    for index, bucket in enumerate(buckets):
+        mine = chosen == index
+        adds = f"{100 * (padded[mine].sum() / own[mine].sum() - 1):.1f}%" if mine.any() else "-"
+        shares = chips.counts[mine].sum() / chips.counts.sum(), padded[mine].sum() / padded.sum()
+        table.add_row(*map(str, dataclasses.astuple(bucket)), *(f"{100 * share:.1f}%" for share in shares), adds)
+    return table
+
+
+def _before(chips: ChipSizes, buckets: Sequence[Bucket]) -> str:
+    try:
+        return f"padding adds {100 * padding(chips, np.array([(b.height, b.width) for b in buckets])):.2f}% pixels"
+    except BucketError as error:
+        return str(error)
+
+
+def _proof(choice: Choice) -> str:
+    if choice.padding == choice.bound:
+        text = "exact: no others add less"
+    else:
+        excess = (1 + choice.padding) / (1 + choice.bound) - 1
+        text = f"proved: no others add less than {100 * choice.bound:.2f}%; these take at most {100 * excess:.2f}% more"
+    return f"{text} (sides multiples of {choice.step} px, the largest levels included)"
+
+
+def _batch_pixels(arguments: Arguments, config: Config, choice: Choice) -> int:
+    if arguments.batch_pixels is not None:
+        return arguments.batch_pixels
+    fits = max(bucket.batch * bucket.height * bucket.width for bucket in config.buckets)
+    return max(fits, int(choice.shapes.prod(axis=1).max()))
+
+
+def choose(arguments: Arguments, config: Config, console: Console) -> None:
+    """Runs the program: reads or makes the chips, chooses, prints."""
+    if arguments.count < 1:
+        raise ConfigError(f"--count {arguments.count}; want at least 1 bucket")
+    chips, source = _chips(arguments, config, console)
+    choice = choose_shapes(chips, config.scales, arguments.count)
+    buckets = with_batches(choice.shapes, _batch_pixels(arguments, config, choice))
+    curve = padding_by_count(chips, config.scales, 2 * arguments.count)
+    shown = [number for number in curve if number % max(1, arguments.count // 4) == 0]
+
+    console.print(_table(chips, buckets, f"{config.name}, {chips.counts.sum()} chips ({source})"))
+    lines = [
+        f"before: {len(config.buckets)} buckets, {_before(chips, config.buckets)}",
+        f"after: {len(buckets)} buckets, padding adds {100 * choice.padding:.2f}% pixels",
+        _proof(choice),
+        "by number of buckets, greedily: " + ", ".join(f"{number}: {100 * curve[number]:.1f}%" for number in shown),
+        "",
+        snippet(buckets),
+    ]
+    console.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; returns its exit code. What goes wrong for the user's reasons is one line on stderr."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    try:
+        arguments, config = command_line(Arguments, sys.argv[1:] if argv is None else argv, "buckets", __doc__)
+        choose(arguments, config, console)
+    except AutoFocusError as error:
+        print(f"buckets: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

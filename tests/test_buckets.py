@@ -1,0 +1,159 @@
+"""The command that chooses buckets: what it prints, from each source of chips, and what it says of bad input."""
+
+import gzip
+import json
+import re
+import runpy
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from autofocus_jax.buckets import main, oracle_sizes, read_chips, snippet
+from autofocus_jax.config_file import load_config
+from autofocus_jax.data.coco import CocoDataset, write_coco
+from autofocus_jax.focus.buckets import choose
+from autofocus_jax.focus.oracle_chips import oracle_chips
+from autofocus_jax.structures import Bucket, GroundTruth, ImageInfo
+
+CONFIG = "configs/demo.py"
+
+
+@pytest.fixture
+def annotations(tmp_path):
+    """Twelve images of several sizes with objects of several sizes; their pixels do not exist."""
+    generator = np.random.default_rng(4)
+    infos, truths = [], []
+    for number in range(12):
+        height, width = (int(side) for side in generator.integers(300, 900, 2))
+        centre = generator.uniform(0.1, 0.9, (3, 2)) * [width, height]
+        half = np.exp(generator.uniform(np.log(5), np.log(60), (3, 1)))
+        boxes = np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
+        infos.append(ImageInfo(number, f"{number}.jpg", height, width))
+        truths.append(GroundTruth(boxes, np.zeros(3, np.int32), np.zeros(3, bool)))
+    path = tmp_path / "instances.json"
+    write_coco(path, infos, ["thing"], truths)
+    return path
+
+
+def printed(capsys, *words):
+    code = main(["--config", CONFIG, *map(str, words)])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def buckets_in(text, tmp_path):
+    """The buckets of the printed lines, read as Python."""
+    path = tmp_path / "printed.py"
+    path.write_text(text[text.index("BUCKETS = (") :])
+    return [Bucket(*row) for row in runpy.run_path(str(path))["BUCKETS"]]
+
+
+def test_prints_buckets_that_hold_every_chip_and_the_padding_they_cost(annotations, tmp_path, capsys):
+    code, out, err = printed(capsys, "--annotations", annotations, "--count", 8)
+    assert code == 0 and err == ""
+    buckets = buckets_in(out, tmp_path)
+    assert 3 <= len(buckets) <= 8 and Bucket(960, 1280, 1) in buckets and Bucket(1280, 960, 1) in buckets
+    config, dataset = load_config(CONFIG), CocoDataset(tmp_path, annotations)
+    own = before = after = 0
+    for index in range(len(dataset)):
+        info = dataset.info(index)
+        truth = dataset.ground_truth(index)
+        for stage in oracle_chips((info.height, info.width), truth, config.scales, config.focus_range):
+            for height, width in stage.sizes:
+                own += height * width
+                old, new = (group[choose(height, width, group)] for group in (config.buckets, buckets))
+                before, after = before + old.height * old.width, after + new.height * new.width
+    assert f"before: 13 buckets, padding adds {100 * (before / own - 1):.2f}% pixels" in out
+    assert f"after: {len(buckets)} buckets, padding adds {100 * (after / own - 1):.2f}% pixels" in out
+    assert re.search(r"exact: no others add less|proved: no others add less than [\d.]+%", out)
+    assert all(bucket.batch == 960 * 1280 // (bucket.height * bucket.width) for bucket in buckets)
+
+
+def test_gzip_says_the_same(annotations, tmp_path, capsys):
+    plain = printed(capsys, "--annotations", annotations, "--count", 4)
+    packed = tmp_path / "instances.json.gz"
+    packed.write_bytes(gzip.compress(annotations.read_bytes()))
+    assert printed(capsys, "--annotations", packed, "--count", 4) == plain
+
+
+def test_a_recorded_run_with_the_same_chips_says_the_same(annotations, tmp_path, capsys):
+    chips = oracle_sizes(load_config(CONFIG), CocoDataset(tmp_path, annotations), Console(quiet=True))
+    rows = np.concatenate([chips.sizes, chips.counts[:, None]], axis=1).tolist()
+    path = tmp_path / "chips.json"
+    path.write_text(json.dumps({"chips": [*rows[1:], rows[0]], "config": "demo"}))
+    recorded = read_chips(path)
+    np.testing.assert_array_equal(recorded.sizes, chips.sizes)
+    np.testing.assert_array_equal(recorded.counts, chips.counts)
+    _, out, _ = printed(capsys, "--chips", path, "--count", 6, "--batch-pixels", 3_000_000)
+    _, other, _ = printed(capsys, "--annotations", annotations, "--count", 6, "--batch-pixels", 3_000_000)
+    assert out[out.index("before:") :] == other[other.index("before:") :]
+    assert Bucket(960, 1280, 2) in buckets_in(out, tmp_path)
+
+
+def test_buckets_of_the_config_that_hold_too_little_are_named(tmp_path, capsys):
+    path = tmp_path / "chips.json"
+    path.write_text(json.dumps({"chips": [[1000, 1400, 3], [200, 100, 9]]}))
+    words = ["--scales.2.min-side", 1100, "--scales.2.max-side", 1600]
+    code, out, _ = printed(capsys, "--chips", path, "--count", 4, *words)
+    assert code == 0 and "before: 13 buckets, chip 1000x1400 px fits no bucket" in out
+    assert {Bucket(1008, 1408, 1), Bucket(1104, 1600, 1)} <= set(buckets_in(out, tmp_path))  # one chip at least
+
+
+def test_the_snippet_is_short_lines_of_python(tmp_path):
+    buckets = [Bucket(16 * n, 1600, 100 + n) for n in range(1, 40)]
+    text = snippet(buckets)
+    assert buckets_in(text, tmp_path) == buckets and max(map(len, text.splitlines())) <= 120
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("[", r"are not JSON"),
+        ("[]", r'has no list "chips"'),
+        ('{"chips": 3}', r'has no list "chips"'),
+        ('{"chips": [[1, 2, 3], [1, 2]]}', r"chips\[1\] is \[1, 2\]"),
+        ('{"chips": [[1, 0, 3]]}', r"chips\[0\] is \[1, 0, 3\]"),
+        ('{"chips": [[1, true, 3]]}', r"chips\[0\] is \[1, True, 3\]"),
+        ('{"chips": []}', r"no chip"),
+        ('{"chips": [[5000, 20, 1]]}', r"larger than every level"),
+    ],
+)
+def test_bad_chips_are_one_line(content, message, tmp_path, capsys):
+    path = tmp_path / "chips.json"
+    path.write_text(content)
+    code, _, err = printed(capsys, "--chips", path)
+    assert code == 1 and err.count("\n") == 1 and re.search(message, err)
+
+
+def test_bad_options_are_one_line(annotations, tmp_path, capsys):
+    cases = [
+        ((), "got none of them"),
+        (("--annotations", annotations, "--chips", annotations), "got --annotations and --chips"),
+        (("--annotations", annotations, "--count", 0), "--count 0"),
+        (("--annotations", annotations, "--count", 1), "cannot hold the largest levels 960x1280 and 1280x960"),
+        (("--annotations", annotations, "--batch-pixels", 9), "do not hold a chip of the largest bucket"),
+        (("--annotations", tmp_path / "none.json"), "cannot be read"),
+        (("--chips", tmp_path / "none.json"), "cannot be read"),
+    ]
+    for words, message in cases:
+        code, _, err = printed(capsys, *words)
+        assert code == 1 and err.startswith("buckets: ") and message in err and err.count("\n") == 1
+
+
+def test_a_split_of_the_configs_own_data(annotations, tmp_path, capsys):
+    config = tmp_path / "own.py"
+    (tmp_path / "data" / "annotations").mkdir(parents=True)
+    (tmp_path / "data" / "annotations" / "instances_tune.json").write_bytes(annotations.read_bytes())
+    config.write_text(
+        "import dataclasses, runpy\n"
+        "from autofocus_jax.data.coco import CocoSource\n"
+        "def get_config():\n"
+        f"    demo = runpy.run_path({CONFIG!r})['get_config']()\n"
+        "    detector = dataclasses.replace(demo.detector, num_classes=1)\n"
+        f"    return dataclasses.replace(demo, data=CocoSource({str(tmp_path / 'data')!r}), detector=detector)\n"
+    )
+    assert main(["--config", str(config), "--split", "tune", "--count", "4"]) == 0
+    out, _ = capsys.readouterr()
+    _, other, _ = printed(capsys, "--annotations", annotations, "--count", 4)
+    assert out == other
