@@ -16,10 +16,10 @@ import numpy as np
 
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import ConfigError
+from autofocus_jax.focus import pyramid
 from autofocus_jax.focus.bucket_choice import choose_shapes, count_sizes, with_batches
-from autofocus_jax.focus.chips import whole_level
 from autofocus_jax.focus.oracle_chips import oracle_chips
-from autofocus_jax.structures import Bucket, ChipRule, Dataset, FocusRange, GroundTruth, Scale, ValidRange
+from autofocus_jax.structures import Bucket, ChipRule, Dataset, FocusRange, Scale, ValidRange
 
 CHIP = 512  # px, the chip that the lengths below are for
 SEEN = 60.0  # chip px from which an object is seen well
@@ -102,7 +102,6 @@ def suggest(
     )
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(sample, len(dataset))).round().astype(int))
     saving, chip_sizes = _saving(dataset, chosen, scales, focus_range, progress)
-    # Whole levels too, so that scale 1 of every image, and thresholds of 0, find their bucket.
     shapes = choose_shapes(count_sizes(chip_sizes), scales, bucket_count).shapes
     buckets = with_batches(shapes, max(4 * chip * chip, int(shapes.prod(axis=1).max())))
     reasons.append(f"{len(buckets)} buckets: the padded shapes that waste least on the chips of {saving.images} images")
@@ -136,8 +135,8 @@ def choose_scales(given: Sizes, chip: int = CHIP, longest: int = 2560) -> tuple[
     if finest <= 1.3 * coarse:
         reasons.append(f"no other scale: a tenth of the objects is below {smallest:.0f} px, and scale 1 shows these "
                        f"{smallest * coarse:.0f} px large already")  # fmt: skip
-        everything = ValidRange(0.0, math.inf)
-        return (_scale(1, coarse, short, oblong, chip, longest, everything, None),), reasons
+        (sides,) = _with_sides([coarse], short, oblong, chip, longest)
+        return (Scale(*sides, ValidRange(0.0, math.inf), None),), reasons
     count = 1 + max(1, math.ceil(round(math.log(finest / coarse) / math.log(STEP), 6)))
     why = "" if finest == wanted else (
         f"; {finest:.2g} times is all that --longest {longest} allows" if finest < ENLARGED
@@ -156,9 +155,10 @@ def choose_scales(given: Sizes, chip: int = CHIP, longest: int = 2560) -> tuple[
     reasons.append(f"valid ranges: from {SEEN * unit:.0f} px as a scale shows it, up to {OVERLAP:g} times the lower "
                    "end of the coarser scale's range")  # fmt: skip
     scales = []
-    for number, (factor, low, high) in enumerate(zip(factors, lows, highs), 1):
+    sides = _with_sides(factors, short, oblong, chip, longest)
+    for number, (factor, pair, low, high) in enumerate(zip(factors, sides, lows, highs), 1):
         rule = None if number == count else _rule(number, factor, short, chip)
-        scales.append(_scale(number, factor, short, oblong, chip, longest, ValidRange(low, high), rule))
+        scales.append(Scale(*pair, ValidRange(low, high), rule))
     least = " and ".join(str(scale.chips.min_size) for scale in scales[:-1])
     reasons.append(f"chips of at least {least} level px: half a training chip, so the context that the detector "
                    "learnt with is there; thresholds are the paper's kind, to be chosen on `tune` after training "
@@ -179,14 +179,17 @@ def _factors(given: Sizes, coarse: float, finest: float, count: int, unit: float
     return [*factors, finest]
 
 
-def _scale(
-    number: int, factor: float, short: float, oblong: float, chip: int, longest: int, valid: ValidRange,
-    rule: ChipRule | None,
-) -> Scale:  # fmt: skip
-    if number == 1:
-        return Scale(max(1, round(chip * 15 / 16)), chip, valid, rule)
-    side = _round_side(factor * short)
-    return Scale(side, max(side, min(longest, _round_side(side * oblong))), valid, rule)
+def _with_sides(
+    factors: Sequence[float], short: float, oblong: float, chip: int, longest: int
+) -> list[tuple[int, int]]:
+    """(min side, max side) of each scale, rising, for images of a usual shorter side and a usual longer one to it."""
+    sides = []
+    for factor in factors[1:]:
+        side = _round_side(factor * short)
+        side = max(side, sides[-1][0] + 1) if sides else max(side, 2)
+        sides.append((side, max(side, min(longest, _round_side(side * oblong)))))
+    coarse = max(1, min(round(chip * 15 / 16), *(min(round(0.9 * side), side - 1) for side, _ in sides)))
+    return [(coarse, chip), *sides]
 
 
 def _rule(number: int, factor: float, short: float, chip: int) -> ChipRule:
@@ -198,18 +201,20 @@ def _rule(number: int, factor: float, short: float, chip: int) -> ChipRule:
 
 
 def _saving(
-    dataset: Dataset, chosen: Sequence[int], scales: Sequence[Scale], focus_range: FocusRange,
+    dataset: Dataset,
+    chosen: Sequence[int],
+    scales: Sequence[Scale],
+    focus_range: FocusRange,
     progress: Callable[[int, int], None] | None,
-) -> tuple[Saving, np.ndarray]:  # fmt: skip
-    """What perfect focus maps cost on some images, and the sizes [c, 2] of all chips, whole levels not counted."""
+) -> tuple[Saving, np.ndarray]:
+    """What perfect focus maps cost on some images, and the sizes [c, 2] of all chips."""
     pixels, full = np.zeros(len(scales)), np.zeros(len(scales))
     chip_sizes, without = [], 0
     for done, index in enumerate(chosen, 1):
         info, truth = dataset.info(int(index)), dataset.ground_truth(int(index))
         stages = oracle_chips((info.height, info.width), truth, scales, focus_range)
-        whole = oracle_chips((info.height, info.width), _NOTHING, scales, focus_range, [whole_level] * (len(scales) - 1))
         pixels += [stage.sizes.prod(axis=1).sum() for stage in stages]
-        full += [stage.sizes.prod(axis=1).sum() for stage in whole]
+        full += [math.prod(pyramid.level_size(info.height, info.width, scale)) for scale in scales]
         without += all(not len(stage.boxes) for stage in stages[1:])
         chip_sizes += [stage.sizes for stage in stages]
         if progress is not None:
@@ -228,10 +233,11 @@ def _verdict(given: Sizes, scales: Sequence[Scale], saving: Saving) -> tuple[boo
     small = float((given.objects < scales[0].valid.low).mean())
     shares = saving.pixels[1:] / saving.full_pixels[1:]
     shown = ", ".join(f"{share:.0%} of scale {number}" for number, share in enumerate(shares, 2))
+    own, whole = (math.sqrt(pixels.sum()) for pixels in (saving.pixels, saving.full_pixels))
     facts = (
         f"{small:.0%} of the objects are below {scales[0].valid.low:g} px and need a finer scale than the first. "
-        f"Perfect focus maps would look at {shown} and at {saving.factor:.2g} times fewer pixels than the whole pyramid "
-        f"({math.sqrt(saving.pixels.sum()):.0f} instead of {math.sqrt(saving.full_pixels.sum()):.0f} on a side); "
+        f"Perfect focus maps would look at {shown}, and at {saving.factor:.2g} times fewer pixels in all than the "
+        f"whole pyramid ({own:.0f} instead of {whole:.0f} on a side); "
         f"{saving.without_chips:.0%} of the images need scale 1 alone."
     )
     if saving.factor < 2:
@@ -247,8 +253,6 @@ def _nice(side: float) -> float:
 
 
 def _round_side(side: float) -> int:
-    step = 20 if side < 1000 else 50
-    return max(16, step * round(side / step))
+    step = 50 if side >= 1000 else 20 if side >= 200 else 1
+    return max(1, step * round(side / step))
 
-
-_NOTHING = GroundTruth(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, bool))

@@ -33,6 +33,7 @@ ROOMS = {
     "experiments": GROUND
     | {"config_file", "checkpoint", "weights", "focus", "inference", "metrics", "visualize", "report", "evaluation"},
     "result": GROUND,
+    "suggestion": GROUND | {"focus"},
     "api": GROUND
     | {"config_dict", "checkpoint", "weights", "data", "detector", "focus", "inference", "result"},
     "command": None,  # the command line may know everything

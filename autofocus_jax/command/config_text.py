@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import textwrap
 from typing import Any
 
 from autofocus_jax.config import AnchorConfig, BackboneConfig, DataSource, DetectorConfig
@@ -79,7 +80,8 @@ def config_text(
     """Python whose get_config() gives the suggested Config; images: of the data set, for the length of a training."""
     smallest = min(scale.valid.high for scale in suggestion.scales)
     return _TEMPLATE.format(
-        name=name, verdict=suggestion.verdict, reasons="\n".join(f"- {reason}" for reason in suggestion.reasons),
+        name=name, verdict=textwrap.fill(suggestion.verdict, 118),
+        reasons="\n".join(textwrap.fill(f"- {r}", 118, subsequent_indent="  ") for r in suggestion.reasons),
         module=type(source).__module__, kind=type(source).__name__, source=_code(source),
         scales="".join(f"            {_code(scale)},\n" for scale in suggestion.scales),
         focus_range=_code(suggestion.focus_range), detector=_code(detector),

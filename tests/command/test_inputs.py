@@ -9,8 +9,8 @@ from autofocus_jax.command.inputs import InputError, collect
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    for name in ("a.jpg", "a.png", "sub/a.JPG", "sub/clip.mp4", "sub/deep/b.tif", ".hidden/c.jpg", ".d.jpg", "notes.txt",
-                 "odd[1].png", "sub/._e.jpg"):  # fmt: skip
+    names = "a.jpg a.png sub/a.JPG sub/clip.mp4 sub/deep/b.tif .hidden/c.jpg .d.jpg notes.txt odd[1].png sub/._e.jpg"
+    for name in names.split():
         path = tmp_path / "tree" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
