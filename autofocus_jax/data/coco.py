@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
+import functools
+import glob
 import json
 import os
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,20 +14,17 @@ import numpy as np
 
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import DataSource
+from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, fill
 from autofocus_jax.data.image import read_annotated
-from autofocus_jax.structures import AutoFocusError, GroundTruth, ImageInfo
+from autofocus_jax.structures import GroundTruth, ImageInfo
 
 
-class AnnotationError(AutoFocusError):
-    """An annotation file is missing or malformed."""
-
-
-class CocoDataset:
-    """One split, held as flat arrays; implements structures.Dataset.
+class CocoDataset(AnnotatedImages):
+    """One split of a COCO file; implements structures.Dataset.
 
     categories [K] names and category_ids [K] are ordered by id, so label k means category_ids[k]. Boxes are cut at the
     image's borders; those that then have no area are left out and counted in `dropped`. An annotation with `iscrowd`
-    or `ignore` becomes an ignore region.
+    or `ignore` becomes an ignore region. Images are read by image.read_annotated.
     """
 
     def __init__(self, images_folder: str | os.PathLike, annotations_file: str | os.PathLike):
@@ -38,59 +35,67 @@ class CocoDataset:
         where = str(self.annotations_file)
         images, annotations = (_table(content, key, where) for key in ("images", "annotations"))
         categories = _table(content, "categories", where)
-        self._infos = _infos(images, where)
+        infos = _infos(images, where)
         _require(categories, ("id", "name"), "categories", where)
         categories = sorted(categories, key=lambda entry: _integer(entry["id"], "categories", entry, where))
-        self.categories = tuple(str(entry["name"]) for entry in categories)
         self.category_ids = np.array([entry["id"] for entry in categories], dtype=np.int64)
         _unique(self.category_ids, "categories", where)
 
         _require(annotations, ("image_id", "category_id", "bbox"), "annotations", where)
-        image_ids = np.array([info.image_id for info in self._infos], dtype=np.int64)
-        owner = _positions([entry["image_id"] for entry in annotations], image_ids, "image_id", where)
-        labels = _positions([entry["category_id"] for entry in annotations], self.category_ids, "category_id", where)
-        boxes = _boxes(annotations, where)
-        sizes = np.array([(info.height, info.width) for info in self._infos], dtype=np.float64).reshape(-1, 2)
-        boxes = box_ops.clip(boxes, sizes[owner, 0], sizes[owner, 1]).astype(np.float32)
-        ignore = np.array([bool(e.get("iscrowd", 0)) or bool(e.get("ignore", 0)) for e in annotations], dtype=bool)
-
-        keep = box_ops.area(boxes) > 0
-        self.dropped = int(np.count_nonzero(~keep))
-        order = np.flatnonzero(keep)[np.argsort(owner[keep], kind="stable")]
-        self._boxes, self._labels, self._ignore = boxes[order], labels[order].astype(np.int32), ignore[order]
-        self._starts = np.searchsorted(owner[order], np.arange(len(self._infos) + 1))
-
-    def __len__(self) -> int:
-        return len(self._infos)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, GroundTruth]:
-        return self.image(index), self.ground_truth(index)
-
-    def info(self, index: int) -> ImageInfo:
-        """Id, file name and size of an image, without opening it."""
-        return self._infos[index]
-
-    def image(self, index: int) -> np.ndarray:
-        """uint8 RGB [h, w, 3] as image.read_annotated reads it; ImageError when missing, corrupt or of another size."""
-        info = self._infos[index]
-        return read_annotated(self.images_folder / info.file_name, info.height, info.width, self.annotations_file)
-
-    def ground_truth(self, index: int) -> GroundTruth:
-        """Boxes [G, 4] float32 in the image frame, labels [G] and ignore flags [G]; G may be 0."""
-        index = range(len(self))[index]
-        part = slice(self._starts[index], self._starts[index + 1])
-        return GroundTruth(self._boxes[part].copy(), self._labels[part].copy(), self._ignore[part].copy())
+        image_ids = np.array([info.image_id for info in infos], dtype=np.int64)
+        super().__init__(
+            [str(entry["name"]) for entry in categories],
+            infos,
+            [self.images_folder / info.file_name for info in infos],
+            _positions([entry["image_id"] for entry in annotations], image_ids, "image_id", where),
+            _boxes(annotations, where),
+            _positions([entry["category_id"] for entry in annotations], self.category_ids, "category_id", where),
+            np.array([bool(e.get("iscrowd", 0)) or bool(e.get("ignore", 0)) for e in annotations], dtype=bool),
+            functools.partial(read_annotated, annotations=self.annotations_file),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class CocoSource(DataSource):
-    """A folder laid out as COCO's: root/annotations/instances_SPLIT.json with the images in root/SPLIT/."""
+    """A COCO file of annotations (.json or .json.gz) and a folder of images for each split, both below `root`.
+
+    Left alone, a split is found where COCO has it: annotations/instances_SPLIT.json with the images in SPLIT/ or
+    images/SPLIT/, or the same with a year, as in instances_val2017.json with val2017/. Other layouts are named:
+    annotations and images are paths from root, with {split} where the split's name belongs.
+    """
 
     root: str
+    annotations: str | None = None
+    images: str | None = None
 
     def open(self, split: str) -> CocoDataset:
+        """Raises AnnotationError for a file of annotations that is missing or malformed; images are not looked at."""
         root = Path(self.root).expanduser()
-        return CocoDataset(root / split, root / "annotations" / f"instances_{split}.json")
+        if self.annotations is not None:
+            name, file = split, root / fill(self.annotations, split, "CocoSource's annotations")
+        else:
+            name, file = _find_annotations(root / "annotations", split)
+        if self.images is not None:
+            folder = root / self.images.replace("{split}", name)
+        else:
+            folders = [root / name, root / "images" / name, root / "images"]
+            folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+        return CocoDataset(folder, file)
+
+
+def _find_annotations(folder: Path, split: str) -> tuple[str, Path]:
+    """The name of a split as COCO writes it, with or without a year, and its file of annotations."""
+    plain = [folder / f"instances_{split}{suffix}" for suffix in (".json", ".json.gz")]
+    for file in plain:
+        if file.exists():
+            return split, file
+    years = sorted(folder.glob(f"instances_{glob.escape(split)}[0-9][0-9][0-9][0-9].json*"))
+    if len(years) > 1:
+        names = ", ".join(file.name for file in years)
+        raise AnnotationError(f"{folder} has several files for the split {split!r} ({names}); name one, as val2017")
+    if not years:
+        raise AnnotationError(f"annotations {plain[0]} cannot be read (there is no such file); check the path")
+    return years[0].name.removeprefix("instances_").split(".")[0], years[0]
 
 
 def write_coco(
@@ -125,12 +130,8 @@ def write_coco(
 
 
 def _load(path: Path) -> dict:
-    """The object of a JSON file, which may be compressed by gzip, whatever its name."""
     try:
-        data = path.read_bytes()
-        content = json.loads(gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data)
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise AnnotationError(f"annotations {path} are a damaged gzip file ({error}); copy it again") from None
+        content = json.loads(path.read_bytes())
     except OSError as error:
         raise AnnotationError(f"annotations {path} cannot be read ({error.strerror}); check the path") from None
     except (ValueError, RecursionError) as error:

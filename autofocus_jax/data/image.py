@@ -26,6 +26,7 @@ from PIL import Image
 
 from autofocus_jax.structures import ImageError
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".avif", ".ppm", ".pgm")
 _ORIENTATION, _EXTRA_SAMPLES = 274, 338  # tags of a TIFF directory
 _KNOWN = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\xff\x4f\xff\x51")
 _KNOWN += tuple(b"P%d" % number for number in range(1, 8))  # PNM
@@ -39,7 +40,7 @@ def read_image(path: str | os.PathLike, oriented: bool = False) -> np.ndarray:
 
     oriented: whether a camera's orientation tag turns the image (see the module's text); otherwise it is ignored.
     """
-    return decode_image(_content(path), path, oriented)
+    return decode_image(read_bytes(path), path, oriented)
 
 
 def decode_image(content: bytes, name: str | os.PathLike, oriented: bool = False) -> np.ndarray:
@@ -71,7 +72,7 @@ def read_annotated(path: str | os.PathLike, height: int, width: int, annotations
     Pixels stay as they are stored, unless only the turned image has the stated size: then the annotator saw it turned.
     Raises ImageError when neither has it, naming both files.
     """
-    content = _content(path)
+    content = read_bytes(path)
     image = decode_image(content, path)
     if image.shape[:2] != (height, width) and image.shape[1::-1] == (height, width):
         image = decode_image(content, path, oriented=True)
@@ -104,7 +105,8 @@ def quiet_decoders() -> None:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
-def _content(path: str | os.PathLike) -> bytes:
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """The bytes of an image file; raises ImageError as read_image does."""
     try:
         with open(path, "rb") as file:
             return file.read()

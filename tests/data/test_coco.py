@@ -209,3 +209,38 @@ def test_source_follows_cocos_layout(tmp_path):
     (tmp_path / "annotations" / "instances_val2017.json").write_text(json.dumps(content()))
     cv2.imwrite(str(tmp_path / "val2017" / "a.png"), np.zeros((30, 40, 3), np.uint8))
     assert CocoSource(str(tmp_path)).open("val2017").image(0).shape == (30, 40, 3)
+
+
+def lay_out(root, annotations, images):
+    for path in (root / annotations, root / images / "a.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    (root / annotations).write_text(json.dumps(content()))
+    cv2.imwrite(str(root / images / "a.png"), np.zeros((30, 40, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "annotations, images, split, settings",
+    [
+        ("annotations/instances_val.json", "val", "val", {}),
+        ("annotations/instances_val2017.json", "val2017", "val", {}),
+        ("annotations/instances_val2017.json", "images/val2017", "val2017", {}),
+        ("annotations/instances_train2014.json", "images", "train", {}),
+        ("boxes/val.json", "all", "val", {"annotations": "boxes/{split}.json", "images": "all"}),
+        ("val/_annotations.coco.json", "val", "val", {"annotations": "{split}/_annotations.coco.json"}),
+        ("boxes.json", "pictures", "all", {"annotations": "boxes.json", "images": "pictures"}),
+        ("annotations/instances_val2017.json", "raw/val2017/x", "val", {"images": "raw/{split}/x"}),
+    ],
+)
+def test_layouts(tmp_path, annotations, images, split, settings):
+    lay_out(tmp_path, annotations, images)
+    assert CocoSource(str(tmp_path), **settings).open(split).image(0).shape == (30, 40, 3)
+
+
+def test_layouts_that_leave_a_doubt_are_one_line(tmp_path, complaint):
+    lay_out(tmp_path, "annotations/instances_val2017.json", "val2017")
+    lay_out(tmp_path, "annotations/instances_val2014.json", "val2014")
+    message = complaint(lambda: CocoSource(str(tmp_path)).open("val"))
+    assert "instances_val2014.json, instances_val2017.json" in message and "name one" in message
+    assert "instances_train.json cannot be read" in complaint(lambda: CocoSource(str(tmp_path)).open("train"))
+    whole = CocoSource(str(tmp_path), annotations="annotations/instances_val2017.json")
+    assert "put {split} into it for 'train'" in complaint(lambda: whole.open("train"))

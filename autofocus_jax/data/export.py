@@ -1,0 +1,87 @@
+"""Any data set written out as folders of images with annotations in COCO's, VOC's or YOLO's format.
+
+The ground truth that comes back through CocoSource, VocSource and YoloSource is the same. TFDS is in data/tfds.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from autofocus_jax.data.coco import write_coco
+from autofocus_jax.data.image import decode_image
+from autofocus_jax.data.voc import write_voc
+from autofocus_jax.data.yolo import write_yolo
+from autofocus_jax.structures import AutoFocusError, Dataset, GroundTruth, ImageInfo
+
+
+def export_coco(dataset: Dataset, root: str | os.PathLike, split: str) -> None:
+    """Writes annotations/instances_SPLIT.json and SPLIT/, for CocoSource(root)."""
+    root = _folder(root)
+    infos = _write_images(dataset, root / split)
+    (root / "annotations").mkdir(exist_ok=True)
+    write_coco(root / "annotations" / f"instances_{split}.json", infos, dataset.categories, _truths(dataset))
+
+
+def export_voc(dataset: Dataset, root: str | os.PathLike, split: str) -> None:
+    """Writes Annotations/, ImageSets/Main/SPLIT.txt, JPEGImages/ and labels.txt, for VocSource(root).
+
+    The folders hold all splits, so the names of the images begin with their split's.
+    """
+    root = _folder(root)
+    infos = _write_images(dataset, root / "JPEGImages", prefix=f"{split}_")
+    write_voc(root, split, infos, dataset.categories, _truths(dataset))
+
+
+def export_yolo(dataset: Dataset, root: str | os.PathLike, split: str) -> None:
+    """Writes images/SPLIT/, labels/SPLIT/ and data.yaml, for YoloSource(root); ignore regions go to ignore/SPLIT/."""
+    root = _folder(root)
+    infos = _write_images(dataset, root / "images" / split)
+    write_yolo(root, split, infos, dataset.categories, _truths(dataset))
+
+
+def image_file(dataset: Dataset, index: int) -> tuple[str, bytes]:
+    """Suffix and content of a file of an image.
+
+    It is the data set's own file where it has one that gives the same pixels with and without its orientation tag;
+    otherwise the pixels as PNG. Raises ImageError when the image cannot be read.
+    """
+    image = dataset.image(index)
+    encoded: Callable[[int], bytes] | None = getattr(dataset, "encoded", None)
+    if encoded is not None:
+        content, name = encoded(index), dataset.info(index).file_name
+        if all(np.array_equal(decode_image(content, name, oriented), image) for oriented in (False, True)):
+            return Path(name).suffix, content
+    return ".png", cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+
+
+def _write_images(dataset: Dataset, folder: Path, prefix: str = "") -> list[ImageInfo]:
+    """Writes all images into one folder; returns their infos with the new names, of which all stems differ."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stems = [Path(dataset.info(index).file_name).stem for index in range(len(dataset))]
+    if len(set(stems)) < len(stems):
+        stems = [f"{dataset.info(index).image_id:012d}" for index in range(len(dataset))]
+    infos = []
+    for index, stem in enumerate(stems):
+        suffix, content = image_file(dataset, index)
+        name = f"{prefix}{stem}{suffix}"
+        (folder / name).write_bytes(content)
+        infos.append(dataset.info(index)._replace(file_name=name))
+    return infos
+
+
+def _truths(dataset: Dataset) -> Iterator[GroundTruth]:
+    return (dataset.ground_truth(index) for index in range(len(dataset)))
+
+
+def _folder(root: str | os.PathLike) -> Path:
+    root = Path(root).expanduser()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AutoFocusError(f"folder {root} cannot be made ({error.strerror}); choose another one") from None
+    return root

@@ -1,0 +1,221 @@
+"""TensorFlow Datasets with boxes: coco/2017, voc/2007, voc/2012 and all that have the same features.
+
+Reading and writing need no TensorFlow, only TFDS and array_record. Preparing coco or voc from the web needs it, because
+their recipes do (`pip install 'autofocus_jax[tfds]'`):
+tfds.builder("coco/2017", file_format="array_record").download_and_prepare().
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autofocus_jax import boxes as box_ops
+from autofocus_jax.config import DataSource
+from autofocus_jax.data.annotations import AnnotationError, pixels
+from autofocus_jax.data.export import image_file
+from autofocus_jax.data.image import decode_image, decode_size
+from autofocus_jax.structures import Dataset, GroundTruth, ImageError, ImageInfo
+
+
+@dataclasses.dataclass(frozen=True)
+class TfdsSource(DataSource):
+    """A data set that TFDS has prepared in the format array_record, such as "coco/2017" or "voc/2007".
+
+    data_dir: TFDS's folder; left alone, $TFDS_DATA_DIR or ~/tensorflow_datasets. train, val, tune: TFDS's name of each
+    split, which may be a slice, as "train[:95%]"; a split of another name is TFDS's own.
+    """
+
+    name: str
+    data_dir: str | None = None
+    train: str = "train"
+    val: str = "validation"
+    tune: str = "tune"
+
+    def open(self, split: str) -> TfdsDataset:
+        """Raises AnnotationError when the data set is not there, not array_record, or has other features."""
+        import tensorflow_datasets as tfds  # takes a second
+
+        folder = os.path.expanduser(self.data_dir) if self.data_dir else None
+        split = {"train": self.train, "val": self.val, "tune": self.tune}.get(split, split)
+        where = f"the TFDS data set {self.name!r} in {folder or tfds.core.constants.DATA_DIR}"
+        try:  # from the files alone: the recipes of coco and voc import TensorFlow
+            builder = tfds.core.read_only_builder.builder_from_files(self.name, data_dir=folder)
+        except Exception as error:  # of many kinds, for names and folders alike
+            raise AnnotationError(
+                f"{where} cannot be found ({_line(error)}); prepare it with tfds.builder({self.name!r}, "
+                'file_format="array_record").download_and_prepare()'
+            ) from None
+        _check_features(builder.info.features, where)
+        try:
+            records = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+        except NotImplementedError:
+            raise AnnotationError(
+                f'{where} is not in the format array_record; prepare it with file_format="array_record"'
+            ) from None
+        except Exception as error:
+            known = ", ".join(builder.info.splits)
+            raise AnnotationError(f"{where} has no split {split!r} ({_line(error)}); it has {known}") from None
+        return TfdsDataset(records, builder.info.features["objects"].feature, where)
+
+
+class TfdsDataset:
+    """One split of a TFDS data set; implements structures.Dataset.
+
+    A record holds boxes and image together, so what info and ground_truth answer is kept once it has been read; what a
+    training asks for first, the boxes of all images, reads the whole split once. dropped: boxes left out so far.
+    """
+
+    def __init__(self, records: Any, objects: Any, where: str):
+        self.categories = tuple(objects["label"].names)
+        self._records, self._where = records, where
+        self._crowd = next((key for key in ("is_crowd", "is_difficult") if key in objects), None)
+        # TFDS divides VOC's corners, which count from 1 and are inclusive, by the sides as they are.
+        self._offset = np.array([1.0, 1.0, 0.0, 0.0]) if "is_difficult" in objects else np.zeros(4)
+        self._known: dict[int, tuple[ImageInfo, GroundTruth, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, GroundTruth]:
+        return self.image(index), self.ground_truth(index)
+
+    @property
+    def dropped(self) -> int:
+        return sum(count for _, _, count in list(self._known.values()))
+
+    def info(self, index: int) -> ImageInfo:
+        """Id and name as the data set has them, else its number from 1; the size is that of the stored image."""
+        return self._entry(index)[0]
+
+    def ground_truth(self, index: int) -> GroundTruth:
+        """Boxes [G, 4] float32 in the image frame, labels [G] and ignore flags [G] (crowds, difficult objects)."""
+        return GroundTruth(*(values.copy() for values in self._entry(index)[1]))
+
+    def image(self, index: int) -> np.ndarray:
+        """uint8 RGB [h, w, 3], as it is stored; raises ImageError when it is corrupt."""
+        return decode_image(self.encoded(index), self._name(index))
+
+    def encoded(self, index: int) -> bytes:
+        """The bytes of the image file."""
+        return self._read(index)["image"]
+
+    def _name(self, index: int) -> str:
+        return f"{self._entry(index)[0].file_name} of {self._where}"
+
+    def _read(self, index: int) -> dict[str, Any]:
+        index = range(len(self))[index]
+        record = self._records[index]
+        if index not in self._known:
+            self._known[index] = self._parse(index, record)
+        return record
+
+    def _entry(self, index: int) -> tuple[ImageInfo, GroundTruth, int]:
+        index = range(len(self))[index]
+        if index not in self._known:
+            self._read(index)
+        return self._known[index]
+
+    def _parse(self, index: int, record: dict[str, Any]) -> tuple[ImageInfo, GroundTruth, int]:
+        name = record.get("image/filename", b"").decode("utf-8", "replace") or f"{index + 1}.jpg"
+        objects, shares = record["objects"], np.array(record["objects"]["bbox"], np.float64).reshape(-1, 4)
+        labels = np.array(objects["label"], np.int32).reshape(-1)
+        if not np.isfinite(shares).all() or not ((labels >= 0) & (labels < len(self.categories))).all():
+            raise AnnotationError(f"{name} of {self._where} has a box that is not finite or a label that has no name")
+        try:
+            height, width = decode_size(record["image"], name)
+        except ImageError:  # image() will say so
+            height, width = 1, 1
+            shares = np.zeros_like(shares)
+        boxes = pixels(shares[:, [1, 0, 3, 2]], np.full(len(shares), height), np.full(len(shares), width))
+        boxes = box_ops.clip(boxes - self._offset, height, width).astype(np.float32)
+        keep = box_ops.area(boxes) > 0
+        ignore = np.array(objects[self._crowd] if self._crowd else np.zeros(len(keep)), bool).reshape(-1)
+        info = ImageInfo(int(record.get("image/id", index + 1)), name, height, width)
+        return info, GroundTruth(boxes[keep], labels[keep], ignore[keep]), int(np.count_nonzero(~keep))
+
+
+def write_tfds(data_dir: str | os.PathLike, name: str, datasets: Mapping[str, Dataset], version: str = "1.0.0") -> None:
+    """Writes data sets as the splits of a TFDS data set with the features of coco/2017, in the format array_record.
+
+    datasets: by TFDS's names of splits, "train", "validation", "test" or others, all of the same categories. name: as
+    "scenes": lower case with underscores. Ignore regions become crowds. Raises AutoFocusError for images that cannot be
+    read.
+    """
+    import tensorflow_datasets as tfds
+
+    categories = {dataset.categories for dataset in datasets.values()}
+    if len(categories) != 1:
+        raise AnnotationError(f"the splits of {name!r} must have the same categories; got {len(categories)} lists")
+    first = next(iter(datasets.values()))
+
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version(version)
+
+        def _info(self) -> tfds.core.DatasetInfo:
+            return tfds.core.DatasetInfo(builder=self, features=coco_features(list(first.categories)))
+
+        def _split_generators(self, _) -> dict[str, Iterator]:
+            return {split: self._generate_examples(dataset) for split, dataset in datasets.items()}
+
+        def _generate_examples(self, dataset: Dataset) -> Iterator[tuple[str, dict[str, Any]]]:
+            return _examples(dataset)
+
+    Builder.name = name
+    tfds.disable_progress_bar()
+    # It also prints where it writes; a function of ours does not.
+    with contextlib.redirect_stdout(io.StringIO()):
+        Builder(data_dir=Path(data_dir).expanduser()).download_and_prepare(file_format="array_record")
+
+
+def coco_features(categories: list[str]) -> Any:
+    """The features of TFDS's coco/2017, with other names of classes."""
+    import tensorflow_datasets as tfds
+
+    features = tfds.features
+    objects = {
+        "id": np.int64,
+        "area": np.int64,
+        "bbox": features.BBoxFeature(),
+        "label": features.ClassLabel(names=categories),
+        "is_crowd": np.bool_,
+    }
+    image = {"image": features.Image(encoding_format="jpeg"), "image/filename": features.Text(), "image/id": np.int64}
+    return features.FeaturesDict({**image, "objects": features.Sequence(objects)})
+
+
+def _examples(dataset: Dataset) -> Iterator[tuple[str, dict[str, Any]]]:
+    number = 0
+    for index in range(len(dataset)):
+        info, truth = dataset.info(index), dataset.ground_truth(index)
+        sides = np.array([info.height, info.width] * 2, np.float64)
+        shares = truth.boxes[:, [1, 0, 3, 2]] / sides
+        objects = []
+        for box, label, ignore, area in zip(shares, truth.labels, truth.ignore, box_ops.area(truth.boxes), strict=True):
+            number += 1
+            objects.append(
+                {"id": number, "area": int(area), "bbox": box, "label": int(label), "is_crowd": bool(ignore)}
+            )
+        content = {"image": image_file(dataset, index)[1], "image/filename": info.file_name}
+        yield str(info.image_id), {**content, "image/id": info.image_id, "objects": objects}
+
+
+def _check_features(features: Any, where: str) -> None:
+    objects = getattr(dict(features.items()).get("objects"), "feature", {})
+    labels = dict(objects.items()).get("label")
+    if "image" not in features or "bbox" not in objects or not getattr(labels, "names", None):
+        raise AnnotationError(f"{where} has no image with objects of bbox and label; its features are {list(features)}")
+    kind = getattr(objects["bbox"], "bbox_format", None)
+    if kind is not None and kind.value != "REL_YXYX":
+        raise AnnotationError(f"{where} has boxes of the kind {kind.value}; want TFDS's usual ymin, xmin, ymax, xmax")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]
