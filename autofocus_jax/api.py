@@ -18,6 +18,9 @@ from autofocus_jax.config_dict import from_dict
 from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.data.image import read_image
 from autofocus_jax.data.scenes import CATEGORIES, ScenesSource
+from autofocus_jax.data.tfds import TfdsSource
+from autofocus_jax.data.voc import VocSource
+from autofocus_jax.data.yolo import YoloSource
 from autofocus_jax.detector.model import Variables
 from autofocus_jax.inference.compiled import compile_detector
 from autofocus_jax.inference.engine import Outcome, stream
@@ -25,7 +28,7 @@ from autofocus_jax.result import Result
 from autofocus_jax.structures import STRIDE, Bucket, ChipBatch, DetectorOutput, ImageError, Placement, Scale
 from autofocus_jax.weights import safetensors
 
-SOURCES = {kind.__name__: kind for kind in (CocoSource, ScenesSource)}
+SOURCES = {kind.__name__: kind for kind in (CocoSource, ScenesSource, TfdsSource, VocSource, YoloSource)}
 
 Image = Any  # a path, a NumPy array (uint8: RGB [h, w, 3], RGBA [h, w, 4] or grey [h, w]) or a PIL image
 

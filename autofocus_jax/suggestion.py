@@ -188,7 +188,7 @@ def _with_sides(
         side = _round_side(factor * short)
         side = max(side, sides[-1][0] + 1) if sides else max(side, 2)
         sides.append((side, max(side, min(longest, _round_side(side * oblong)))))
-    coarse = max(1, min(round(chip * 15 / 16), *(min(round(0.9 * side), side - 1) for side, _ in sides)))
+    coarse = max(1, min([round(chip * 15 / 16), *(min(round(0.9 * side), side - 1) for side, _ in sides)]))
     return [(coarse, chip), *sides]
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import glob
+import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -130,8 +132,12 @@ def write_coco(
 
 
 def _load(path: Path) -> dict:
+    """The object of a JSON file, which may be compressed by gzip, whatever its name."""
     try:
-        content = json.loads(path.read_bytes())
+        data = path.read_bytes()
+        content = json.loads(gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data)
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise AnnotationError(f"annotations {path} are a damaged gzip file ({error}); copy it again") from None
     except OSError as error:
         raise AnnotationError(f"annotations {path} cannot be read ({error.strerror}); check the path") from None
     except (ValueError, RecursionError) as error:
