@@ -22,8 +22,9 @@ from autofocus_jax.data.tfds import TfdsSource
 from autofocus_jax.data.voc import VocSource
 from autofocus_jax.data.yolo import YoloSource
 from autofocus_jax.detector.model import Variables
+from autofocus_jax.focus.cascade import Outcome
 from autofocus_jax.inference.compiled import compile_detector
-from autofocus_jax.inference.engine import Outcome, stream
+from autofocus_jax.inference.engine import stream
 from autofocus_jax.result import Result
 from autofocus_jax.structures import STRIDE, Bucket, ChipBatch, DetectorOutput, ImageError, Placement, Scale
 from autofocus_jax.weights import safetensors

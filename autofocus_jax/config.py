@@ -66,6 +66,8 @@ class DetectorConfig:
     proposal_least_side: proposals that lie past a border keep this many chip px inside it; clipping inclusive boxes to
     the last pixel, as the release does, is 1.
     frozen_norm: batch norms keep their statistics, scales and shifts in training.
+    proposals_area: in detection, chips of this area (chip px^2) and larger ones get all `proposals`; smaller ones get
+    their share, but proposals_least. None gives all to all, as the release does.
     """
 
     num_classes: int = 80
@@ -86,6 +88,8 @@ class DetectorConfig:
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     proposal_least_side: float = 0.0
     frozen_norm: bool = False
+    proposals_area: int | None = None
+    proposals_least: int = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,6 +204,9 @@ def check(config: Config) -> None:
     want(even, f"backbone.deformable_groups {groups} must divide stage 4's {width} channels")
     least = detector.proposal_least_side
     want(least >= 0, f"proposal_least_side {least}; want 0 px or more")
+    area, fewest = detector.proposals_area, detector.proposals_least
+    want(area is None or area >= STRIDE**2, f"proposals_area {area}; want at least one cell, {STRIDE**2} px^2, or None")
+    want(fewest >= 1, f"proposals_least {fewest}; want at least 1")
     for settings, name in ((backbone, "kind"), (detector, "roi_pooling"), (detector, "compute_dtype")):
         known, given = get_args(get_type_hints(type(settings))[name]), getattr(settings, name)
         want(given in known, f"{name} {given!r} is not known; want one of {', '.join(known)}")

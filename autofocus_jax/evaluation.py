@@ -6,20 +6,23 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
+import jax
 import numpy as np
 
-from autofocus_jax import visualize
+from autofocus_jax import parallel, visualize
 from autofocus_jax.config import Config
 from autofocus_jax.focus.cascade import Detect, Stage, cascade
 from autofocus_jax.focus.chips import ChipFunction, whole_level
 from autofocus_jax.inference import engine
 from autofocus_jax.metrics import coco
 from autofocus_jax.structures import (
+    STAGES,
     AutoFocusError,
     CascadeInfo,
     Dataset,
@@ -61,6 +64,12 @@ def run_row(
     return cascade(images, row.scales, detect, config.buckets, config.stacking, row.chip_functions)
 
 
+def stream_row(config: Config, row: Row, detect: Detect, readers: Iterable[engine.Reader]) -> Iterator[engine.Outcome]:
+    """The cascade of a row over any number of images; as inference.engine.stream."""
+    settings = row.scales, detect, config.buckets, config.stacking, row.chip_functions
+    return engine.stream(readers, *settings, window=config.window)
+
+
 def measure(
     config: Config,
     row: Row,
@@ -68,15 +77,32 @@ def measure(
     dataset: Dataset,
     indices: Sequence[int],
     progress: Callable[[int], None] | None = None,
+    folder: Path | None = None,
 ) -> Measurement:
     """Runs a row over images of a dataset, timed with reading and decoding, and scores what could be read.
 
-    Raises AutoFocusError when not one image can be read.
+    folder: where finished pieces are kept and looked for, as in inference.engine.run. Of several processes
+    (jax.distributed) each does its share and all measure the same, so they must share the folder; the seconds are then
+    those of an average process. Without a folder each process does everything. Raises AutoFocusError when not one
+    image can be read.
     """
-    result = engine.run(dataset, indices, lambda images: run_row(config, row, detect, images), config.window, progress)
+    streamed = partial(stream_row, config, row, detect)
+    before, processes = getattr(detect, "compilations", 0), jax.process_count()
+    if folder is None:
+        processes = 1
+    if processes > 1:
+        engine.run(dataset, indices, streamed, progress, folder, (jax.process_index(), processes))
+        parallel.wait_for_all(row.name)
+        progress = None
+    result = engine.run(dataset, indices, streamed, progress, folder)
     if result.info is None:
         reason = f"; the first: {result.skipped[0].reason}" if result.skipped else ""
         raise AutoFocusError(f"none of {len(indices)} images could be read{reason}")
+    compiled = getattr(detect, "compilations", 0) - before
+    result = result._replace(
+        seconds=result.seconds / processes,
+        info=result.info._replace(compilations=result.info.compilations + compiled),
+    )
     return Measurement(row.name, coco.evaluate(dataset, result.detections, result.indices), result)
 
 
@@ -92,6 +118,10 @@ def metrics(measurement: Measurement) -> dict[str, Any]:
         "pixels_per_image": pixels,
         "images_per_second": info.images / measurement.run.seconds,
         "chips_per_image": (info.chips / info.images).tolist(),
+        "padded_pixels_per_image": float(info.padded_pixels.sum()) / info.images,
+        "compilations": info.compilations,
+        "seconds": dict(zip(STAGES, info.seconds.tolist())),
+        "device_busy": min(1.0, float(info.seconds[STAGES.index("device")]) / measurement.run.seconds),
     }
 
 

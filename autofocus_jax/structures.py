@@ -166,6 +166,11 @@ class TrainState(NamedTuple):
     key: Array  # PRNG key
 
 
+# What CascadeInfo.seconds counts: reading and decoding, crops and resizing, time in which the device had work, making
+# chips, focus stacking, and standing still because the device's answer was not there yet.
+STAGES = ("read", "resize", "device", "chips", "stacking", "waiting")
+
+
 class CascadeInfo(NamedTuple):
     """What a cascade cost, per scale (index 0 is scale 1), summed over the images it ran on."""
 
@@ -173,7 +178,9 @@ class CascadeInfo(NamedTuple):
     pixels: np.ndarray  # [S] int64, level pixels really asked for, without padding
     full_pixels: np.ndarray  # [S] int64, pixels of the whole levels
     chips: np.ndarray  # [S] int64, chips processed
-    padded_pixels: np.ndarray  # [S] int64, pixels the device processed, padding and empty rows included
+    padded_pixels: np.ndarray  # [S] int64, pixels the device processed; a batch's empty rows go to its last chip
+    compilations: int  # programs compiled meanwhile
+    seconds: np.ndarray  # [len(STAGES)] float64; stages overlap, so they do not add up to the wall time
 
 
 class AutoFocusError(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 
 import hypothesis
 import numpy as np
@@ -25,6 +26,10 @@ from autofocus_jax.structures import (
 # The host may be busy, so no example has a deadline; the same examples every time, so that a failure can be repeated.
 hypothesis.settings.register_profile("project", deadline=None, derandomize=True, max_examples=60)
 hypothesis.settings.load_profile("project")
+
+
+# The programs keep what they compile in the user's cache folder; tests leave no trace there.
+os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
 
 
 class MemoryDataset:

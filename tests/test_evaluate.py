@@ -2,8 +2,10 @@
 
 import json
 import math
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -93,7 +95,11 @@ def test_rows_files_and_skipped_images(folder, arguments, tmp_path, capsys):
     assert list(metrics) == ["scale1", "scale2", "pyramid", "autofocus"]
     for row in metrics.values():
         assert list(row) == ["AP", "AP50", "AP75", "APs", "APm", "APl", "side", "pixels_per_image",
-                             "images_per_second", "chips_per_image"]  # fmt: skip
+                             "images_per_second", "chips_per_image", "padded_pixels_per_image", "compilations",
+                             "seconds", "device_busy"]  # fmt: skip
+        assert row["compilations"] == 0 and row["padded_pixels_per_image"] >= row["pixels_per_image"]
+        assert all(row["seconds"][stage] > 0 for stage in ("read", "resize", "device", "stacking"))
+        assert 0 < row["device_busy"] <= 1
         assert row["side"] == pytest.approx(math.sqrt(row["pixels_per_image"])) and row["images_per_second"] > 0
         assert 0 <= row["AP"] <= 100 and row["APl"] is None
     # 90 x 60 px resized to sides of at most 48 and 96.
@@ -101,8 +107,8 @@ def test_rows_files_and_skipped_images(folder, arguments, tmp_path, capsys):
     assert metrics["scale1"]["pixels_per_image"] == sizes[0] and metrics["scale1"]["chips_per_image"] == [1]
     assert metrics["scale2"]["pixels_per_image"] == sizes[1] and metrics["scale2"]["chips_per_image"] == [1]
     assert metrics["pyramid"]["pixels_per_image"] == sum(sizes) and metrics["pyramid"]["chips_per_image"] == [1, 1]
-    speed = "images_per_second"
-    assert {**metrics["autofocus"], speed: 0} == {**metrics["pyramid"], speed: 0}
+    times = dict.fromkeys(("images_per_second", "seconds", "device_busy"))
+    assert metrics["autofocus"] | times == metrics["pyramid"] | times
 
     results = json.loads((tmp_path / "out" / "detections_autofocus.json").read_text())
     assert {result["image_id"] for result in results} == {10, 30}
@@ -118,7 +124,9 @@ def test_rows_files_and_skipped_images(folder, arguments, tmp_path, capsys):
 class NothingFound:
     """Stands for a compiled detector where only what happens around it is tested."""
 
-    def __init__(self, config, variables):
+    compilations = 0
+
+    def __init__(self, config, variables, devices):
         self.config, self.buckets = config, config.buckets
 
     def warm_up(self, progress=None):
@@ -163,6 +171,12 @@ def test_an_interrupt_keeps_the_finished_rows(arguments, tmp_path, monkeypatch, 
         (["--limit", "many"], "--limit"),
         (["--panels", "-1"], "--panels -1"),
         (["--window", "0"], "window"),
+        (["--pixels", "5", "--drop", "1"], "give one of them"),
+        (["--pixels", "0"], "--pixels 0"),
+        (["--drop", "-1"], "--drop -1"),
+        (["--drop", "1", "--tune-split", "val"], "choose on other images"),
+        (["--drop", "1", "--tune-split", "none"], "instances_none.json"),
+        (["--processes", "2"], "no coordinator"),
         (["--checkpoint", "none.safetensors"], "none.safetensors does not exist"),
         (["--checkpoint", str(ROOT)], "holds no checkpoint"),
         (["--checkpoint", str(ROOT / "LICENSE")], "LICENSE"),
@@ -206,6 +220,81 @@ def test_the_program_itself_says_one_line():
     assert done.stderr == (
         "evaluate.py: config file configs/none.py does not exist; give the path of a file that defines get_config()\n"
     )
+
+
+@pytest.fixture(scope="module")
+def many(folder):
+    """The images of `folder` that can be read, 70 times each: several pieces."""
+    root = folder / "many"
+    (root / "val").mkdir(parents=True)
+    (root / "annotations").mkdir()
+    content = json.loads((folder / "annotations" / "instances_val.json").read_text())
+    names = [f"{number}.png" for number in range(140)]
+    for number, name in enumerate(names):
+        (root / "val" / name).write_bytes((folder / "val" / f"{(1, 3)[number % 2]}.png").read_bytes())
+    content["images"] = [{"id": n, "file_name": name, "height": 60, "width": 90} for n, name in enumerate(names)]
+    content["annotations"] = [dict(content["annotations"][n % 2], id=n + 1, image_id=n) for n in range(140)]
+    (root / "annotations" / "instances_val.json").write_text(json.dumps(content))
+    return root
+
+
+def program(arguments, many, workdir, *more):
+    words = [*arguments[:4], "--data.root", str(many), "--workdir", str(workdir), "--panels", "0", *more]
+    return subprocess.Popen([sys.executable, "evaluate.py", *words], cwd=ROOT, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)  # fmt: skip
+
+
+def finish(started):
+    out, err = started.communicate(timeout=300)
+    assert started.returncode == 0 and err == "", err
+    return out
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_and_shared_by_two_processes_the_file_is_the_same(arguments, many, tmp_path):
+    result = "detections_autofocus.json"
+    finish(program(arguments, many, tmp_path / "whole"))
+    expected = (tmp_path / "whole" / result).read_bytes()
+    assert len(json.loads(expected)) > 140
+
+    for row in ("scale2", "autofocus"):  # killed in the middle of two rows
+        killed = program(arguments, many, tmp_path / "killed", *(["--resume"] if row == "autofocus" else []))
+        first = tmp_path / "killed" / "pieces" / row / "000000.npz"
+        while not first.exists():
+            assert killed.poll() is None
+            time.sleep(0.005)
+        killed.kill()
+        killed.communicate()
+        assert not (tmp_path / "killed" / result).exists()
+    kept = first.stat().st_mtime_ns
+    finish(program(arguments, many, tmp_path / "killed", "--resume"))
+    assert (tmp_path / "killed" / result).read_bytes() == expected and first.stat().st_mtime_ns == kept
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = [
+        program(arguments, many, tmp_path / "shared", "--coordinator", f"127.0.0.1:{port}", "--processes", "2",
+                "--process", str(number)) for number in (0, 1)
+    ]  # fmt: skip
+    printed = [finish(process) for process in shared]
+    assert "140 images" in printed[0] and "140 images" not in printed[1]  # the library prints a line of its own
+    assert (tmp_path / "shared" / result).read_bytes() == expected
+
+
+def test_thresholds_are_chosen_for_a_budget(folder, arguments, tmp_path, capsys):
+    """These weights are in focus everywhere, whatever the threshold, so AutoFocus costs what the pyramid costs."""
+    annotations = folder / "annotations"
+    (annotations / "instances_tune.json").write_bytes((annotations / "instances_val.json").read_bytes())
+    if not (folder / "tune").exists():
+        (folder / "tune").symlink_to(folder / "val")
+    assert evaluate.main([*arguments, "--panels", "0", "--pixels", "60"]) == 1
+    assert "cost 88 px of side an image, and 60 are wanted" in capsys.readouterr().err
+    for budget in (["--pixels", "100"], ["--drop", "0"]):
+        assert evaluate.main([*arguments, "--panels", "0", *budget]) == 0
+        details = json.loads((tmp_path / "out" / "details.json").read_text())
+        assert "chosen on 3 images of tune: 88² pixels" in details["autofocus"]["chosen"]
+        assert "chosen on 3 images of tune: 88² pixels" in capsys.readouterr().out
 
 
 def test_comparison_line():

@@ -26,10 +26,11 @@ ROOMS = {
     "checkpoint": GROUND | {"config_file", "detector", "weights"},
     "training": GROUND | {"detector", "focus", "data", "parallel"},
     "inference": GROUND | {"detector", "focus", "data", "parallel"},
+    "budget": GROUND,
     "visualize": GROUND | {"focus"},
     "report": GROUND,
     "buckets": GROUND | {"config_file", "focus", "data"},
-    "evaluation": GROUND | {"focus", "inference", "metrics", "visualize"},
+    "evaluation": GROUND | {"focus", "inference", "metrics", "parallel", "visualize"},
     "experiments": GROUND
     | {"config_file", "checkpoint", "weights", "focus", "inference", "metrics", "visualize", "report", "evaluation"},
     "result": GROUND,

@@ -157,7 +157,7 @@ def _within_budget(model: Model, side: float, items: Sequence[Item], console: Co
         found = thresholds_within(model, side, chosen)
     shown = " ".join(f"{threshold:.3g}" for threshold in found.thresholds)
     console.print(f"--pixels {side:g}: --threshold {shown} costs {math.sqrt(found.pixels):.0f} on a side, "
-                  f"on {found.images} of the images", soft_wrap=True, highlight=False)  # fmt: skip
+                  f"on {len(chosen)} of the images", soft_wrap=True, highlight=False)  # fmt: skip
     return model.changed(lambda config: with_thresholds(config, found.thresholds))
 
 

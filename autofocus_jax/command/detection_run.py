@@ -17,8 +17,8 @@ from autofocus_jax.command import video
 from autofocus_jax.command.inputs import Item
 from autofocus_jax.command.writers import Entry, Film, Writer
 from autofocus_jax.data.image import read_image
-from autofocus_jax.focus.cascade import add_info
-from autofocus_jax.inference.engine import Outcome
+from autofocus_jax.focus.cascade import Outcome
+from autofocus_jax.focus.walk import add_info
 from autofocus_jax.structures import AutoFocusError, CascadeInfo, ImageError
 
 

@@ -58,6 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM} {name}: {error.filename or 'a file'} cannot be used: {error.strerror or error}",
               file=sys.stderr)  # fmt: skip
         return 1
+    except (MemoryError, RuntimeError) as error:  # JAX raises a RuntimeError
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print(f"{PROGRAM} {name}: the memory is used up; make the finest scale smaller, or the batches of its buckets",
+              file=sys.stderr)  # fmt: skip
+        return 1
     except KeyboardInterrupt:
         print(f"{PROGRAM} {name}: interrupted", file=sys.stderr)
         return 130

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from autofocus_jax.boxes import clip
 from autofocus_jax.config import DetectorConfig
@@ -95,29 +96,45 @@ def classify(
     return Network(config).apply(variables, features, rois, size, method="classify")
 
 
-def propose(config: DetectorConfig, maps: Maps, size: Array) -> Proposals:
+def proposal_share(config: DetectorConfig, height: Any, width: Any) -> Any:
+    """How many proposals a chip of this size gets in detection; height, width: px, ints or integer arrays of one shape.
+
+    config.proposals for chips of proposals_area and more, of smaller ones ceil(proposals * cells / cells of that area),
+    at least proposals_least.
+    """
+    if config.proposals_area is None:
+        return config.proposals
+    cells = -(-height // STRIDE) * -(-width // STRIDE)
+    share = -(-config.proposals * cells // (config.proposals_area // STRIDE**2))
+    least = min(config.proposals_least, config.proposals)
+    clip_to = np.clip if isinstance(share, int) else jnp.clip
+    return clip_to(share, least, config.proposals)
+
+
+def propose(config: DetectorConfig, maps: Maps, size: Array, count: int | None = None) -> Proposals:
     """The best anchors, moved by their deltas, clipped to the true size and thinned by NMS.
 
     As in the authors' release, cells that the true size does not fill never propose; unlike there, a chip
     below 16 px keeps its one cell.
 
-    Args: size: [B, 2] int, true (height, width). Returns N = config.proposals rows a chip.
+    Args: size: [B, 2] int, true (height, width). Returns N = count rows a chip, by default config.proposals.
     """
-    _, height, width, _, count = maps.proposal_logits.shape
+    count = config.proposals if count is None else count
+    _, height, width, _, shapes = maps.proposal_logits.shape
     scores = jax.nn.softmax(maps.proposal_logits, axis=3)[..., 1, :]
     filled = true_cells(jnp.maximum(size // STRIDE, 1) * STRIDE, height, width, STRIDE)
     scores = jnp.where(filled, scores, -1).reshape(len(size), -1)
     references = jnp.asarray(anchors(height, width, config.anchors)).reshape(-1, 4)
     deltas = maps.proposal_deltas.reshape(len(size), -1, 4)
     least = config.proposal_least_side
-    candidates = min(config.proposals_before_nms, height * width * count)
+    candidates = min(config.proposals_before_nms, height * width * shapes)
 
     def one_chip(scores, deltas, size):
         best, order = jax.lax.top_k(scores, candidates)
         boxes = clip(decode(deltas[order], references[order]), size[0], size[1])
         low = jnp.minimum(boxes[:, :2], jnp.maximum(size[::-1] - least, 0))
         boxes = jnp.concatenate([low, jnp.maximum(boxes[:, 2:], least)], axis=1)
-        index, kept = nms(boxes, best >= 0, config.proposal_nms_iou, config.proposals)
+        index, kept = nms(boxes, best >= 0, config.proposal_nms_iou, count)
         return Proposals(jnp.where(kept[:, None], boxes[index], 0), jnp.where(kept, best[index], 0), kept)
 
     return jax.tree.map(jax.lax.stop_gradient, jax.vmap(one_chip)(scores, deltas, size))
@@ -130,7 +147,10 @@ def detect(config: DetectorConfig, variables: Variables, chips: ChipBatch, maske
     masked: as in forward; False reads features past the true size too, and then the bucket does matter.
     """
     maps = forward(config, variables, chips, masked)
-    proposals = propose(config, maps, chips.size)
+    # The bucket sets how many rows there are, a chip's true size how many of them it may use.
+    proposals = propose(config, maps, chips.size, int(proposal_share(config, *chips.pixels.shape[1:3])))
+    own = jnp.reshape(proposal_share(config, chips.size[:, 0], chips.size[:, 1]), (-1, 1))
+    proposals = proposals._replace(valid=proposals.valid & (jnp.arange(proposals.valid.shape[1]) < own))
     logits, deltas = classify(config, variables, maps.features, proposals.boxes, chips.size if masked else None)
     boxes = decode(deltas, proposals.boxes, config.box_deviations)
     boxes = clip(boxes, chips.size[:, None, 0], chips.size[:, None, 1])

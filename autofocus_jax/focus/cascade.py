@@ -1,13 +1,20 @@
-"""The loop over scales: detect, turn focus maps into chips, zoom into them, and stack what was found.
+"""The loop over scales, for a stream of images: detect, turn focus maps into chips, zoom into them, stack the results.
 
 The detector is an argument and so is the rule that makes chips; the full image pyramid is this same loop with
 `chips.whole_level`, and a single scale is the loop over that scale alone.
+
+Images pass through a window: chips of all images in it, whatever their scale, are pooled per bucket, so that the first
+scale of later images fills the batches that the last scale of earlier ones leaves open. What is dispatched when depends
+on the images alone, never on the clock.
 """
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -15,10 +22,10 @@ import numpy as np
 
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.focus import buckets as bucket_ops
-from autofocus_jax.focus import pyramid, stacking
-from autofocus_jax.focus.chips import ChipFunction, focus_chips, whole_pixels
+from autofocus_jax.focus import pyramid, stacking, walk
+from autofocus_jax.focus.chips import ChipFunction, focus_chips
+from autofocus_jax.focus.walk import Chip, Found, Walk, add_info, no_cost, spend
 from autofocus_jax.structures import (
-    STRIDE,
     AutoFocusError,
     Bucket,
     CascadeInfo,
@@ -46,21 +53,15 @@ class Stage(NamedTuple):
     removed: Detections  # in the valid range, but cut by a border of its chip
 
 
-class _Chip(NamedTuple):
-    """One chip of a scale that is to be processed."""
+class Outcome(NamedTuple):
+    """What a stream has to say of one image."""
 
-    place: Placement
-    size: tuple[int, int]  # (height, width), chip px
-    factor: float  # level px per image px of its image at this scale
-
-
-class _Found(NamedTuple):
-    """Detections above the score threshold; one row per (box, class)."""
-
-    chip: np.ndarray  # [m] int, position of the chip among the scale's
-    boxes: np.ndarray  # [m, 4] float32, image frame
-    scores: np.ndarray  # [m] float32
-    labels: np.ndarray  # [m] int32
+    index: int  # position of the image in the stream
+    size: tuple[int, int] | None  # (height, width), image px
+    detections: Detections | None  # None when it could not be read
+    info: CascadeInfo | None  # what this image cost
+    stages: list[Stage] | None  # one per scale, when they were asked for
+    error: str | None  # why it could not be read
 
 
 def cascade(
@@ -71,7 +72,7 @@ def cascade(
     stacking_config: StackingConfig,
     chip_functions: Sequence[ChipFunction] | None = None,
 ) -> tuple[list[Detections], CascadeInfo, list[list[Stage]]]:
-    """Runs a window of images through the scales, coarse to fine; chips of all images are pooled per bucket.
+    """Runs a few images through the scales, coarse to fine; `stream` does the same for any number of them.
 
     images: uint8 RGB [h, w, 3] each. chip_functions: what turns a focus map into chips, one per scale but the last;
     by default Algorithm 1 with the rule of each scale. They see each chip's map in that chip's own frame, so chips of
@@ -81,43 +82,206 @@ def cascade(
     ImageError for what is no image, BucketError for a chip that no bucket holds, AutoFocusError for chip_functions
     that do not fit the scales.
     """
-    functions = _functions(scales, chip_functions)
     for position, image in enumerate(images):
         _check(image, position)
-    sizes = [image.shape[:2] for image in images]
-    info = no_cost(len(scales))._replace(images=len(images))
-    regions = [np.array([[0, 0, width, height]], np.int32) for height, width in sizes]
-    found: list[list[stacking.ScaleDetections]] = [[] for _ in images]
-    focus: list[list[tuple[np.ndarray, ...]]] = [[] for _ in images]
-    for index, scale in enumerate(scales):
-        chips = _place(regions, index + 1, [pyramid.factor(*size, scale) for size in sizes])
-        batches = bucket_ops.group(np.array([chip.size for chip in chips], np.int64), buckets)
-        _add_cost(info, index, chips, [buckets[bucket] for bucket, _ in batches], sizes, scale)
-        last = index + 1 == len(scales)
-        rows, maps = _detect_all(images, chips, batches, buckets, detect, stacking_config.score_threshold, not last)
-        first = np.cumsum([0, *map(len, regions)])  # of each image's chips; they stand image by image
-        for position, part in enumerate(_split(rows, first, regions)):
-            found[position].append(part)
-            focus[position].append(tuple(maps[first[position] : first[position + 1]]))
-        if not last:
-            regions = _zoom(functions[index], chips, maps, len(images))
-
-    results = [stacking.stack(parts, size, scales, stacking_config) for parts, size in zip(found, sizes)]
-    stages = [
-        [Stage(part.chips, maps, *stage) for part, maps, stage in zip(parts, image_maps, stacked)]
-        for parts, image_maps, (_, stacked) in zip(found, focus, results)
-    ]
-    return [detections for detections, _ in results], info, stages
+    info = no_cost(len(scales))
+    detections, stages = [], []
+    settings = scales, detect, buckets, stacking_config, chip_functions
+    for outcome in stream(images, *settings, window=max(1, len(images)), keep_stages=True):
+        info = add_info(info, outcome.info)
+        detections.append(outcome.detections)
+        stages.append(outcome.stages)
+    return detections, info, stages
 
 
-def no_cost(scales: int) -> CascadeInfo:
-    """The CascadeInfo of no image at all, for a cascade over that many scales."""
-    return CascadeInfo(0, *(np.zeros(scales, np.int64) for _ in range(4)))
+def stream(
+    images: Iterable[np.ndarray | ImageError],
+    scales: Sequence[Scale],
+    detect: Detect,
+    buckets: Sequence[Bucket],
+    stacking_config: StackingConfig,
+    chip_functions: Sequence[ChipFunction] | None = None,
+    *,
+    window: int = 32,
+    threads: int = 1,
+    keep_stages: bool = False,
+) -> Generator[Outcome, None, None]:
+    """Yields the Outcome of each image, in their order; the arguments are those of `cascade`.
+
+    An ImageError among the images becomes an Outcome with `error`. At most `window` images, with their crops and
+    results, are held at a time. `threads` threads crop, resize and stack while the device works; one more waits for it.
+    keep_stages: fill Outcome.stages. Raises what `cascade` raises, and whatever `images` or `detect` raise.
+    """
+    functions = _functions(scales, chip_functions)
+    if window < 1 or threads < 1:
+        raise AutoFocusError(f"a stream with a window of {window} and {threads} threads; want at least 1 of each")
+    with contextlib.ExitStack() as stack:
+        pool, fetcher = (ThreadPoolExecutor(count, thread_name_prefix="cascade") for count in (threads, 1))
+        for executor in (fetcher, pool):
+            stack.callback(executor.shutdown, cancel_futures=True)
+        flow = _Flow(scales, functions, detect, buckets, stacking_config, keep_stages, pool, fetcher)
+        source, left = enumerate(images), True
+        while True:
+            if left and len(flow.order) < window and not flow.has_full_batch():
+                index, image = next(source, (None, None))
+                left = index is not None
+                if left:
+                    flow.admit(index, image)
+            # A batch that is not full goes only when no more images may come in and the device is about to idle.
+            elif len(flow.flying) <= IN_FLIGHT and flow.dispatch(partial_too=len(flow.flying) < IN_FLIGHT):
+                pass
+            elif flow.flying:
+                flow.receive()
+            yield from flow.finished(wait=not (left or flow.order) or len(flow.results) > window)
+            if not (left or flow.order or flow.results):
+                return
 
 
-def add_info(a: CascadeInfo, b: CascadeInfo) -> CascadeInfo:
-    """What two runs of a cascade over the same scales cost together."""
-    return CascadeInfo(*(x + y for x, y in zip(a, b)))
+class _Entry(NamedTuple):
+    """A chip in a bucket's queue."""
+
+    walk: Walk
+    chip: Chip
+    pixels: Future  # of (crop [h, w, 3] uint8, seconds it took)
+
+
+class _Flow:
+    """The images of a window and their chips: waiting in queues, flying on the device, coming back."""
+
+    def __init__(self, scales, functions, detect, buckets, stacking_config, keep_stages, pool, fetcher):
+        self.scales, self.functions, self.detect = scales, functions, detect
+        self.buckets, self.stacking, self.keep_stages = buckets, stacking_config, keep_stages
+        self.pool, self.fetcher = pool, fetcher
+        self.order: deque[Walk | Outcome] = deque()  # admitted, in order, until all before them are through
+        self.done: dict[int, Future] = {}  # by index: Outcomes of walks that are through
+        self.results: deque[Future | Outcome] = deque()  # in order
+        self.chips: dict[int, list[Chip]] = {}  # by index: chips of the walk's present scale
+        self.queues: list[deque[_Entry]] = [deque() for _ in buckets]
+        self.flying: deque[tuple[list[_Entry], Bucket, Future]] = deque()
+        self.device_free = 0.0  # when the device finished its last batch
+
+    def admit(self, index: int, image: np.ndarray | ImageError) -> None:
+        if isinstance(image, ImageError):
+            self.order.append(Outcome(index, None, None, None, None, str(image)))
+        else:
+            _check(image, index)
+            arriving = walk.start(index, image, self.scales)
+            self.order.append(arriving)
+            self._enqueue(arriving)
+        self._retire()
+
+    def has_full_batch(self) -> bool:
+        return any(len(queue) >= bucket.batch for queue, bucket in zip(self.queues, self.buckets))
+
+    def dispatch(self, partial_too: bool) -> bool:
+        """Sends one batch to the device; False when there is none to send. The oldest image's full batch goes first."""
+        filled = [min(1.0, len(queue) / bucket.batch) for queue, bucket in zip(self.queues, self.buckets)]
+        fullest = max(filled, default=0.0)
+        if fullest == 0.0 or (fullest < 1.0 and not partial_too):
+            return False
+        chosen = [position for position, share in enumerate(filled) if share == fullest]
+        position = min(chosen, key=lambda position: self.queues[position][0].walk.index)
+        bucket, queue = self.buckets[position], self.queues[position]
+        entries = [queue.popleft() for _ in range(min(bucket.batch, len(queue)))]
+        crops = []
+        for entry in entries:
+            pixels, seconds = entry.pixels.result()
+            crops.append(pixels)
+            spend(entry.walk.info, "resize", seconds)
+            entry.walk.info.padded_pixels[entry.chip.place.scale - 1] += bucket.height * bucket.width
+        empty = (bucket.batch - len(entries)) * bucket.height * bucket.width
+        entries[-1].walk.info.padded_pixels[entries[-1].chip.place.scale - 1] += empty
+        sent = time.perf_counter()
+        output = self.detect(bucket_ops.pad(crops, bucket), [entry.chip.place for entry in entries])
+        chips = [entry.chip for entry in entries]
+        want = [chip.place.scale < len(self.scales) for chip in chips]
+        self.flying.append((entries, bucket, self.fetcher.submit(self._fetch, chips, output, want, sent)))
+        return True
+
+    def receive(self) -> None:
+        """Takes the oldest batch from the device; walks it completes go on to their next scale or to stacking."""
+        entries, _, future = self.flying.popleft()
+        begin = time.perf_counter()
+        found, busy = future.result()
+        waited = time.perf_counter() - begin
+        for entry, answer in zip(entries, found):
+            spend(entry.walk.info, "device", busy / len(entries))
+            spend(entry.walk.info, "waiting", waited / len(entries))
+            walk.receive(entry.walk, entry.chip, answer)
+            if not entry.walk.awaited:
+                self._advance(entry.walk)
+        self._retire()
+
+    def finished(self, wait: bool) -> Iterable[Outcome]:
+        """Outcomes that are ready, in order; with `wait`, also those that are still being stacked."""
+        while self.results:
+            first = self.results[0]
+            if isinstance(first, Future) and not wait and not first.done():
+                return
+            self.results.popleft()
+            yield first.result() if isinstance(first, Future) else first
+
+    def _enqueue(self, moving: Walk) -> None:
+        chips = walk.place(moving, self.scales)
+        self.chips[moving.index] = chips
+        positions = bucket_ops.choose_all(np.array([chip.size for chip in chips], np.int64), self.buckets)
+        for chip, position in zip(chips, positions):
+            pixels = self.pool.submit(_crop, moving.image, chip)
+            self.queues[position].append(_Entry(moving, chip, pixels))
+
+    def _advance(self, moving: Walk) -> None:
+        scale = len(moving.regions)
+        begin = time.perf_counter()
+        if scale < len(self.scales):
+            regions = walk.zoom(moving, self.chips[moving.index], self.functions[scale - 1])
+            spend(moving.info, "chips", time.perf_counter() - begin)
+            if len(regions):
+                moving.regions.append(regions)
+                self._enqueue(moving)
+                return
+        moving.image = None
+        del self.chips[moving.index]
+        self.done[moving.index] = self.pool.submit(_finish, moving, self.scales, self.stacking, self.keep_stages)
+
+    def _retire(self) -> None:
+        while self.order:
+            first = self.order[0]
+            if isinstance(first, Walk):
+                if first.index not in self.done:
+                    return
+                self.results.append(self.done.pop(first.index))
+            else:
+                self.results.append(first)
+            self.order.popleft()
+
+    def _fetch(
+        self, chips: list[Chip], output: DetectorOutput, want_focus: list[bool], sent: float
+    ) -> tuple[list[Found], float]:
+        """Runs in the fetcher's only thread: waits for a batch; also tells for how long the device had it in work."""
+        np.asarray(output.valid)
+        ready = time.perf_counter()
+        busy = ready - max(sent, self.device_free)
+        self.device_free = ready
+        return walk.read_output(chips, output, self.stacking.score_threshold, want_focus), busy
+
+
+def _crop(image: np.ndarray, chip: Chip) -> tuple[np.ndarray, float]:
+    begin = time.perf_counter()
+    pixels = pyramid.crop(image, chip.place.box, chip.factor)[0]
+    return pixels, time.perf_counter() - begin
+
+
+def _finish(moving: Walk, scales: Sequence[Scale], config: StackingConfig, keep_stages: bool) -> Outcome:
+    begin = time.perf_counter()
+    parts = walk.scale_detections(moving)
+    detections, stacked = stacking.stack(parts, moving.size, scales, config)
+    stages = None
+    if keep_stages:
+        maps = [tuple(answer.focus for answer in answers if answer.focus is not None) for answers in moving.found]
+        maps += [()] * (len(scales) - len(maps))
+        stages = [Stage(part.chips, focus, *stage) for part, focus, stage in zip(parts, maps, stacked)]
+    spend(moving.info, "stacking", time.perf_counter() - begin)
+    return Outcome(moving.index, moving.size, detections, moving.info, stages, None)
 
 
 def _functions(scales: Sequence[Scale], given: Sequence[ChipFunction] | None) -> list[ChipFunction]:
@@ -140,114 +304,3 @@ def _check(image: np.ndarray, position: int) -> None:
     if not (array and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size):
         came = f"{image.dtype} {list(image.shape)}" if array else type(image).__name__
         raise ImageError(f"image {position} of the window is {came}; give a NumPy array of uint8 RGB [h, w, 3]")
-
-
-def _place(regions: Sequence[np.ndarray], scale: int, factors: Sequence[float]) -> list[_Chip]:
-    """The chips of every image's regions [c, 4] (image frame) at a scale, image by image."""
-    chips = []
-    for position, (boxes, factor) in enumerate(zip(regions, factors)):
-        for box in boxes.astype(np.float32):
-            size = pyramid.chip_size(box, factor)
-            chips.append(_Chip(Placement(position, scale, box, pyramid.axis_factors(box, size)), size, factor))
-    return chips
-
-
-def _add_cost(
-    info: CascadeInfo,
-    index: int,
-    chips: Sequence[_Chip],
-    batches: Sequence[Bucket],
-    image_sizes: Sequence[tuple[int, int]],
-    scale: Scale,
-) -> None:
-    """Writes what one scale costs into row `index` of info's arrays."""
-    info.chips[index] = len(chips)
-    info.pixels[index] = sum(chip.size[0] * chip.size[1] for chip in chips)
-    info.padded_pixels[index] = sum(bucket.batch * bucket.height * bucket.width for bucket in batches)
-    levels = [pyramid.level_size(*size, scale) for size in image_sizes]
-    info.full_pixels[index] = sum(height * width for height, width in levels)
-
-
-def _detect_all(
-    images: Sequence[np.ndarray],
-    chips: Sequence[_Chip],
-    batches: Sequence[tuple[int, np.ndarray]],
-    buckets: Sequence[Bucket],
-    detect: Detect,
-    score_threshold: float,
-    want_focus: bool,
-) -> tuple[_Found, list[np.ndarray]]:
-    """Runs the detector on all chips of one scale, batch by batch (bucket index, rows of `chips`).
-
-    Returns the detections of all chips and, when wanted, each chip's focus map cut at its true size. Crops and pads the
-    next batch while the device works on the last ones, and fetches a result only when more than IN_FLIGHT wait.
-    """
-    found = [_Found(np.zeros(0, np.intp), np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))]
-    maps: dict[int, np.ndarray] = {}
-
-    def fetch(rows: np.ndarray, output: DetectorOutput) -> None:
-        found.append(_above_threshold(rows, [chips[row].place for row in rows], output, score_threshold))
-        if want_focus:
-            maps.update(zip(rows.tolist(), _cut([chips[row].size for row in rows], np.asarray(output.focus))))
-
-    waiting: deque[tuple[np.ndarray, DetectorOutput]] = deque()
-    for bucket, rows in batches:
-        chosen = [chips[row] for row in rows]
-        pixels = [pyramid.crop(images[chip.place.image], chip.place.box, chip.factor)[0] for chip in chosen]
-        waiting.append((rows, detect(bucket_ops.pad(pixels, buckets[bucket]), [chip.place for chip in chosen])))
-        if len(waiting) > IN_FLIGHT:
-            fetch(*waiting.popleft())
-    while waiting:
-        fetch(*waiting.popleft())
-    return _Found(*(np.concatenate(parts) for parts in zip(*found))), [maps[row] for row in sorted(maps)]
-
-
-def _above_threshold(
-    rows: np.ndarray, placements: Sequence[Placement], output: DetectorOutput, score_threshold: float
-) -> _Found:
-    """The rows of a batch's output that are worth keeping, in the image frame and cut at their chip."""
-    count = len(rows)
-    scores = np.asarray(output.scores)[:count]
-    keep = (scores > score_threshold) & np.asarray(output.valid)[:count, :, None]
-    batch_row, proposal, label = np.nonzero(keep)
-    boxes = np.asarray(output.boxes)[batch_row, proposal].astype(np.float32, copy=False)
-    chip = np.stack([place.box for place in placements])[batch_row]
-    factor = np.stack([place.factor for place in placements])[batch_row]
-    boxes = stacking.project(boxes, Placement(0, 0, chip, factor))
-    boxes = np.clip(boxes, np.tile(chip[:, :2], 2), np.tile(chip[:, 2:], 2))
-    return _Found(rows[batch_row], boxes, scores[batch_row, proposal, label], label.astype(np.int32))
-
-
-def _cut(chip_sizes: Sequence[tuple[int, int]], focus: np.ndarray) -> Iterator[np.ndarray]:
-    """Focus maps without what lies outside the chips' true sizes; copies, so that the batch's memory is let go."""
-    for (height, width), cells in zip(chip_sizes, focus):
-        yield cells[: -(-height // STRIDE), : -(-width // STRIDE)].copy()
-
-
-def _split(found: _Found, first: np.ndarray, regions: Sequence[np.ndarray]) -> list[stacking.ScaleDetections]:
-    """Detections of a scale, image by image, ordered by chip; first [images + 1]: first chip of each image."""
-    order = np.argsort(found.chip, kind="stable")
-    chip, *fields = (field[order] for field in found)
-    bounds = np.searchsorted(chip, first)
-    return [
-        stacking.ScaleDetections(
-            Detections(*(field[start:stop] for field in fields)), chip[start:stop] - offset, boxes.astype(np.float32)
-        )
-        for boxes, offset, start, stop in zip(regions, first, bounds, bounds[1:])
-    ]
-
-
-def _zoom(function: ChipFunction, chips: Sequence[_Chip], maps: Sequence[np.ndarray], images: int) -> list[np.ndarray]:
-    """What the next scale sees of each image: boxes [n, 4] int32 in the image frame, disjoint and in whole px.
-
-    Chips are mapped with whole numbers (chip px * box side / chip side), so a chip of the whole level is exactly its
-    parent's box and one inside it never leaves it.
-    """
-    regions: list[list[np.ndarray]] = [[np.zeros((0, 4), np.int32)] for _ in range(images)]
-    for (place, (height, width), _), focus in zip(chips, maps, strict=True):
-        boxes = function(focus, (height, width)).astype(np.float64)
-        origin = np.tile(place.box[:2].astype(np.float64), 2)
-        sides = np.tile(place.box[2:].astype(np.float64), 2) - origin
-        boxes = boxes * sides / np.array([width, height, width, height]) + origin
-        regions[place.image].append(whole_pixels(boxes))
-    return [np.concatenate(boxes) for boxes in regions]

@@ -56,9 +56,7 @@ def merge_overlapping(boxes: np.ndarray) -> np.ndarray:
     The result does not depend on the order of merging. Returns [m, 4], m <= n.
     """
     while len(boxes) > 1:
-        low, high = boxes[:, :2], boxes[:, 2:]
-        overlaps = (low[:, None] < high[None]).all(axis=2)
-        overlaps &= overlaps.T
+        overlaps = _overlaps(boxes)
         np.fill_diagonal(overlaps, True)  # empty boxes overlap nothing, themselves included
         group = overlaps.argmax(axis=1)  # the first box that each one overlaps
         while (group != group[group]).any():
@@ -67,8 +65,8 @@ def merge_overlapping(boxes: np.ndarray) -> np.ndarray:
         if len(first) == len(boxes):
             break
         merged = boxes[first]
-        np.minimum.at(merged[:, :2], group, low)
-        np.maximum.at(merged[:, 2:], group, high)
+        np.minimum.at(merged[:, :2], group, boxes[:, :2])
+        np.maximum.at(merged[:, 2:], group, boxes[:, 2:])
         boxes = merged
     return boxes
 
@@ -79,15 +77,19 @@ def whole_pixels(boxes: np.ndarray) -> np.ndarray:
     Where rounding makes two boxes share a row or column of pixels, the left or upper one gives it up; a box that has
     nothing else is left out. Returns [m, 4] int32.
     """
-    low, high = np.floor(boxes[:, :2]).astype(np.int32), np.ceil(boxes[:, 2:]).astype(np.int32)
-    overlaps = (low[:, None] < high[None]).all(axis=2)
-    overlaps &= overlaps.T
+    rounded = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1).astype(np.int32)
+    one, other = np.nonzero(_overlaps(rounded))
+    limits = rounded[other, :2]
     for axis in range(2):
-        before = overlaps & (boxes[:, None, 2 + axis] <= boxes[None, :, axis])
-        limit = np.where(before, low[None, :, axis], np.iinfo(np.int32).max)
-        high[:, axis] = np.minimum(high[:, axis], limit.min(axis=1, initial=np.iinfo(np.int32).max))
-    rounded = np.concatenate([low, high], axis=1)
-    return rounded[(low < high).all(axis=1)]
+        before = boxes[one, 2 + axis] <= boxes[other, axis]
+        np.minimum.at(rounded[:, 2 + axis], one[before], limits[before, axis])
+    return rounded[(rounded[:, :2] < rounded[:, 2:]).all(axis=1)]
+
+
+def _overlaps(boxes: np.ndarray) -> np.ndarray:
+    """[n, n] bool: which of boxes [n, 4] share a positive area; an empty box none with itself."""
+    x1, y1, x2, y2 = np.ascontiguousarray(boxes.T)
+    return (x1[:, None] < x2) & (x1 < x2[:, None]) & (y1[:, None] < y2) & (y1 < y2[:, None])
 
 
 def _dilate(mask: np.ndarray, size: int) -> np.ndarray:

@@ -43,10 +43,7 @@ def border_mask(boxes: np.ndarray, chip: np.ndarray, image_size: tuple[int, int]
     its sides is at most `tolerance` image px inside that side of its chip (or beyond it), unless that side of the
     chip lies on the image's own border. Every side is judged by itself.
     """
-    height, width = image_size
-    inner = np.array([1, 1, -1, -1]) * (boxes - chip) > tolerance
-    own = np.concatenate([chip[..., :2] <= 0, chip[..., 2:] >= np.array([width, height])], axis=-1)
-    return (inner | own).all(axis=-1)
+    return _inside(boxes, _limits(chip, image_size, tolerance))
 
 
 def valid_mask(boxes: np.ndarray, valid: ValidRange) -> np.ndarray:
@@ -97,15 +94,30 @@ def stack(
     """
     stages = []
     for (detections, chip, chips), scale in zip(found, scales, strict=True):
-        valid = valid_mask(detections.boxes, scale.valid)
-        whole = border_mask(detections.boxes, chips[chip], image_size, config.border_tolerance)
-        stages.append(Stacked(_rows(detections, valid & whole), _rows(detections, valid & ~whole)))
+        valid = np.flatnonzero(valid_mask(detections.boxes, scale.valid))
+        limits = _limits(chips, image_size, config.border_tolerance)
+        whole = _inside(detections.boxes.take(valid, axis=0), limits.take(chip.take(valid), axis=0))
+        stages.append(Stacked(_rows(detections, valid[whole]), _rows(detections, valid[~whole])))
     merged = merge(*(np.concatenate(parts) for parts in zip(*(stage.kept for stage in stages))), config)
     return merged, stages
 
 
-def _rows(detections: Detections, mask: np.ndarray) -> Detections:
-    return Detections(*(field[mask] for field in detections))
+def _limits(chips: np.ndarray, image_size: tuple[int, int], tolerance: float) -> np.ndarray:
+    """[..., 4]: what the sides of a detection must lie strictly inside of, so that no border of its chip cuts it."""
+    height, width = image_size
+    low = np.where(chips[..., :2] <= 0, -np.inf, chips[..., :2] + tolerance)
+    high = np.where(chips[..., 2:] >= np.array([width, height]), np.inf, chips[..., 2:] - tolerance)
+    return np.concatenate([low, high], axis=-1)
+
+
+def _inside(boxes: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """[n] bool: all sides of boxes [n, 4] lie strictly inside limits [4] or [n, 4]."""
+    (x1, y1, x2, y2), (left, upper, right, lower) = boxes.T, limits.T  # columns: NumPy is slow along a short axis
+    return (x1 > left) & (y1 > upper) & (x2 < right) & (y2 < lower)
+
+
+def _rows(detections: Detections, rows: np.ndarray) -> Detections:
+    return Detections(*(field.take(rows, axis=0) for field in detections))
 
 
 def _pick(
@@ -113,37 +125,53 @@ def _pick(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows picked one by one, best of all classes first, each decaying its own class; and their scores when picked.
 
-    Rows are sorted by class, so that a class is a slice; the best score of each class is kept up to date. Ties go to
-    the lower class, then to the earlier row.
+    Ties go to the lower class, then to the earlier row. Picks are few beside rows, so it first tries higher thresholds:
+    decay only lowers scores, and what is not picked decays nothing, so the picks above a higher threshold are the
+    beginning of those above a lower one, and final once they reach the limit.
     """
-    rows = np.flatnonzero(np.asarray(scores) > score_threshold)
-    rows = rows[np.argsort(labels[rows], kind="stable")]
-    current = np.array(scores[rows], np.float32)
-    x1, y1, x2, y2 = np.ascontiguousarray(np.asarray(boxes, np.float32).reshape(-1, 4)[rows].T)
-    areas = np.maximum((x2 - x1) * (y2 - y1), 1e-9)
-    starts = np.flatnonzero(np.diff(labels[rows], prepend=-1))
+    scores = np.asarray(scores, np.float32)
+    above = scores[scores > score_threshold]
+    count = 4 * limit
+    while 0 < count < len(above):
+        rows, picked = _pick_above(boxes, scores, labels, decay, np.partition(above, -count)[-count], limit)
+        if len(rows) == limit:
+            return rows, picked
+        count *= 4
+    return _pick_above(boxes, scores, labels, decay, score_threshold, limit)
+
+
+def _pick_above(
+    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, decay: Decay, score_threshold: float, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """_pick of all rows above a threshold, sorted by class, so that a class is a slice of every array."""
+    rows = np.flatnonzero(scores > score_threshold)
     if not len(rows) or limit <= 0:
-        return rows[:0], current[:0]
-    slices = [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(rows)])]
-    peaks = np.array([part.start + current[part].argmax() for part in slices])
-    best = current[peaks]
+        return rows[:0], scores[:0]
+    rows = rows[np.argsort(labels[rows], kind="stable")]
+    current = scores[rows]
+    low, high = np.asarray(boxes, np.float32)[rows].T.reshape(2, 2, -1)
+    reach = np.concatenate([-low, high])  # left, up, right and down; that of an overlap is the lesser of two
+    areas = np.maximum((high - low).prod(axis=0), 1e-9)
+    starts = np.flatnonzero(np.diff(labels[rows], prepend=-1)).tolist()
+    classes = [
+        (start, current[start:stop], reach[:, start:stop], areas[start:stop])
+        for start, stop in zip(starts, [*starts[1:], len(rows)])
+    ]
+    peaks = [of_class.argmax() for _, of_class, _, _ in classes]
+    best = np.array([of_class[peak] for (_, of_class, _, _), peak in zip(classes, peaks)])
     picks, picked = [], []
     while len(picks) < limit:
         group = best.argmax()
         if not best[group] > score_threshold:
             break
-        row, part = peaks[group], slices[group]
-        picks.append(row)
+        peak = peaks[group]
+        start, of_class, extent, area = classes[group]
+        picks.append(start + peak)
         picked.append(best[group])
-        overlap = np.minimum(x2[part], x2[row])
-        overlap -= np.maximum(x1[part], x1[row])
-        down = np.minimum(y2[part], y2[row])
-        down -= np.maximum(y1[part], y1[row])
-        overlap = np.maximum(overlap, 0, out=overlap) * np.maximum(down, 0, out=down)
-        iou = overlap / (areas[part] + areas[row] - overlap)
-        of_class = current[part]
-        of_class *= decay(iou)
-        current[row] = -1
-        peaks[group] = part.start + of_class.argmax()
-        best[group] = current[peaks[group]]
+        shared = np.minimum(extent, extent[:, peak, None])
+        overlap = np.multiply(*np.maximum(shared[:2] + shared[2:], 0))
+        of_class *= decay(overlap / (area + area[peak] - overlap))
+        of_class[peak] = -1
+        peaks[group] = peak = of_class.argmax()
+        best[group] = of_class[peak]
     return rows[picks], np.array(picked, np.float32)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
+from autofocus_jax import parallel
 from autofocus_jax.config import Config
 from autofocus_jax.detector.model import Variables, detect
 from autofocus_jax.focus.buckets import BucketError
@@ -20,17 +21,27 @@ class CompiledDetector:
     `traces` counts how often JAX really traced the detector.
     """
 
-    def __init__(self, config: Config, variables: Variables):
+    def __init__(self, config: Config, variables: Variables, devices: Sequence[jax.Device] | None = None):
+        """devices: each batch is split evenly over these, so that it must be a multiple of their number; by default
+        the first one alone. parallel.spread makes buckets for several. Raises BucketError for an uneven batch."""
+        devices = jax.local_devices()[:1] if devices is None else devices
+        for bucket in config.buckets:
+            if bucket.batch % len(devices):
+                raise BucketError(
+                    f"batches of {bucket.batch} chips of {bucket.height}x{bucket.width} px do not split over "
+                    f"{len(devices)} devices; use parallel.spread(config.buckets, {len(devices)})"
+                )
         self.buckets: tuple[Bucket, ...] = config.buckets
         self.traces = 0
-        self._variables = jax.device_put(variables)
+        self._mesh = parallel.mesh(devices)
+        self._variables = parallel.replicate(variables, self._mesh)
         self._programs: dict[tuple[int, int, int], Callable] = {}
 
         def traced(variables: Variables, chips: ChipBatch) -> DetectorOutput:
             self.traces += 1
             return detect(config.detector, variables, chips)
 
-        self._detect = jax.jit(traced)
+        self._detect = jax.jit(parallel.pmap(traced, self._mesh, replicated=(True, False)))
 
     @property
     def compilations(self) -> int:
@@ -41,8 +52,11 @@ class CompiledDetector:
 
         Raises BucketError for a shape that is no bucket's.
         """
-        shape = tuple(chips.pixels.shape[:3])
-        return self._program(shape)(self._variables, chips)
+        program = self._program(tuple(chips.pixels.shape[:3]))
+        output = program(self._variables, parallel.split(chips, self._mesh))
+        for array in output:
+            array.copy_to_host_async()
+        return output
 
     def warm_up(self, progress: Callable[[Bucket], None] | None = None) -> None:
         """Compiles every bucket's program; calls `progress` after each."""
@@ -60,14 +74,16 @@ class CompiledDetector:
                     f"a batch of {batch} chips of {height}x{width} px is no bucket's; Config.buckets has {known}"
                 )
             like = ChipBatch(
-                jax.ShapeDtypeStruct((batch, height, width, 3), jnp.uint8),
-                jax.ShapeDtypeStruct((batch, 2), jnp.int32),
-                jax.ShapeDtypeStruct((batch,), jnp.bool_),
+                jax.ShapeDtypeStruct((batch, height, width, 3), np.uint8),
+                jax.ShapeDtypeStruct((batch, 2), np.int32),
+                jax.ShapeDtypeStruct((batch,), np.bool_),
             )
-            self._programs[shape] = self._detect.lower(self._variables, like).compile()
+            self._programs[shape] = self._detect.lower(self._variables, parallel.split_like(like, self._mesh)).compile()
         return self._programs[shape]
 
 
-def compile_detector(config: Config, variables: Variables) -> CompiledDetector:
-    """The detector of a config and its variables, ready to be passed to the cascade."""
-    return CompiledDetector(config, variables)
+def compile_detector(
+    config: Config, variables: Variables, devices: Sequence[jax.Device] | None = None
+) -> CompiledDetector:
+    """The detector of a config and its variables, ready to be passed to the cascade; as CompiledDetector."""
+    return CompiledDetector(config, variables, devices)

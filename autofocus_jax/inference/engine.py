@@ -1,29 +1,31 @@
-"""The engine: reads images ahead of the device, in windows, and runs a cascade on each window."""
+"""The engine: reads images ahead of the device, streams them through a cascade, keeps finished pieces on disk."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import os
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from autofocus_jax.focus.cascade import add_info
-from autofocus_jax.structures import CascadeInfo, Dataset, Detections, ImageError
+from autofocus_jax.config import StackingConfig
+from autofocus_jax.focus import cascade
+from autofocus_jax.focus.cascade import Detect, Outcome
+from autofocus_jax.focus.chips import ChipFunction
+from autofocus_jax.focus.walk import add_info, spend
+from autofocus_jax.inference import pieces
+from autofocus_jax.inference.pieces import Piece, Skipped
+from autofocus_jax.structures import Bucket, CascadeInfo, Dataset, Detections, ImageError, Scale
 
-# A window of images (uint8 RGB [h, w, 3]) -> their detections, what they cost together, and what happened to them.
-CascadeFunction = Callable[[list[np.ndarray]], tuple[list[Detections], CascadeInfo, Any]]
+PIECE = 64  # images whose results are written together
 
-
-class Skipped(NamedTuple):
-    """An image that could not be read."""
-
-    index: int
-    file_name: str
-    reason: str
+Reader = Callable[[], np.ndarray]  # gives an image, uint8 RGB [h, w, 3], or raises ImageError
+Streamed = Callable[[Iterable[Reader]], Iterator[Outcome]]  # `stream` with everything but the readers given
 
 
 class RunResult(NamedTuple):
@@ -36,105 +38,133 @@ class RunResult(NamedTuple):
     skipped: list[Skipped]
 
 
+def host_threads() -> int:
+    """Threads worth having beside the device: the cores that this process may use, at most 16."""
+    return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def stream(
+    readers: Iterable[Reader],
+    scales: Sequence[Scale],
+    detect: Detect,
+    buckets: Sequence[Bucket],
+    stacking: StackingConfig,
+    chip_functions: Sequence[ChipFunction] | None = None,
+    *,
+    window: int = 32,
+    threads: int | None = None,
+    keep_stages: bool = False,
+) -> Generator[Outcome, None, None]:
+    """Yields the Outcome of every image, in the order of their readers, which run in threads ahead of the device.
+
+    Outcome.index counts the readers. A reader's ImageError becomes an Outcome with `error`; other errors end the
+    stream. Memory is bounded by `window` images and a few that are read ahead. The rest as focus.cascade.stream.
+    threads: that read, and as many that crop, resize and stack; by default host_threads().
+    """
+    threads = host_threads() if threads is None else threads
+    seconds: dict[int, float] = {}
+    with contextlib.closing(_read_ahead(readers, threads, seconds)) as images:
+        settings = scales, detect, buckets, stacking, chip_functions
+        with contextlib.closing(
+            cascade.stream(images, *settings, window=window, threads=threads, keep_stages=keep_stages)
+        ) as outcomes:
+            for outcome in outcomes:
+                took = seconds.pop(outcome.index)
+                if outcome.info is not None:
+                    spend(outcome.info, "read", took)
+                yield outcome
+
+
 def run(
     dataset: Dataset,
     indices: Sequence[int],
-    cascade: CascadeFunction,
-    window: int,
+    streamed: Streamed,
     progress: Callable[[int], None] | None = None,
-    readers: int = 2,
+    folder: Path | None = None,
+    share: tuple[int, int] = (0, 1),
+    piece: int = PIECE,
 ) -> RunResult:
-    """Runs a cascade over the images of `indices` in windows of `window` images.
+    """Runs a stream over the images of `indices` and gathers its results, in pieces of `piece` images.
 
-    While a window is on the device `readers` threads decode the next one, so that at most two windows of images are
-    held. An image that raises ImageError is left out and reported in `skipped`; other errors end the run.
-    progress(n) is called after each window with the images it dealt with, skipped ones included.
+    folder: existing; every piece is written there when it is finished, and what lies there already is not done again,
+    so the caller answers for its being of the same run. share (k, n): do only every n-th piece, beginning with the
+    k-th, as one of n processes. An image that raises ImageError is left out and reported in `skipped`; other errors end
+    the run. progress(n) is called with the images that were dealt with, skipped ones and stored ones included.
     """
-    start = time.perf_counter()
-    done: list[int] = []
-    detections: list[Detections] = []
-    skipped: list[Skipped] = []
-    info = None
-    with contextlib.closing(_windows(dataset, indices, window, readers)) as windows:
-        for read, images, failed in windows:
-            skipped += failed
-            if read:
-                found, cost, _ = cascade(images)
-                done += read
-                detections += found
-                info = cost if info is None else add_info(info, cost)
-            del images  # before the next window is gathered
+    count = -(-len(indices) // piece)
+    files = [None if folder is None else folder / f"{number:06d}.npz" for number in range(count)]
+    mine = range(share[0], count, share[1])
+    members = {number: list(indices[number * piece : (number + 1) * piece]) for number in mine}
+    results: dict[int, Piece] = {}
+    for number in mine:
+        if files[number] is not None and files[number].is_file():
+            results[number] = pieces.load(files[number])
             if progress is not None:
-                progress(len(read) + len(failed))
-    return RunResult(done, detections, info, time.perf_counter() - start, skipped)
+                progress(len(members[number]))
+    todo = [number for number in mine if number not in results]
+    readers = (_reader(dataset, index) for number in todo for index in members[number])
+    begin = time.perf_counter()
+    with contextlib.closing(streamed(readers)) as outcomes:
+        for number in todo:
+            part = Piece([], [], None, 0.0, [])
+            for index in members[number]:
+                outcome = next(outcomes)
+                if outcome.error is not None:
+                    part.skipped.append(Skipped(index, dataset.info(index).file_name, outcome.error))
+                else:
+                    part.indices.append(index)
+                    part.detections.append(outcome.detections)
+                    part = part._replace(info=outcome.info if part.info is None else add_info(part.info, outcome.info))
+                if progress is not None:
+                    progress(1)
+            now = time.perf_counter()
+            results[number] = part._replace(seconds=now - begin)
+            begin = now
+            if files[number] is not None:
+                pieces.save(files[number], results[number])
+    return _joined([results[number] for number in mine])
 
 
-def _windows(
-    dataset: Dataset, indices: Sequence[int], window: int, readers: int
-) -> Generator[tuple[list[int], list[np.ndarray], list[Skipped]], None, None]:
-    """Yields windows of `window` readable images (the last may be smaller), with those that could not be read.
-
-    `window` images are kept in flight beyond the window that was yielded last.
-    """
-    waiting: collections.deque[tuple[int, Future]] = collections.deque()
-    left = iter(indices)
-    pool = ThreadPoolExecutor(readers, thread_name_prefix="read")
-    try:
-        read: list[int] = []
-        images: list[np.ndarray] = []
-        failed: list[Skipped] = []
-        while True:
-            for index in left:
-                waiting.append((index, pool.submit(dataset.image, index)))
-                if len(waiting) >= window:
-                    break
-            if not waiting:
-                break
-            index, future = waiting.popleft()
-            try:
-                images.append(future.result())
-                read.append(index)
-            except ImageError as error:
-                failed.append(Skipped(index, dataset.info(index).file_name, str(error)))
-            if len(read) == window:
-                yield read, images, failed
-                read, images, failed = [], [], []
-        if read or failed:
-            yield read, images, failed
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _joined(parts: Sequence[Piece]) -> RunResult:
+    info = None
+    for part in parts:
+        if part.info is not None:
+            info = part.info if info is None else add_info(info, part.info)
+    indices, detections, skipped = (
+        [entry for part in parts for entry in getattr(part, name)] for name in ("indices", "detections", "skipped")
+    )
+    return RunResult(indices, detections, info, sum(part.seconds for part in parts), skipped)
 
 
-class Outcome(NamedTuple):
-    """What became of one reader of `stream`; detections, info and stages are None where it could not be read."""
-
-    index: int  # position in `readers`
-    size: tuple[int, int] | None  # (height, width), image px
-    detections: Detections | None
-    info: CascadeInfo | None  # of this image alone
-    stages: list | None  # with keep_stages: a cascade.Stage per scale
-    error: str | None
+def _reader(dataset: Dataset, index: int) -> Reader:
+    return lambda: dataset.image(index)
 
 
-def stream(readers, scales, detect, buckets, stacking, chip_functions=None, *, window=32, threads=2, keep_stages=False):
-    """Stand-in with the contract of the engine that is being written; replaced by it."""
-    import itertools
+def _read_ahead(
+    readers: Iterable[Reader], threads: int, seconds: dict[int, float]
+) -> Generator[np.ndarray | ImageError, None, None]:
+    """Yields what each reader gives; `threads` of them run ahead, and a few images wait. seconds[n]: of the n-th."""
+    waiting: collections.deque[Future] = collections.deque()
+    numbered = enumerate(readers)
 
-    from autofocus_jax.focus.cascade import cascade
-
-    def read(reader):
+    def read(number: int, reader: Reader) -> np.ndarray | ImageError:
+        begin = time.perf_counter()
         try:
             return reader()
         except ImageError as error:
-            return str(error)
+            return error
+        finally:
+            seconds[number] = time.perf_counter() - begin
 
-    count, left = 0, iter(readers)
-    with ThreadPoolExecutor(threads) as pool:
-        while part := list(itertools.islice(left, window)):
-            for got in pool.map(read, part):
-                if isinstance(got, str):
-                    yield Outcome(count, None, None, None, None, got)
-                else:
-                    (found,), info, (stages,) = cascade([got], scales, detect, buckets, stacking, chip_functions)
-                    yield Outcome(count, got.shape[:2], found, info, stages if keep_stages else None, None)
-                count += 1
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="read")
+    try:
+        while True:
+            for number, reader in numbered:
+                waiting.append(pool.submit(read, number, reader))
+                if len(waiting) >= 2 * threads + 2:
+                    break
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -31,6 +31,8 @@ def test_no_such_command(autofocus):
     [
         (AutoFocusError("no luck; try again"), 1, "autofocus suggest: no luck; try again\n"),
         (PermissionError(13, "Permission denied", "/a/b"), 1, "autofocus suggest: /a/b cannot be used: Permission"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"), 1, "autofocus suggest: the memory"),
+        (MemoryError(), 1, "autofocus suggest: the memory is used up"),
         (KeyboardInterrupt(), 130, "autofocus suggest: interrupted\n"),
     ],
 )

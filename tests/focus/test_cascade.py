@@ -1,4 +1,5 @@
 import dataclasses
+import threading
 from functools import partial
 
 import cv2
@@ -8,9 +9,10 @@ import pytest
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.focus import pyramid
 from autofocus_jax.focus.buckets import BucketError
-from autofocus_jax.focus.cascade import IN_FLIGHT, add_info, cascade, no_cost
+from autofocus_jax.focus.cascade import IN_FLIGHT, add_info, cascade, no_cost, stream
 from autofocus_jax.focus.chips import focus_chips, whole_level
 from autofocus_jax.structures import (
+    STAGES,
     AutoFocusError,
     Bucket,
     ChipRule,
@@ -88,6 +90,7 @@ def assert_same(a, b):
 
 
 PYRAMID = [whole_level] * 2
+COUNTS = ("images", "pixels", "full_pixels", "chips", "padded_pixels", "compilations")
 
 
 @pytest.mark.parametrize("least", [1, 40, 10_000])
@@ -97,8 +100,8 @@ def test_threshold_zero_is_exactly_the_pyramid(least):
     ours, info, _ = cascade(images, with_rules(0, least), fake_detect, BUCKETS, STACKING)
     assert sum(len(one.scores) for one in ours) > 100
     assert_same(ours, expected)
-    for a, b in zip(info, full):
-        np.testing.assert_array_equal(a, b)
+    for name in COUNTS:
+        np.testing.assert_array_equal(getattr(info, name), getattr(full, name))
     np.testing.assert_array_equal(full.pixels, full.full_pixels)
     np.testing.assert_array_equal(full.chips, [8, 8, 8])
 
@@ -135,11 +138,11 @@ def test_information_counts_what_the_detector_was_given():
     pixels, padded, chips = np.zeros((3, 3), np.int64)
     for batch, placements in calls:
         assert placements and batch.valid.sum() == len(placements) and batch.valid[: len(placements)].all()
-        scale = placements[0].scale - 1
-        assert all(place.scale - 1 == scale for place in placements)
-        pixels[scale] += batch.size.prod(axis=1).sum()
-        padded[scale] += batch.pixels[..., 0].size
-        chips[scale] += len(placements)
+        scale = np.array([place.scale - 1 for place in placements])
+        np.add.at(pixels, scale, batch.size[: len(placements)].prod(axis=1))
+        np.add.at(padded, scale, batch.pixels[0, ..., 0].size)
+        padded[scale[-1]] += (len(batch.valid) - len(placements)) * batch.pixels[0, ..., 0].size
+        np.add.at(chips, scale, 1)
         assert any(batch.pixels.shape[:3] == (b.batch, b.height, b.width) for b in BUCKETS)
         assert not batch.pixels[len(placements) :].any()  # empty rows are empty, no chip is repeated
         origins = {(place.image, *place.box) for place in placements}
@@ -228,7 +231,7 @@ def test_empty_window():
     calls = []
     results, info, stages = cascade([], SCALES, recording(fake_detect, calls), BUCKETS, STACKING)
     assert results == [] and stages == [] and calls == [] and info.images == 0
-    assert all((field == 0).all() for field in info[1:])
+    assert all(np.all(np.asarray(field) == 0) for field in info)
 
 
 def test_no_focus_pixels_never_calls_with_an_empty_batch():
@@ -276,7 +279,7 @@ def test_default_rules_are_those_of_the_scales():
 
 
 def test_batches_in_flight_are_bounded_and_overlap():
-    waiting, most = set(), []
+    waiting, most, enough = set(), [], threading.Event()
 
     class Pending:
         """An array that is 'computed' when it is asked for."""
@@ -285,6 +288,7 @@ def test_batches_in_flight_are_bounded_and_overlap():
             self.token, self.value = token, value
 
         def __array__(self, dtype=None, copy=None):
+            assert enough.wait(20), "the host waited for the device although it could have sent more"
             waiting.discard(self.token)
             return self.value
 
@@ -292,6 +296,8 @@ def test_batches_in_flight_are_bounded_and_overlap():
         token = object()
         waiting.add(token)
         most.append(len(waiting))
+        if len(waiting) > IN_FLIGHT:
+            enough.set()
         return DetectorOutput(*(Pending(token, field) for field in fake_detect(chips, placements)))
 
     images = window(20)
@@ -328,3 +334,80 @@ def test_settings_that_do_not_fit():
         cascade([], (SCALES[0], dataclasses.replace(SCALES[1], chips=None), SCALES[2]), fake_detect, BUCKETS, STACKING)
     with pytest.raises(AutoFocusError, match="no scales"):
         cascade([], (), fake_detect, BUCKETS, STACKING)
+
+
+def run_stream(images, **options):
+    settings = SCALES, fake_detect, BUCKETS, STACKING
+    return list(stream(images, *settings, **options))
+
+
+@pytest.mark.parametrize(("size", "threads"), [(1, 1), (2, 3), (7, 2), (40, 1)])
+def test_a_stream_gives_what_the_images_give_alone_in_their_order(size, threads):
+    images = window(12)
+    alone = [cascade([image], SCALES, fake_detect, BUCKETS, STACKING) for image in images]
+    outcomes = run_stream(iter(images), window=size, threads=threads)
+    assert [outcome.index for outcome in outcomes] == list(range(12))
+    assert_same([outcome.detections for outcome in outcomes], [found for (found,), _, _ in alone])
+    for outcome, image, (_, info, _) in zip(outcomes, images, alone):
+        assert outcome.size == image.shape[:2] and outcome.error is None and outcome.stages is None
+        for name in ("images", "pixels", "full_pixels", "chips"):
+            np.testing.assert_array_equal(getattr(outcome.info, name), getattr(info, name))
+
+
+def test_a_stream_pools_chips_of_all_scales_and_images():
+    """With every level a chip of the same bucket, batches hold several scales and only the last may be partly empty."""
+    calls, bucket = [], (Bucket(256, 256, 4),)
+    list(stream(window(10), SCALES, recording(fake_detect, calls), bucket, STACKING, PYRAMID, window=10))
+    filled = [len(placements) for _, placements in calls]
+    assert sum(filled) == 30 and filled.count(4) >= 6
+    assert any(len({place.scale for place in placements}) > 1 for _, placements in calls)
+
+
+def test_a_stream_holds_no_more_than_its_window():
+    taken, most = [], []
+
+    def source():
+        for number, image in enumerate(window(30)):
+            taken.append(number)
+            yield image
+
+    for outcome in stream(source(), SCALES, fake_detect, BUCKETS, STACKING, window=4):
+        most.append(len(taken) - outcome.index)
+    assert max(most) <= 4 + 4 + 1  # in the window, stacked and not yet asked for, and this one
+
+
+def test_images_that_cannot_be_read_keep_their_place():
+    images = window(5)
+    outcomes = run_stream(
+        [ImageError("first"), images[0], ImageError("third"), images[1], ImageError("last")], window=2
+    )
+    assert [outcome.error for outcome in outcomes] == ["first", None, "third", None, "last"]
+    assert_same([outcomes[1].detections, outcomes[3].detections], cascade(images[:2], *CASCADE)[0])
+    assert outcomes[0].detections is None and outcomes[0].info is None and outcomes[0].size is None
+    assert run_stream([], window=3) == [] and run_stream([ImageError("only")])[0].error == "only"
+
+
+CASCADE = (SCALES, fake_detect, BUCKETS, STACKING)
+
+
+def test_errors_end_a_stream_and_its_threads():
+    before = threading.active_count()
+
+    def broken(chips, placements):
+        raise RuntimeError("the device is gone")
+
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        list(stream(window(5), SCALES, broken, BUCKETS, STACKING))
+    left = stream(window(5), *CASCADE, window=2)
+    next(left)
+    left.close()
+    for options in ({"window": 0}, {"threads": 0}):
+        with pytest.raises(AutoFocusError, match="at least 1 of each"):
+            list(stream([], *CASCADE, **options))
+    assert threading.active_count() == before
+
+
+def test_seconds_are_counted_by_stage():
+    (outcome,) = run_stream(window(1))
+    seconds = dict(zip(STAGES, outcome.info.seconds))
+    assert all(seconds[stage] > 0 for stage in ("resize", "device", "chips", "stacking")) and seconds["read"] == 0

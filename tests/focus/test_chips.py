@@ -110,6 +110,22 @@ def test_touching_boxes_stay_apart():
     np.testing.assert_array_equal(merge_overlapping(boxes), boxes)
 
 
+def test_hundreds_of_components():
+    focus = np.zeros((88, 125), np.float32)
+    focus[1::4, 1::4] = 1  # dilated: 3 x 3 cells each, 16 px apart
+    chips = focus_chips(focus, (1400, 2000), ChipRule(0.5, 3, 1))
+    assert sorted(map(tuple, chips.tolist())) == naive_chips(focus, 1400, 2000, 0.5, 3, 1)
+    assert len(chips) == 22 * 31
+    merged = focus_chips(focus, (1400, 2000), ChipRule(0.5, 3, 96))  # all grow into each other, by 24 px a side
+    np.testing.assert_array_equal(merged, [[0, 0, 1992, 1400]])
+
+
+def test_merging_nothing_and_empty_boxes():
+    assert merge_overlapping(np.zeros((0, 4), np.int32)).shape == (0, 4)
+    empty = np.array([[5, 5, 5, 9], [5, 5, 5, 9], [5, 9, 5, 9]], np.int32)
+    np.testing.assert_array_equal(merge_overlapping(empty), empty)
+
+
 def test_no_focus_pixels():
     chips = focus_chips(np.zeros((4, 4)), (64, 64), ChipRule(0.5, 3, 32))
     assert chips.shape == (0, 4) and chips.dtype == np.int32
@@ -197,6 +213,22 @@ def test_whole_pixels_rounds_outward_and_stays_disjoint(boxes, x, y):
     assert all((rounded[:, :2] == np.floor(box[:2])).all(axis=1).any() for box in exact[wide])
     if disjoint(outward):
         np.testing.assert_array_equal(rounded, outward)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(*[st.integers(0, 30)] * 2, *[st.integers(0, 12)] * 2), max_size=12), st.floats(0.2, 1.5))
+def test_whole_pixels_against_loops(boxes, factor):
+    exact = np.array([(x, y, x + w, y + h) for x, y, w, h in boxes]).reshape(-1, 4) * factor
+    low, high = np.floor(exact[:, :2]).astype(int), np.ceil(exact[:, 2:]).astype(int)
+    expected = []
+    for i, box in enumerate(exact):
+        limits = high[i].copy()
+        for j, other in enumerate(exact):
+            if (low[i] < high[j]).all() and (low[j] < high[i]).all():
+                limits = np.where(box[2:] <= other[:2], np.minimum(limits, low[j]), limits)
+        if (low[i] < limits).all():
+            expected.append([*low[i], *limits])
+    np.testing.assert_array_equal(whole_pixels(exact), np.array(expected).reshape(-1, 4))
 
 
 def test_whole_pixels_of_neighbours():

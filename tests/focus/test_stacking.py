@@ -80,6 +80,26 @@ def test_one_chip_for_each_row():
     assert stacking.border_mask(boxes[:0], chips[:0], IMAGE, 10).shape == (0,)
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0, 3, 10]))
+def test_border_mask_against_a_loop(seed, tolerance):
+    generator = np.random.default_rng(seed)
+
+    def boxes(count):  # whole px, so that sides meet the tolerance exactly
+        sides = np.sort(generator.integers(0, 41, (count, 2, 2)), axis=1) * [[[15, 10]]]
+        return sides.reshape(count, 4).astype(np.float32)
+
+    chips, offsets = boxes(30), generator.integers(-12, 13, (30, 4))
+    found = chips + offsets
+    expected = []
+    for box, chip in zip(found.tolist(), chips.tolist()):
+        inner = (box[0] - chip[0], box[1] - chip[1], chip[2] - box[2], chip[3] - box[3])
+        own = (chip[0] <= 0, chip[1] <= 0, chip[2] >= IMAGE[1], chip[3] >= IMAGE[0])
+        expected.append(all(side or room > tolerance for side, room in zip(own, inner)))
+    np.testing.assert_array_equal(stacking.border_mask(found, chips, IMAGE, tolerance), expected)
+    np.testing.assert_array_equal(stacking.border_mask(found[:1], chips[0], IMAGE, tolerance), expected[:1])
+
+
 def test_valid_range_has_both_ends_and_looks_at_the_area():
     boxes = np.array([[0, 0, 31.9, 32], [0, 0, 32, 32], [0, 0, 16, 64], [0, 0, 180, 180], [0, 0, 181, 180]], np.float32)
     np.testing.assert_array_equal(stacking.valid_mask(boxes, ValidRange(32, 180)), [False, True, True, True, False])
@@ -163,6 +183,55 @@ def test_merge_is_the_start_of_every_class_run_to_its_end(seed, count, nms_iou, 
     np.testing.assert_allclose(rows[clear], expected[clear], atol=1e-4)
 
 
+def crowded_rows(seed, count, classes):
+    """Rows around a few objects of each class, with scores on a coarse grid: heavy decay and many exact ties."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, classes, count)
+    centre = generator.uniform(0, 100, (classes, 2, 2))[labels, generator.integers(0, 2, count)]
+    corner = centre + generator.uniform(-3, 3, (count, 2))
+    boxes = np.concatenate([corner, corner + generator.uniform(25, 30, (count, 2))], axis=1).astype(np.float32)
+    return boxes, (generator.integers(1, 12, count) / 12).astype(np.float32), labels.astype(np.int32)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 400),
+    st.sampled_from([1, 3, 40]),
+    st.sampled_from([None, 0.5]),
+    st.sampled_from([1, 2, 10, 30]),
+)
+def test_few_picks_are_the_first_of_all_picks(seed, count, classes, nms_iou, limit):
+    rows = crowded_rows(seed, count, classes)
+    everything = StackingConfig(score_threshold=1e-3, max_detections=10**6, nms_iou=nms_iou)
+    all_picks = stacking.merge(*rows, everything)
+    first = stacking.merge(*rows, StackingConfig(score_threshold=1e-3, max_detections=limit, nms_iou=nms_iou))
+    for ours, expected in zip(first, all_picks):  # to the last bit, ties too
+        np.testing.assert_array_equal(ours, expected[:limit])
+    assert len(first.scores) == min(limit, len(all_picks.scores))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 150), st.sampled_from([3, 1000]))
+def test_ties_go_to_the_lower_class_then_to_the_earlier_row(seed, count, limit):
+    boxes, scores, labels = crowded_rows(seed, count, 3)
+    ours = stacking.merge(boxes, scores, labels, StackingConfig(max_detections=limit, nms_iou=0.5))
+    expected = []
+    for label in range(3):
+        of_class = np.flatnonzero(labels == label)
+        picks = naive_nms(boxes[of_class], scores[of_class], lambda iou: float(iou <= 0.5), 1e-3)
+        expected += [(of_class[row], score) for row, score in picks]
+    expected = [row for row, _ in sorted(expected, key=lambda pick: -pick[1])[:limit]]  # sorting is stable
+    np.testing.assert_array_equal(ours.boxes, boxes[expected])
+    np.testing.assert_array_equal(ours.labels, labels[expected])
+    np.testing.assert_array_equal(ours.scores, scores[expected])
+
+
+def test_no_row_is_asked_for():
+    boxes, scores, _ = crowded_rows(0, 20, 1)
+    assert [len(part) for part in stacking.soft_nms(boxes, scores, 0.55, 1e-3, 0)] == [0, 0]
+
+
 def test_merge_of_nothing_and_of_nothing_good():
     config = StackingConfig()
     empty = stacking.merge(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32), config)
@@ -190,6 +259,29 @@ def test_boxes_without_area_do_no_harm():
 def detections(rows):
     rows = np.array(rows, np.float32).reshape(-1, 6)
     return Detections(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int32))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_stack_is_its_rules_one_after_the_other(seed):
+    generator = np.random.default_rng(seed)
+    scales = (Scale(400, 600, ValidRange(40, np.inf), None), Scale(800, 1200, ValidRange(0, 50), None))
+    found, kept_rows = [], []
+    of_scales = [[0, 0, 600, 400]], [[0, 0, 90, 80], [60, 30, 150, 160], [5, 0, 80, 400]]
+    for scale, chips in zip(scales, of_scales):
+        rows = Detections(*random_rows(generator.integers(2**32), generator.integers(0, 60), 4))
+        chip, chips = generator.integers(0, len(chips), len(rows.scores)), np.array(chips, np.float32)
+        found.append(ScaleDetections(rows, chip, chips))
+        valid = stacking.valid_mask(rows.boxes, scale.valid)
+        whole = stacking.border_mask(rows.boxes, chips[chip], IMAGE, 10)
+        kept_rows.append([Detections(*(field[mask] for field in rows)) for mask in (valid & whole, valid & ~whole)])
+    merged, stages = stacking.stack(found, IMAGE, scales, StackingConfig())
+    for stage, expected in zip(stages, kept_rows):
+        for ours, theirs in zip(stage, expected):
+            assert all(np.array_equal(*pair) for pair in zip(ours, theirs))
+    every = [np.concatenate(parts) for parts in zip(*(kept for kept, _ in kept_rows))]
+    for ours, theirs in zip(merged, stacking.merge(*every, StackingConfig())):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_stack_puts_all_rules_together():

@@ -1,95 +1,126 @@
-"""The engine reads ahead in bounded windows, keeps the order, and survives images that cannot be read."""
+"""The engine reads ahead in bounded measure, keeps the order, survives images that cannot be read, and goes on."""
 
 import threading
 
 import numpy as np
 import pytest
 
-from autofocus_jax.inference.engine import run
-from autofocus_jax.structures import AutoFocusError, CascadeInfo, Detections
+from autofocus_jax.config import StackingConfig
+from autofocus_jax.focus.cascade import Outcome, cascade
+from autofocus_jax.focus.chips import whole_level
+from autofocus_jax.focus.walk import no_cost
+from autofocus_jax.inference import pieces
+from autofocus_jax.inference.engine import run, stream
+from autofocus_jax.structures import (
+    STAGES,
+    AutoFocusError,
+    Bucket,
+    Detections,
+    DetectorOutput,
+    ImageError,
+    Scale,
+    ValidRange,
+)
+
+SETTINGS = (
+    (Scale(16, 32, ValidRange(0, 100), None), Scale(32, 64, ValidRange(0, 100), None)),
+    lambda chips, placements: shade(chips),
+    (Bucket(16, 32, 3), Bucket(32, 64, 2)),
+    StackingConfig(border_tolerance=0),
+    (whole_level,),
+)
+
+
+def shade(chips):
+    """One detection a chip, whose score is the chip's mean brightness."""
+    scores = chips.pixels.mean(axis=(1, 2, 3)).reshape(-1, 1, 1) / 255 + 0.01
+    boxes = np.concatenate([chips.size * 0 + 2, chips.size[:, ::-1] - 2], axis=1)[:, None].astype(np.float32)
+    focus = np.zeros((len(scores), chips.pixels.shape[1] // 16, chips.pixels.shape[2] // 16))
+    return DetectorOutput(boxes, scores.astype(np.float32), chips.valid[:, None], focus)
 
 
 def picture(number):
-    return np.full((4, 5, 3), number, np.uint8)
+    return np.full((16, 24, 3), number, np.uint8)
 
 
-def answer(image):
-    """Detections that tell which image they are of."""
-    return Detections(np.zeros((1, 4), np.float32), np.array([float(image[0, 0, 0])]), np.zeros(1, np.int32))
+def streamed(readers):
+    return stream(readers, *SETTINGS, window=3, threads=2)
 
 
-def recording_cascade(windows):
-    def cascade(images):
-        windows.append([int(image[0, 0, 0]) for image in images])
-        cost = np.array([len(images), 10 * len(images)])
-        return [answer(image) for image in images], CascadeInfo(len(images), cost, cost, cost, cost), []
+def answers(readers):
+    """A stream without a cascade: a detection that tells which image it is of."""
+    for number, reader in enumerate(readers):
+        try:
+            score = np.array([float(reader()[0, 0, 0])], np.float32)
+        except ImageError as error:
+            yield Outcome(number, None, None, None, None, str(error))
+            continue
+        cost = no_cost(2)._replace(images=1, chips=np.array([1, 10]))
+        yield Outcome(number, (16, 24), Detections(np.zeros((1, 4), np.float32), score, np.zeros(1, np.int32)), cost,
+                      None, None)  # fmt: skip
 
-    return cascade
+
+def test_a_stream_of_files_is_the_cascade_and_counts_reading(memory_dataset):
+    images = [picture(number) for number in range(0, 200, 20)]
+    expected, info, _ = cascade(images, *SETTINGS)
+    data = memory_dataset(images, [None] * 10)
+    result = run(data, range(10), streamed)
+    for one, other in zip(result.detections, expected, strict=True):
+        for a, b in zip(one, other):
+            np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(result.info.pixels, info.pixels)
+    assert result.info.seconds[STAGES.index("read")] > 0 and result.info.images == 10
 
 
-@pytest.mark.parametrize("window", [1, 2, 3, 7, 50])
-def test_order_windows_and_sums(memory_dataset, window):
+@pytest.mark.parametrize("piece", [1, 3, 7, 50])
+def test_order_and_sums(memory_dataset, piece):
     data = memory_dataset([picture(number) for number in range(9)], [None] * 9)
-    indices = [8, 1, 5, 0, 3, 2, 7]
-    windows, steps = [], []
-    result = run(data, indices, recording_cascade(windows), window, steps.append)
+    indices, steps = [8, 1, 5, 0, 3, 2, 7], []
+    result = run(data, indices, answers, steps.append, piece=piece)
     assert result.indices == indices and [int(found.scores[0]) for found in result.detections] == indices
-    assert [image for part in windows for image in part] == indices
-    assert all(len(part) == window for part in windows[:-1]) and len(windows) == -(-7 // window)
-    assert steps == [len(part) for part in windows]
     assert result.info.images == 7 and result.info.chips.tolist() == [7, 70] and result.seconds > 0
-    assert result.skipped == []
+    assert result.skipped == [] and sum(steps) == 7
 
 
 def test_corrupt_images_are_skipped_and_named(memory_dataset):
     images = [None if number in (0, 3, 4) else picture(number) for number in range(6)]
-    windows, steps = [], []
-    result = run(memory_dataset(images, [None] * 6), range(6), recording_cascade(windows), 2, steps.append)
-    assert result.indices == [1, 2, 5] and windows == [[1, 2], [5]]
+    result = run(memory_dataset(images, [None] * 6), range(6), streamed)
+    assert result.indices == [1, 2, 5] and result.info.images == 3
     assert [(item.index, item.file_name) for item in result.skipped] == [(0, "0.png"), (3, "3.png"), (4, "4.png")]
-    assert "cannot be decoded" in result.skipped[0].reason and sum(steps) == 6
+    assert "cannot be decoded" in result.skipped[0].reason
 
 
 def test_no_image_can_be_read(memory_dataset):
-    windows = []
-    result = run(memory_dataset([None, None], [None] * 2), range(2), recording_cascade(windows), 4)
-    assert result.info is None and result.detections == [] and len(result.skipped) == 2 and windows == []
-    assert run(memory_dataset([], []), [], recording_cascade(windows), 4).indices == []
+    result = run(memory_dataset([None, None], [None] * 2), range(2), streamed)
+    assert result.info is None and result.detections == [] and len(result.skipped) == 2
+    assert run(memory_dataset([], []), [], streamed).indices == []
 
 
-def test_reads_ahead_but_not_far(memory_dataset):
-    """While a window runs the next is read, and never more than two windows are held."""
-    started, window, next_is_read = [], 4, threading.Event()
+def test_reads_ahead_but_not_far():
+    read, threads, window = [], 2, 3
 
-    class Counting(memory_dataset):
-        def image(self, index):
-            started.append(index)
-            if len(started) >= 2 * window - 1:
-                next_is_read.set()
-            return super().image(index)
+    def reader(number):
+        def get():
+            read.append(number)
+            return picture(number)
 
-    seen = []
+        return get
 
-    def cascade(images):
-        if not seen:
-            assert next_is_read.wait(20), "the next window was not read while this one ran"
-        seen.append(len(images))
-        assert len(started) <= (len(seen) + 1) * window
-        return recording_cascade([])(images)
-
-    data = Counting([picture(number) for number in range(20)], [None] * 20)
-    assert run(data, range(20), cascade, window).indices == list(range(20))
+    for outcome in stream(map(reader, range(60)), *SETTINGS, window=window, threads=threads):
+        assert len(read) <= outcome.index + 1 + 2 * window + 2 * threads + 3
+    assert sorted(read) == list(range(60))
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, AutoFocusError])
 def test_other_errors_end_the_run_and_its_threads(memory_dataset, error):
     before = threading.active_count()
 
-    def cascade(images):
+    def detect(chips, placements):
         raise error("stop")
 
+    broken = lambda readers: stream(readers, SETTINGS[0], detect, *SETTINGS[2:], window=4)  # noqa: E731
     with pytest.raises(error, match="stop"):
-        run(memory_dataset([picture(0)] * 30, [None] * 30), range(30), cascade, 4)
+        run(memory_dataset([picture(0)] * 30, [None] * 30), range(30), broken)
     assert threading.active_count() == before
 
 
@@ -99,4 +130,51 @@ def test_an_error_of_reading_that_is_not_the_images_is_raised(memory_dataset):
             raise IndexError("a mistake in the program")
 
     with pytest.raises(IndexError, match="a mistake"):
-        run(Broken([None], [None]), range(1), recording_cascade([]), 4)
+        run(Broken([None], [None]), range(1), streamed)
+
+
+def test_an_interrupted_run_goes_on_and_gives_the_same(memory_dataset, tmp_path):
+    images = [None if number == 4 else picture(number) for number in range(11)]
+    data = memory_dataset(images, [None] * 11)
+    whole = run(data, range(11), streamed, piece=2)
+
+    def interrupted(readers):
+        for outcome in streamed(readers):
+            if outcome.index == 7:
+                raise KeyboardInterrupt
+            yield outcome
+
+    with pytest.raises(KeyboardInterrupt):
+        run(data, range(11), interrupted, folder=tmp_path, piece=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000.npz", "000001.npz", "000002.npz"]
+    read, steps = [], []
+
+    class Counting(memory_dataset):
+        def image(self, index):
+            read.append(index)
+            return super().image(index)
+
+    again = run(Counting(images, [None] * 11), range(11), streamed, steps.append, tmp_path, piece=2)
+    assert sorted(read) == [6, 7, 8, 9, 10] and sum(steps) == 11
+    assert again.indices == whole.indices and again.skipped == whole.skipped
+    for one, other in zip(again.detections, whole.detections, strict=True):
+        for a, b in zip(one, other):
+            np.testing.assert_array_equal(a, b)
+            assert a.dtype == b.dtype
+    np.testing.assert_array_equal(again.info.pixels, whole.info.pixels)
+
+
+def test_shares_of_several_processes_are_the_whole(memory_dataset, tmp_path):
+    data = memory_dataset([picture(number) for number in range(11)], [None] * 11)
+    parts = [run(data, range(11), answers, None, tmp_path, (k, 3), 2) for k in range(3)]
+    assert [part.indices for part in parts] == [[0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10]]
+    data.images[:] = [None] * 11  # nothing is read again
+    together = run(data, range(11), answers, None, tmp_path, piece=2)
+    assert together.indices == list(range(11)) and together.info.images == 11
+
+
+def test_a_damaged_piece_is_named(memory_dataset, tmp_path):
+    (tmp_path / "000000.npz").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(pieces.PieceError, match=r"000000.npz is damaged .*remove it") as error:
+        run(memory_dataset([picture(0)], [None]), range(1), answers, None, tmp_path)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from autofocus_jax.focus.walk import no_cost
+from autofocus_jax.inference.pieces import Piece, PieceError, Skipped, load, open_folder, save
+from autofocus_jax.structures import Detections
+
+
+def detections(count, seed):
+    random = np.random.default_rng(seed)
+    return Detections(
+        random.random((count, 4)).astype(np.float32), random.random(count).astype(np.float32),
+        random.integers(0, 9, count).astype(np.int32),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("counts", [(), (0,), (3,), (0, 5, 0, 2)])
+def test_round_trip(counts, tmp_path):
+    found = [detections(count, seed) for seed, count in enumerate(counts)]
+    info = no_cost(3)._replace(images=len(counts), pixels=np.array([1, 2, 2**40])) if counts else None
+    piece = Piece(list(range(len(counts))), found, info, 1.5, [Skipped(9, "ä b.png", 'no "picture"')])
+    save(tmp_path / "0.npz", piece)
+    again = load(tmp_path / "0.npz")
+    assert again.indices == piece.indices and again.seconds == 1.5 and again.skipped == piece.skipped
+    for one, other in zip(again.detections, found, strict=True):
+        for a, b in zip(one, other):
+            np.testing.assert_array_equal(a, b)
+            assert a.dtype == b.dtype and a.shape == b.shape
+    assert (again.info is None) == (info is None)
+    for a, b in zip(again.info or (), info or ()):
+        np.testing.assert_array_equal(a, b)
+    assert [path.name for path in tmp_path.iterdir()] == ["0.npz"]
+
+
+def test_a_piece_is_whole_or_not_there(tmp_path):
+    with pytest.raises(PieceError, match="cannot be written"):
+        save(tmp_path / "none" / "0.npz", Piece([], [], None, 0.0, []))
+    save(tmp_path / "0.npz", Piece([], [], None, 0.0, []))
+    content = (tmp_path / "0.npz").read_bytes()
+    for end in (0, 10, len(content) // 2, len(content) - 5):
+        (tmp_path / "0.npz").write_bytes(content[:end])
+        with pytest.raises(PieceError, match="is damaged"):
+            load(tmp_path / "0.npz")
+
+
+def test_a_folder_is_emptied_or_resumed(tmp_path):
+    folder = tmp_path / "pieces"
+    open_folder(folder, {"split": "val"}, resume=True)  # nothing to resume: begins
+    (folder / "0.npz").touch()
+    open_folder(folder, {"split": "val"}, resume=True)
+    assert (folder / "0.npz").exists()
+    with pytest.raises(PieceError, match=r"split: val -> tune.*without --resume"):
+        open_folder(folder, {"split": "tune"}, resume=True)
+    open_folder(folder, {"split": "tune"}, resume=False)
+    assert [path.name for path in folder.iterdir()] == ["run.json"]
+    (folder / "run.json").write_text("{")
+    with pytest.raises(PieceError, match="is damaged"):
+        open_folder(folder, {}, resume=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(PieceError, match="choose another --workdir"):
+        open_folder(tmp_path / "file" / "pieces", {}, resume=False)
