@@ -42,11 +42,8 @@ class Model:
     """
 
     def __init__(self, config: Config, variables: Variables, categories: Sequence[str]):
-        if len(categories) != config.detector.num_classes:
-            raise ConfigError(f"{len(categories)} names of categories for a detector of {config.detector.num_classes}; "
-                              "give as many")  # fmt: skip
         self.config = config
-        self.categories: tuple[str, ...] = tuple(categories)
+        self.categories = _checked(categories, config)
         self._variables = variables
         self._detector = compile_detector(config, variables)
         self._lock = threading.Lock()
@@ -63,6 +60,12 @@ class Model:
             return Model(config, self._variables, self.categories)
         other = copy.copy(self)
         other.config = config
+        return other
+
+    def renamed(self, categories: Sequence[str]) -> Model:
+        """The same with other names of its classes; ConfigError unless there are as many."""
+        other = copy.copy(self)
+        other.categories = _checked(categories, self.config)
         return other
 
     def detect(self, chips: ChipBatch, placements: Sequence[Placement] = ()) -> DetectorOutput:
@@ -220,6 +223,13 @@ def _of_pil(image: Any) -> np.ndarray:
         return np.asarray(image.convert("RGBA" if transparent else "RGB"))
     except (OSError, ValueError, SyntaxError) as error:
         raise ImageError(f"PIL image {getattr(image, 'filename', '')!r} cannot be decoded ({error})") from None
+
+
+def _checked(categories: Sequence[str], config: Config) -> tuple[str, ...]:
+    if len(categories) != config.detector.num_classes:
+        raise ConfigError(f"{len(categories)} names of categories for a detector of {config.detector.num_classes}; "
+                          "give as many")  # fmt: skip
+    return tuple(categories)
 
 
 def _is_shipped(name: str) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -69,6 +70,7 @@ class Arguments:
 def run(argv: Sequence[str], console: Console) -> int:
     """The command; returns its exit code."""
     quiet_decoders()
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet too
     arguments = parse(Arguments, list(argv), prog="autofocus detect", description=__doc__)
     sides = _checked(arguments)
     items = collect(arguments.paths)

@@ -158,7 +158,9 @@ def _sources(items: Sequence[Item], skipped: list) -> Iterator[tuple[_Source, Ca
         except ImageError as error:
             skipped.append((item.file_name, str(error)))
             continue
-        if number + 1 < 0.98 * info.frames - 1:
+        if number < 0:
+            skipped.append((item.file_name, f"video {item.path} cannot be decoded; it holds no frame"))
+        elif number + 1 < 0.98 * info.frames - 1:
             skipped.append((f"{item.file_name}#{number + 1}", f"video {item.path} ends after {number + 1} of "
                             f"{info.frames} frames; what came before is kept"))  # fmt: skip
 
