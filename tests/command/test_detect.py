@@ -12,7 +12,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from autofocus_jax.api import with_thresholds
-from autofocus_jax.command import budget, detection_run, video, whole_file, writers
+from autofocus_jax.command import budget, detect, detection_run, video, whole_file, writers
 from autofocus_jax.structures import AutoFocusError, ImageError
 
 
@@ -223,3 +223,16 @@ def test_whole_files(tmp_path):
     assert path.read_text() == "x" and [item.name for item in path.parent.iterdir()] == ["a.txt"]
     with pytest.raises(AutoFocusError, match=r"a\.txt/b cannot be written"), whole_file.whole_file(path / "b"):
         pass
+
+
+def test_huge_images_are_announced_and_work(autofocus, pictures, monkeypatch):
+    monkeypatch.setattr(detect, "_HUGE", 3 * 60 * 90)
+    monkeypatch.setattr(detect, "_HELD", 20_000)  # bytes: one image at a time
+    windows = []
+    run = detect.run_detection
+    monkeypatch.setattr(detect, "run_detection", lambda *a: windows.append(a[5]) or run(*a))
+    code, out, _ = autofocus("detect", pictures, "--weights", "tiny", "--write", "csv")
+    assert code == 0 and windows == [1] and "3 images, " in out
+    # At the finest scale, 64 x 96, it is 96 / 90 times as large.
+    assert "a.png: 90x60 px, 0.0 GB when decoded; the finest scale sees it 1.1 times as large" in out
+    assert "b.jpg: " not in out
