@@ -75,7 +75,7 @@ def train(config: Config, workdir: Path, console: Console, validation_images: in
 
             state = loop.run(step, state, batches, config.training, on_log, lambda s: checkpoint.save(checkpoints, s))
     seconds = time.perf_counter() - start
-    facts = {"steps": config.training.steps, "training_seconds": round(seconds)}
+    facts = {"categories": list(dataset.categories), "steps": config.training.steps, "training_seconds": round(seconds)}
     path = workdir / "model.safetensors"
     weights = jax.device_get(variables(state))
     safetensors.save(path, weights, to_dict(config), facts)

@@ -20,7 +20,8 @@ _PUBLIC = {
         "AnchorConfig", "BackboneConfig", "Config", "ConfigError", "DataSource", "DetectorConfig", "StackingConfig",
         "TrainingConfig",
     ),
-    "config_file": ("load_config",),
+    "config_dict": ("from_dict",),
+    "config_file": ("load_config", "to_dict"),
     "data.coco": ("CocoDataset", "CocoSource", "write_coco"),
     "data.export": ("export_coco", "export_voc", "export_yolo"),
     "data.image": ("image_size", "read_image"),
@@ -46,6 +47,8 @@ _PUBLIC = {
     "metrics.coco": ("CocoScores", "coco_results", "evaluate"),
     "metrics.voc": ("VocScores",),
     "metrics.focus": ("FocusCurve", "chip_recall", "pixel_curve"),
+    "api": ("Model", "load"),
+    "result": ("Result",),
     "visualize": ("draw_boxes", "panel"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}

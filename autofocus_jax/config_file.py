@@ -33,7 +33,7 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
     and settings that contradict each other.
     """
     config = _read(Path(path))
-    return _parse(Config, list(overrides), prog=str(path), default=config) if overrides else config
+    return parse(Config, list(overrides), prog=str(path), default=config) if overrides else config
 
 
 def command_line(
@@ -46,13 +46,13 @@ def command_line(
     """
     path = _option(argv, "--config")
     if path is None:
-        own = _parse(arguments, list(argv), prog=prog, description=description)
+        own = parse(arguments, list(argv), prog=prog, description=description)
         return own, load_config(own.config)  # reached only when `config` has a default
     own_options, settings = (Annotated[kind, tyro.conf.arg(name="")] for kind in (arguments, Config))
     fields = [("own", own_options), ("config", settings, dataclasses.field(default=_read(Path(path))))]
     both = dataclasses.make_dataclass("CommandLine", fields)
     both.__doc__ = description
-    parsed = _parse(both, list(argv), prog=prog, description=description)
+    parsed = parse(both, list(argv), prog=prog, description=description)
     return parsed.own, parsed.config
 
 
@@ -114,8 +114,11 @@ def _read(path: Path) -> Config:
     return config
 
 
-def _parse(kind: type, argv: list[str], **options: Any) -> Any:
-    """tyro.cli with its boxed complaint condensed into a ConfigError; --help still prints and exits."""
+def parse(kind: type, argv: list[str], **options: Any) -> Any:
+    """A dataclass `kind` out of a command line, by tyro.cli with its options; ConfigError, one line, when it is wrong.
+
+    --help still prints and exits.
+    """
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 
@@ -145,6 +146,27 @@ def draw_variables():
 @pytest.fixture(scope="session")
 def tiny_variables(tiny_detector):
     return _draw_variables(tiny_detector)
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_config, tiny_variables, tmp_path_factory):
+    """A .safetensors file of the tiny detector, with its settings and the names ape, bee and cat."""
+    from autofocus_jax.config_file import to_dict
+    from autofocus_jax.data.coco import CocoSource
+    from autofocus_jax.weights import safetensors
+
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    config = dataclasses.replace(tiny_config, data=CocoSource("nowhere"))
+    safetensors.save(path, tiny_variables, to_dict(config), {"categories": ["ape", "bee", "cat"]})
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_weights):
+    """The Model of tiny_weights; its programs are compiled once for all tests."""
+    from autofocus_jax.api import load
+
+    return load(tiny_weights)
 
 
 @pytest.fixture(scope="session")

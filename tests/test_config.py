@@ -150,10 +150,10 @@ def test_overrides(file):
 
 
 def test_a_setting_that_no_command_line_can_give_is_left_alone():
-    config = config_file._parse(Config, ["--data.folder", "x"], default=small())
+    config = config_file.parse(Config, ["--data.folder", "x"], default=small())
     assert config.data == Folder("x", np.sin)
     with pytest.raises(ConfigError) as error:
-        config_file._parse(Config, ["--data.hook", "x"], default=small())
+        config_file.parse(Config, ["--data.hook", "x"], default=small())
     assert "--data.hook" in one_line(error)
 
 

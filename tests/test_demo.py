@@ -10,7 +10,8 @@ import pytest
 from autofocus_jax import boxes as box_ops
 from autofocus_jax import evaluation
 from autofocus_jax.checkpoint import load_variables
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config_file import differences, load_config, to_dict
+from autofocus_jax.data.scenes import CATEGORIES
 from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.focus.oracle import oracle_detect
 from autofocus_jax.inference.compiled import compile_detector
@@ -109,3 +110,10 @@ def test_the_table_of_the_readme(config, detect):
     assert max(row["AP"] for name, row in measured.items() if name.startswith("scale")) <= pyramid["AP"] - 4
     assert autofocus["AP"] >= pyramid["AP"] - 0.5
     assert autofocus["pixels_per_image"] * 2.8 <= pyramid["pixels_per_image"]
+
+
+def test_the_shipped_header_holds_the_config(config):
+    """`load("demo")` reads its settings from there."""
+    _, metadata = safetensors.load(safetensors.shipped(config.weights))
+    assert differences(metadata["config"], to_dict(config)) == []
+    assert metadata["categories"] == list(CATEGORIES)

@@ -16,6 +16,7 @@ ROOMS = {
     "boxes": {"structures"},
     "config": {"structures"},
     "config_file": {"structures", "config"},
+    "config_dict": {"structures", "config"},
     "focus": GROUND,
     "detector": GROUND,
     "data": GROUND,
@@ -33,6 +34,12 @@ ROOMS = {
     "experiments": GROUND
     | {"config_file", "checkpoint", "weights", "focus", "data", "inference", "metrics", "visualize", "report"}
     | {"evaluation"},
+    "result": GROUND,
+    "suggestion": GROUND | {"focus"},
+    "api": GROUND
+    | {"config_dict", "checkpoint", "weights", "data", "detector", "focus", "inference", "parallel", "result"},
+    "command": None,  # the command line may know everything
+    "__main__": {"command"},
     "__init__": None,  # the public names, from anywhere
 }
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import evaluate
 import train
 from autofocus_jax import Config, load_config
+from autofocus_jax.command import evaluate
 from autofocus_jax.config_file import command_line
 
 ROOT = Path(__file__).parent.parent
@@ -73,7 +73,9 @@ def test_the_python_example(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("AUTOFOCUS_CACHE", str(tmp_path))
     names = {}
-    example, bound = [block for block in blocks("python") if "def get_config" not in block]
+    two_lines, example, bound = [block for block in blocks("python") if "def get_config" not in block]
+    exec(compile(two_lines, "README.md", "exec"), names)
+    assert len(names["result"]) > 0 and set(names["result"].names) <= set(names["model"].categories)
     exec(compile(example, "README.md", "exec"), names)
     height, width = names["image"].shape[:2]
     lines = capsys.readouterr().out.splitlines()

@@ -20,7 +20,8 @@ class AnnotatedImages:
     """One split, held as flat arrays; implements structures.Dataset.
 
     categories: [K] names; label k means categories[k]. dropped: how many boxes were left out because nothing of them
-    lies in their image, after all were cut at its borders. files: [N] paths of the images.
+    lies in their image, after all were cut at its borders. cut: positions of the images of boxes that reached over
+    their image by more than 1 px, once for each box. files: [N] paths of the images.
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class AnnotatedImages:
         self._infos, self._read = list(infos), read
         owner, boxes = np.asarray(owner, np.int64), np.asarray(boxes, np.float64).reshape(-1, 4)
         sizes = np.array([(info.height, info.width) for info in self._infos], dtype=np.float64).reshape(-1, 2)
-        boxes = box_ops.clip(boxes, sizes[owner, 0], sizes[owner, 1]).astype(np.float32)
+        given, boxes = boxes, box_ops.clip(boxes, sizes[owner, 0], sizes[owner, 1]).astype(np.float32)
+        self.cut = owner[(np.abs(given - boxes) > 1).any(axis=1)]
         keep = box_ops.area(boxes) > 0
         self.dropped = dropped + int(np.count_nonzero(~keep))
         order = np.flatnonzero(keep)[np.argsort(owner[keep], kind="stable")]

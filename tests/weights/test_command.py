@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-import evaluate
+from autofocus_jax.command import evaluate
 from autofocus_jax.config_file import load_config, to_dict
 from autofocus_jax.weights import safetensors
 from autofocus_jax.weights.__main__ import main

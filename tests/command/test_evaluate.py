@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-import evaluate
 from autofocus_jax import config_file, evaluation, report
+from autofocus_jax.command import evaluate
 from autofocus_jax.detector.model import init
 from autofocus_jax.structures import DetectorOutput
 from autofocus_jax.weights import safetensors
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 CONFIG = """
 import math

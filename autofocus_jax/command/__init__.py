@@ -1,0 +1,1 @@
+"""The command line: one module for each sub-command of `autofocus`, and what they share."""

@@ -1,0 +1,80 @@
+"""From the ANNOTATIONS of a command line to a data set and the source that a config names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from autofocus_jax.config import ConfigError, DataSource
+from autofocus_jax.config_file import load_config
+from autofocus_jax.data.coco import CocoSource
+from autofocus_jax.data.voc import VocSource
+from autofocus_jax.data.yolo import YoloSource
+from autofocus_jax.structures import Dataset
+
+
+class Opened(NamedTuple):
+    """A data set, and where it comes from."""
+
+    dataset: Dataset
+    source: DataSource
+    name: str  # for titles and file names
+
+
+def open_annotations(given: str, split: str, images: str | None = None) -> Opened:
+    """Opens what ANNOTATIONS leads to.
+
+    given: a COCO file (.json, .json.gz), whose images lie in the folder `images`, by default where COCO has them or
+    beside the file; a YOLO data.yaml; a folder laid out as COCO's, VOC's or YOLO's; or a config file (.py), of which
+    the data source is taken. split: which images, where the source has several.
+    Raises ConfigError or AnnotationError, one line.
+    """
+    path = Path(given).expanduser()
+    if path.suffix == ".py":
+        config = load_config(path)
+        source, name = config.data, config.name
+    elif path.is_dir():
+        source, name = _of_folder(path, given), path.resolve().name
+    elif not path.is_file():
+        raise ConfigError(f"annotations {given} do not exist; give a COCO file, the folder of a data set or a config")
+    elif path.suffix in (".yaml", ".yml"):
+        source, name = YoloSource(str(path)), path.resolve().parent.name
+    else:
+        source, split = _of_coco_file(path, images)
+        name = path.name.removesuffix(".gz").removesuffix(".json").removeprefix("instances_")
+        name = f"{Path(source.root).resolve().name}_{name}"
+    dataset = source.open(split)
+    if not len(dataset):
+        raise ConfigError(f"annotations {given} hold no image; check them")
+    return Opened(dataset, source, name)
+
+
+def _of_folder(folder: Path, given: str) -> DataSource:
+    """The source that reads a folder, by what lies in it."""
+    if (folder / "annotations").is_dir() and any((folder / "annotations").glob("instances_*.json*")):
+        return CocoSource(str(folder))
+    if (folder / "labels").is_dir() or any((folder / name).is_file() for name in ("data.yaml", "data.yml")):
+        return YoloSource(str(folder))
+    if (folder / "Annotations").is_dir():
+        return VocSource(str(folder))
+    years = sorted(year.name for year in folder.glob("VOC*") if (year / "Annotations").is_dir())
+    if years:
+        lists = {split: " ".join(f"{year}/{split}" for year in years
+                                 if (folder / year / "ImageSets" / "Main" / f"{split}.txt").is_file())
+                 for split in ("train", "val")}  # fmt: skip
+        return VocSource(str(folder), **{split: value for split, value in lists.items() if value})
+    raise ConfigError(f"folder {given} is no data set that is known; want COCO's annotations/instances_*.json, VOC's "
+                      "Annotations/ or YOLO's labels/, or give a COCO file or a config")  # fmt: skip
+
+
+def _of_coco_file(path: Path, images: str | None) -> tuple[CocoSource, str]:
+    """The source of one COCO file, and the split that the file is."""
+    standard = path.parent.name == "annotations" and path.name.startswith("instances_")
+    root = path.parent.parent if path.parent.name == "annotations" else path.parent
+    if standard and images is None:
+        return CocoSource(str(root)), path.name.removesuffix(".gz").removesuffix(".json").removeprefix("instances_")
+    folder = Path(images).expanduser() if images is not None else root / "images"
+    folder = folder if folder.is_dir() or images is not None else root
+    relative = [os.path.relpath(place.absolute(), root.absolute()) for place in (path, folder)]
+    return CocoSource(str(root), *relative), "all"

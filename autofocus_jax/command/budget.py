@@ -1,0 +1,48 @@
+"""A pixel budget without ground truth: thresholds that keep to it on a few of the images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from autofocus_jax.api import Model, with_thresholds
+from autofocus_jax.budget import Cost, for_pixels
+from autofocus_jax.config import ConfigError
+from autofocus_jax.structures import ImageError, Scale
+
+
+class Budgeted(NamedTuple):
+    """Thresholds, coarse to fine, and what they cost on the images they were chosen on."""
+
+    thresholds: tuple[float, ...]
+    pixels: float  # per image
+
+
+def thresholds_within(model: Model, side: float, readers: Sequence[Callable[[], np.ndarray]]) -> Budgeted:
+    """The lowest thresholds that cost at most side * side pixels per image on average, by real runs on `readers`.
+
+    All thresholds move together, as in autofocus_jax.budget. Images that cannot be read play no part. Raises
+    BudgetError when scale 1 alone costs more, ConfigError for a side that is none and for a detector of one scale,
+    ImageError when not one image can be read.
+    """
+    if not math.isfinite(side) or side <= 0:
+        raise ConfigError(f"--pixels {side:g}; want the side of a square, in pixels, as 900")
+    if len(model.config.scales) == 1:
+        raise ConfigError("--pixels needs a detector of several scales; this one has one")
+
+    def measure(scales: Sequence[Scale]) -> Cost:
+        tried = model.changed(lambda config: with_thresholds(config, _thresholds(scales)))
+        pixels = [outcome.info.pixels.sum() for outcome in tried.stream(readers) if outcome.error is None]
+        if not pixels:
+            raise ImageError("none of the images that --pixels was to be chosen on can be read; check the images")
+        return Cost(math.nan, float(np.mean(pixels)))
+
+    choice = for_pixels(model.config.scales, measure, side * side)
+    return Budgeted(_thresholds(choice.scales), choice.cost.pixels)
+
+
+def _thresholds(scales: Sequence[Scale]) -> tuple[float, ...]:
+    return tuple(scale.chips.threshold for scale in scales[:-1])

@@ -1,0 +1,211 @@
+"""Finds objects in images, folders of images, globs and videos, coarse to fine.
+
+autofocus detect photos/ --weights model.safetensors
+
+writes runs/detect/pictures/ and runs/detect/detections.json. Files that cannot be read are skipped, counted and named.
+An interrupt (Ctrl-C) keeps what is finished.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from autofocus_jax import parallel
+from autofocus_jax.api import Model, load, with_sides, with_thresholds
+from autofocus_jax.command import video, writers
+from autofocus_jax.command.budget import thresholds_within
+from autofocus_jax.command.detection_run import Summary, count, readers, run_detection
+from autofocus_jax.command.inputs import Item, collect
+from autofocus_jax.command.names import read_names
+from autofocus_jax.config import Config, ConfigError
+from autofocus_jax.config_file import load_config, parse
+from autofocus_jax.data.image import image_size, quiet_decoders
+from autofocus_jax.focus.pyramid import factor
+from autofocus_jax.structures import STRIDE, ImageError
+
+_HELD = 2**31  # bytes of decoded images that may wait for the device
+_HUGE = 3 * 10**8  # bytes of a decoded image that is worth a word
+_TRIED = 16  # images that --pixels is chosen on
+_NAMED = 20  # skipped files that are named
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    paths: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")]] = ()
+    """images, folders (with all below them), globs in quotes, videos"""
+    weights: Annotated[str, tyro.conf.arg(metavar="FILE")] = ""
+    """a .safetensors file, a training's --workdir, or "demo", which comes with the program (required)"""
+    output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/detect"
+    """folder of the results"""
+    write: tuple[Literal["pictures", "panels", "coco", "csv", "yolo"], ...] = ("pictures", "coco")
+    """pictures: boxes, categories and scores on each image, an .mp4 of each video; panels: focus maps and chips of
+    every scale; coco: detections.json; csv: detections.csv; yolo: labels/, a text file an image"""
+    score: float = 0.5
+    """detections below this score are left out; 0.001 to compute average precision of the results"""
+    threshold: Annotated[tuple[float, ...], tyro.conf.arg(metavar="T...")] = ()
+    """FocusPixel probability from which a place is looked at again: one for all scales, or one for each but the last;
+    lower sees more and costs more, 0 is the whole image pyramid (by default as the weights say)"""
+    pixels: Annotated[float | None, tyro.conf.arg(metavar="SIDE")] = None
+    """pixels an image on average, as the side of a square: chooses the thresholds on 16 of the images"""
+    scales: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SHORTERxLONGER...")] = ()
+    """sides of the pyramid, coarse to fine, as 480x512 800x1280 1400x2000 (by default as the weights say)"""
+    names: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """names of the classes: a text file with one a line, or COCO annotations (by default as the weights say)"""
+    config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """a config file, in place of the settings that lie beside the weights"""
+
+
+def run(argv: Sequence[str], console: Console) -> int:
+    """The command; returns its exit code."""
+    quiet_decoders()
+    parallel.cache_compilations()
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet too
+    arguments = parse(Arguments, list(argv), prog="autofocus detect", description=__doc__)
+    sides = _checked(arguments)
+    items = collect(arguments.paths)
+    output = Path(arguments.output)
+    _spare_inputs(items, output)
+    model = load(arguments.weights, load_config(arguments.config) if arguments.config else None,
+                 read_names(arguments.names) if arguments.names else None)  # fmt: skip
+    model = model.changed(lambda config: _overridden(config, sides, arguments.threshold))
+    largest = _say_what_is_huge(items, model, console)
+    if arguments.pixels is not None:
+        model = _within_budget(model, arguments.pixels, items, console)
+    window = max(1, min(model.config.window, _HELD // max(1, largest)))
+    forms = _writers(arguments, output, model)
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(),
+               TextColumn("{task.fields[speed]}"))  # fmt: skip
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("detect", total=count(items) or None, speed="compiling")
+        advance = lambda done: progress.update(  # noqa: E731
+            task, completed=done.images + len(done.skipped), speed=f"{_speed(done)}, {_share(done)}"
+        )
+        summary = run_detection(model, items, forms, arguments.score, "panels" in arguments.write, window, advance)
+    return _report(summary, arguments, console)
+
+
+def _checked(arguments: Arguments) -> list[tuple[int, int]]:
+    """The sides that --scales gives; ConfigError, which names the option, for what makes no sense."""
+    if not arguments.paths:
+        raise ConfigError("nothing to look at; give images, folders, globs or videos")
+    if not arguments.weights:
+        raise ConfigError("--weights is missing; give a .safetensors file, a training's --workdir, or demo")
+    if not 0 <= arguments.score <= 1:
+        raise ConfigError(f"--score {arguments.score:g}; want a probability from 0 to 1")
+    if not arguments.write:
+        raise ConfigError("--write got nothing; give at least one of pictures, panels, coco, csv, yolo")
+    if any(not 0 <= threshold <= 1 for threshold in arguments.threshold):
+        shown = " ".join(f"{threshold:g}" for threshold in arguments.threshold)
+        raise ConfigError(f"--threshold {shown}; want probabilities from 0 to 1")
+    if arguments.pixels is not None and arguments.threshold:
+        raise ConfigError("--pixels chooses the thresholds; give it or --threshold, not both")
+    matches = [re.fullmatch(r"(\d{1,5})x(\d{1,5})", word) for word in arguments.scales]
+    if not all(matches):
+        raise ConfigError(f"--scales {' '.join(arguments.scales)}; want shorter x longer side of each, as 480x512")
+    return [(int(match[1]), int(match[2])) for match in matches]
+
+
+def _overridden(config: Config, sides: Sequence[tuple[int, int]], thresholds: Sequence[float]) -> Config:
+    config = with_sides(config, sides) if sides else config
+    return with_thresholds(config, thresholds) if thresholds else config
+
+
+def _spare_inputs(items: Sequence[Item], output: Path) -> None:
+    """Raises ConfigError when a picture would replace an image that is looked at, or there can be no such folder."""
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"--output {output} is a file; give a folder")
+    folders = [(output / name).absolute() for name in ("pictures", "panels")]
+    for item in items:
+        if any(folder in item.path.parents for folder in folders):
+            raise ConfigError(f"{item.path} lies in the folder that results go to; give another --output")
+
+
+def _say_what_is_huge(items: Sequence[Item], model: Model, console: Console) -> int:
+    """Names images that take much memory or lose small objects, before they are read; bytes of the largest image."""
+    finest, largest = model.config.scales[-1], 0
+    for item in items:
+        try:
+            height, width = video.video_info(item.path)[:2] if item.video else image_size(item.path, oriented=True)
+        except ImageError:
+            continue  # it will be skipped, with the reason
+        largest = max(largest, 3 * height * width)
+        zoom = factor(height, width, finest) if height and width else 1
+        if 3 * height * width >= _HUGE and not item.video:
+            console.print(
+                f"{item.file_name}: {width}x{height} px, {3 * height * width / 1e9:.1f} GB when decoded; the finest "
+                f"scale sees it {zoom:.2g} times as large, so an object of {round(STRIDE / zoom)} px is one cell there",
+                soft_wrap=True, markup=False, highlight=False,
+            )  # fmt: skip
+    return largest
+
+
+def _within_budget(model: Model, side: float, items: Sequence[Item], console: Console) -> Model:
+    """The model with the thresholds that keep to a budget on images spread over the items."""
+    images = [item for item in items if not item.video] or list(items)
+    spread = sorted({round(position) for position in np.linspace(0, len(images) - 1, _TRIED)})
+    chosen = list(itertools.islice(readers([images[position] for position in spread]), _TRIED))
+    with console.status(f"thresholds for {side:g} px on a side"):
+        found = thresholds_within(model, side, chosen)
+    shown = " ".join(f"{threshold:.3g}" for threshold in found.thresholds)
+    console.print(f"--pixels {side:g}: --threshold {shown} costs {math.sqrt(found.pixels):.0f} on a side, "
+                  f"on {len(chosen)} of the images", soft_wrap=True, highlight=False)  # fmt: skip
+    return model.changed(lambda config: with_thresholds(config, found.thresholds))
+
+
+def _writers(arguments: Arguments, output: Path, model: Model) -> list[writers.Writer]:
+    """What --write asks for."""
+    made = {
+        "pictures": lambda: writers.PictureWriter(output / "pictures"),
+        "panels": lambda: writers.PanelWriter(output / "panels", model.config.scales, arguments.score),
+        "coco": lambda: writers.CocoWriter(output / "detections.json", model.categories),
+        "csv": lambda: writers.CsvWriter(output / "detections.csv"),
+        "yolo": lambda: writers.YoloWriter(output / "labels", model.categories),
+    }
+    return [made[form]() for form in dict.fromkeys(arguments.write)]
+
+
+def _report(summary: Summary, arguments: Arguments, console: Console) -> int:
+    """Prints what was done and left; returns the exit code."""
+    say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    if summary.images:
+        say(f"{summary.images} images, {summary.found} detections of score {arguments.score:g} or more; "
+            f"{_speed(summary)}, {_share(summary)}; in {arguments.output}")  # fmt: skip
+    if summary.skipped:
+        say(f"{len(summary.skipped)} could not be read and were skipped:")
+        for _, reason in summary.skipped[:_NAMED]:
+            say(f"  {reason}")
+        if len(summary.skipped) > _NAMED:
+            say(f"  … and {len(summary.skipped) - _NAMED} more")
+    if isinstance(summary.stopped, KeyboardInterrupt):
+        print(f"autofocus detect: interrupted; the results of {summary.images} images are kept", file=sys.stderr)
+        return 130
+    if summary.stopped is not None:
+        print(f"autofocus detect: {summary.stopped}", file=sys.stderr)
+        return 1
+    if not summary.images:
+        print("autofocus detect: not one image could be read", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _speed(summary: Summary) -> str:
+    return f"{summary.images / max(summary.seconds, 1e-9):.1f} images/s"
+
+
+def _share(summary: Summary) -> str:
+    if summary.info is None:
+        return "no pixels"
+    return f"{summary.info.pixels.sum() / summary.info.full_pixels.sum():.1%} of the pyramid's pixels"

@@ -1,0 +1,175 @@
+"""The run of `autofocus detect`: images and frames through the model, and each result to every writer."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from autofocus_jax.api import Model
+from autofocus_jax.command import video
+from autofocus_jax.command.inputs import Item
+from autofocus_jax.command.writers import Entry, Film, Writer
+from autofocus_jax.data.image import read_image
+from autofocus_jax.focus.cascade import Outcome
+from autofocus_jax.focus.walk import add_info
+from autofocus_jax.structures import AutoFocusError, CascadeInfo, ImageError
+
+
+class Summary(NamedTuple):
+    """What a run did, finished or not."""
+
+    images: int  # and frames
+    found: int  # detections
+    skipped: list[tuple[str, str]]  # file name, reason
+    info: CascadeInfo | None  # summed; None when no image could be read
+    seconds: float
+    stopped: BaseException | None  # what ended it early: an interrupt, or a file that could not be written
+
+
+class _Source(NamedTuple):
+    """Where an image in flight comes from."""
+
+    item: Item
+    frame: int | None  # of a video, from 0
+    film: Film | None
+
+
+def run_detection(
+    model: Model,
+    items: Sequence[Item],
+    writers: Sequence[Writer],
+    score: float,
+    stages: bool,
+    window: int,
+    progress: Callable[[Summary], None] | None = None,
+) -> Summary:
+    """Detects in every item, in order, and adds what has at least `score` to the writers; closes them in any case.
+
+    Items that cannot be read are skipped. An interrupt, or an output that cannot be written, ends the run early: what
+    is finished is kept, and the summary says what stopped it. progress is called after every image.
+    """
+    summary = Summary(0, 0, [], None, 0.0, None)
+    start = time.perf_counter()
+    try:
+        with contextlib.ExitStack() as stack:
+            for writer in writers:
+                stack.callback(whole(writer.close))
+            for source, outcome, image in _outcomes(model, items, summary.skipped, writers, stages, window):
+                if outcome.error is not None:
+                    summary.skipped.append((source.item.file_name, outcome.error))
+                else:
+                    result = model.result(outcome, str(source.item.path)).above(score)
+                    entry = Entry(summary.images + 1, *_names(source), result, image, source.film)
+                    for writer in writers:
+                        whole(writer.add)(entry)
+                    info = outcome.info if summary.info is None else add_info(summary.info, outcome.info)
+                    summary = summary._replace(images=summary.images + 1, found=summary.found + len(result), info=info)
+                summary = summary._replace(seconds=time.perf_counter() - start)
+                if progress is not None:
+                    progress(summary)
+    except (KeyboardInterrupt, AutoFocusError) as error:
+        summary = summary._replace(stopped=error)
+    return summary._replace(seconds=time.perf_counter() - start)
+
+
+def whole(function: Callable[..., None]) -> Callable[..., None]:
+    """A function that an interrupt (Ctrl-C) cannot stop halfway; the interrupt comes when it returns.
+
+    It is the function itself where signals do not come, or do something else.
+    """
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return function
+
+    @functools.wraps(function)
+    def shielded(*arguments: Any) -> None:
+        caught = []
+        before = signal.signal(signal.SIGINT, lambda *_: caught.append(True))
+        try:
+            function(*arguments)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        if caught:
+            raise KeyboardInterrupt
+
+    return shielded
+
+
+def readers(items: Sequence[Item]) -> Iterator[Callable[[], np.ndarray]]:
+    """What reads each image and frame, in order; videos that cannot be opened are left out."""
+    return (read for _, read in _sources(items, []))
+
+
+def count(items: Sequence[Item]) -> int:
+    """Images and frames, as far as the videos say how many they have."""
+    total = 0
+    for item in items:
+        with contextlib.suppress(ImageError):
+            total += video.video_info(item.path).frames if item.video else 1
+    return total
+
+
+def _outcomes(
+    model: Model, items: Sequence[Item], skipped: list, writers: Sequence[Writer], stages: bool, window: int
+) -> Iterator[tuple[_Source, Outcome, np.ndarray | None]]:
+    """Each source with its outcome, and the image where a writer wants it and it could be read."""
+    sources: dict[int, _Source] = {}  # of what is in flight, by position
+    images: dict[int, np.ndarray] | None = {} if any(writer.wants_image for writer in writers) else None
+
+    def feed() -> Iterator[Callable[[], np.ndarray]]:
+        for position, (source, read) in enumerate(_sources(items, skipped)):
+            sources[position] = source
+            yield functools.partial(_read, read, images, position)
+
+    for outcome in model.stream(feed(), stages, window):
+        image = None if images is None else images.pop(outcome.index, None)
+        yield sources.pop(outcome.index), outcome, image
+
+
+def _read(read: Callable[[], np.ndarray], images: dict[int, np.ndarray] | None, position: int) -> np.ndarray:
+    image = read()
+    if images is not None:
+        images[position] = image
+    return image
+
+
+def _sources(items: Sequence[Item], skipped: list) -> Iterator[tuple[_Source, Callable[[], np.ndarray]]]:
+    """Each image and each frame with what reads it; videos that cannot be opened, or end early, go to `skipped`.
+
+    Frames are decoded when they are asked for, because a video can only be read in order.
+    """
+    for item in items:
+        if not item.video:
+            yield _Source(item, None, None), functools.partial(read_image, item.path, oriented=True)
+            continue
+        try:
+            info = video.video_info(item.path)
+            film = Film(item.name, info.height, info.width, info.rate)
+            number = -1
+            for number, frame in enumerate(video.frames(item.path)):
+                yield _Source(item, number, film), functools.partial(_same, frame)
+        except ImageError as error:
+            skipped.append((item.file_name, str(error)))
+            continue
+        if number < 0:
+            skipped.append((item.file_name, f"video {item.path} cannot be decoded; it holds no frame"))
+        elif number + 1 < 0.98 * info.frames - 1:
+            skipped.append((f"{item.file_name}#{number + 1}", f"video {item.path} ends after {number + 1} of "
+                            f"{info.frames} frames; what came before is kept"))  # fmt: skip
+
+
+def _same(frame: np.ndarray) -> np.ndarray:
+    return frame
+
+
+def _names(source: _Source) -> tuple[str, str]:
+    """Name of its own files, and what tables call it."""
+    item, frame = source.item, source.frame
+    return (item.name, item.file_name) if frame is None else (f"{item.name}_{frame:06d}", f"{item.file_name}#{frame}")

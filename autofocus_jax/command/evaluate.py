@@ -1,0 +1,200 @@
+"""Evaluates a detector: every scale alone, the full image pyramid and AutoFocus, with a table, metrics and panels."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import jax
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from autofocus_jax import budget, evaluation, parallel, report
+from autofocus_jax.checkpoint import load_variables
+from autofocus_jax.config import Config, ConfigError, open_split
+from autofocus_jax.config_file import command_line, to_dict
+from autofocus_jax.inference import pieces
+from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
+from autofocus_jax.metrics.coco import coco_results
+from autofocus_jax.structures import AutoFocusError, Dataset
+from autofocus_jax.weights import safetensors
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    config: str
+    """config file: Python that defines get_config()"""
+    checkpoint: str | None = None
+    """a .safetensors file or a training's --workdir; default: the weights shipped for the config"""
+    workdir: str | None = None
+    """folder of the results; default: runs/NAME/evaluation with the config's name"""
+    limit: int | None = None
+    """evaluate the first so many images only"""
+    split: str = "val"
+    """which images of the data source"""
+    panels: int = 6
+    """how many images to draw panels of"""
+    resume: bool = False
+    """go on with an interrupted evaluation of the same --workdir; finished images are not processed again"""
+    pixels: float | None = None
+    """choose the thresholds, on --tune-split, for so many pixels an image, given as the side of a square"""
+    drop: float | None = None
+    """choose the thresholds, on --tune-split, for the fewest pixels within so many points of AP below the pyramid"""
+    tune_split: str = "tune"
+    """images that --pixels and --drop choose on; never the ones that are reported"""
+    coordinator: str | None = None
+    """HOST:PORT of the first of several processes that share the images and --workdir; "auto" asks the cluster"""
+    processes: int | None = None
+    """how many processes there are; each is given the same command and its own --process"""
+    process: int | None = None
+    """number of this process, 0 to --processes - 1"""
+
+
+def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
+    """Writes metrics.json and details.json after each row, then detections_autofocus.json, chips.json and panels/.
+
+    chips.json holds how often chips of which size were processed, by the pyramid and by AutoFocus: from it
+    `python -m autofocus_jax.buckets --chips` chooses buckets. What a resumed run did before is not in it.
+    """
+    weights = _weights(arguments, config)
+    variables = load_variables(weights, config)
+    dataset = open_split(config, arguments.split)
+    indices = _indices(arguments, dataset)
+    config = dataclasses.replace(config, buckets=parallel.spread(config.buckets, len(jax.local_devices())))
+    workdir = evaluation.make_folder(Path(arguments.workdir or f"runs/{config.name}/evaluation"))
+    first = jax.process_index() == 0
+    metrics, details = {}, {}
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not first) as progress:
+        detect = compile_detector(config, variables, jax.local_devices())
+        compiling = progress.add_task("compile", total=len(config.buckets))
+        detect.warm_up(lambda _: progress.advance(compiling))
+        config, chosen = _within_budget(arguments, config, detect, progress)
+        if first:
+            run = _run_key(arguments, config, weights)
+            pieces.open_folder(workdir / "pieces", run, arguments.resume)
+        parallel.wait_for_all("pieces")
+        rows = evaluation.rows(config)
+        sizes: collections.Counter[tuple[int, int]] = collections.Counter()
+        for row in rows:
+            running = progress.add_task(row.name, total=len(indices))
+            advance = partial(progress.advance, running)
+            folder = evaluation.make_folder(workdir / "pieces" / row.name)
+            # The chips of single scales would only be those of the pyramid again.
+            watched = evaluation.counting(detect, sizes) if len(row.scales) == len(config.scales) else detect
+            compilations = lambda: detect.compilations  # noqa: E731
+            measured = evaluation.measure(config, row, watched, dataset, indices, advance, folder, compilations)
+            metrics[row.name] = evaluation.metrics(measured)
+            details[row.name] = evaluation.details(measured) | chosen
+            if first:
+                evaluation.write_json(workdir / "metrics.json", metrics)
+                evaluation.write_json(workdir / "details.json", details)
+    if not first:
+        return
+    run = measured.run  # of the last row, autofocus
+    evaluation.write_json(workdir / "chips.json", {"chips": [[*size, count] for size, count in sorted(sizes.items())]})
+    results = coco_results(dataset, run.detections, run.indices)
+    evaluation.write_json(workdir / f"detections_{rows[-1].name}.json", results)
+    evaluation.write_panels(workdir / "panels", config, rows[-1], detect, dataset, run.indices, arguments.panels)
+
+    title = f"{config.name}, {arguments.split}, {len(run.indices)} images"
+    console.print(report.table(metrics, title))
+    console.print(report.comparison(metrics), soft_wrap=True)
+    for line in chosen.values():
+        console.print(line, soft_wrap=True, highlight=False)
+    console.print(f"written: {workdir}/metrics.json, details.json, detections_autofocus.json, panels/", soft_wrap=True)
+    if run.skipped:
+        console.print(f"{len(run.skipped)} of {len(indices)} images could not be read and were skipped:")
+        for skipped in run.skipped:
+            console.print(f"  {skipped.file_name}: {skipped.reason}", soft_wrap=True, markup=False)
+
+
+def _within_budget(
+    arguments: Arguments, config: Config, detect: CompiledDetector, progress: Progress
+) -> tuple[Config, dict[str, str]]:
+    """The config with thresholds chosen for --pixels or --drop, and a line that says so; as it is without them."""
+    if arguments.pixels is None and arguments.drop is None:
+        return config, {}
+    if arguments.tune_split == arguments.split:
+        raise ConfigError(f"--tune-split and --split are both {arguments.split!r}; choose on other images")
+    tune = open_split(config, arguments.tune_split)
+    task = progress.add_task(f"thresholds on {arguments.tune_split}", total=None)
+
+    def measure(scales, whole: bool = False) -> budget.Cost:
+        tried = dataclasses.replace(config, scales=tuple(scales))
+        row = evaluation.rows(tried)[-2 if whole else -1]
+        found = evaluation.metrics(evaluation.measure(tried, row, detect, tune, range(len(tune))))
+        progress.advance(task)
+        points = found[report.headline(found)]
+        return budget.Cost(-1.0 if points is None else points, found["pixels_per_image"])
+
+    if arguments.pixels is not None:
+        choice = budget.for_pixels(config.scales, measure, arguments.pixels**2)
+    else:
+        choice = budget.for_drop(config.scales, measure, measure(config.scales, whole=True).ap - arguments.drop)
+    thresholds = ", ".join(f"{scale.chips.threshold:.3g}" for scale in choice.scales if scale.chips)
+    line = (
+        f"thresholds {thresholds} chosen on {len(tune)} images of {arguments.tune_split}: "
+        f"{choice.cost.pixels**0.5:.0f}² pixels, {choice.cost.ap:.1f} AP there"
+    )
+    return dataclasses.replace(config, scales=choice.scales), {"chosen": line}
+
+
+def _run_key(arguments: Arguments, config: Config, weights: str | Path) -> dict[str, str]:
+    """What the results depend on: other values are another run."""
+    settings = {key: value for key, value in to_dict(config).items() if key not in ("training", "weights", "window")}
+    digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest() if Path(weights).is_file() else str(weights)
+    limit = "all" if arguments.limit is None else str(arguments.limit)
+    settings = {f"config.{key}": str(value) for key, value in settings.items()}
+    return {"weights": digest, "split": arguments.split, "limit": limit, "backend": jax.default_backend(), **settings}
+
+
+def _weights(arguments: Arguments, config: Config) -> str | Path:
+    if arguments.checkpoint is not None:
+        return arguments.checkpoint
+    if config.weights is None:
+        raise ConfigError(f"config {config.name!r} ships no weights; give --checkpoint")
+    return safetensors.shipped(config.weights)
+
+
+def _indices(arguments: Arguments, dataset: Dataset) -> range:
+    if arguments.limit is not None and arguments.limit < 1:
+        raise ConfigError(f"--limit {arguments.limit}; want at least 1 image")
+    if arguments.panels < 0:
+        raise ConfigError(f"--panels {arguments.panels}; want 0 or more")
+    if arguments.pixels is not None and arguments.drop is not None:
+        raise ConfigError("--pixels and --drop both choose the thresholds; give one of them")
+    if arguments.pixels is not None and not arguments.pixels >= 1:
+        raise ConfigError(f"--pixels {arguments.pixels}; want the side of a square, at least 1")
+    if arguments.drop is not None and not arguments.drop >= 0:
+        raise ConfigError(f"--drop {arguments.drop}; want 0 points of AP or more")
+    return range(min(len(dataset), arguments.limit or len(dataset)))
+
+
+def run(argv: Sequence[str], console: Console, prog: str = "autofocus evaluate") -> int:
+    """The command; returns its exit code."""
+    arguments, config = command_line(Arguments, argv, prog, __doc__)
+    parallel.cache_compilations()
+    parallel.join(arguments.coordinator, arguments.processes, arguments.process)
+    evaluate(arguments, config, console)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """evaluate.py; returns its exit code. What goes wrong for the user's reasons is one line on stderr."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    try:
+        return run(sys.argv[1:] if argv is None else argv, console, "evaluate.py")
+    except AutoFocusError as error:
+        print(f"evaluate.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("evaluate.py: interrupted; what was finished is kept, --resume goes on", file=sys.stderr)
+        return 130

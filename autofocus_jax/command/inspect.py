@@ -1,0 +1,122 @@
+"""Reports on a data set: counts, sizes, categories, what is wrong with it, and pictures with its boxes.
+
+autofocus inspect data/annotations/instances_train.json --images data/train
+
+prints the report and writes runs/inspect/report.json and runs/inspect/samples/.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from rich import box
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from autofocus_jax import visualize
+from autofocus_jax.command.annotations import Opened, open_annotations
+from autofocus_jax.command.whole_file import whole_file
+from autofocus_jax.command.writers import write_picture
+from autofocus_jax.config import ConfigError
+from autofocus_jax.config_file import parse
+from autofocus_jax.data.image import quiet_decoders
+from autofocus_jax.data.inspection import PERCENTILES, Inspection, inspect, to_json
+from autofocus_jax.structures import ImageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    annotations: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ANNOTATIONS")]]
+    """a COCO file (.json, .json.gz), the folder of a data set, or a config file, whose data are taken"""
+    images: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """folder of a COCO file's images (by default where COCO has them, images/, or beside the file)"""
+    split: str = "train"
+    """which images, where the data have splits"""
+    output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/inspect"
+    """folder of the report and the pictures"""
+    samples: int = 8
+    """pictures with boxes, of images spread over the data set"""
+    decode: bool = False
+    """decode every image, not only those of the samples; finds damaged files, takes time"""
+    categories: int = 100
+    """lines of the table of categories at most"""
+
+
+def run(argv: Sequence[str], console: Console) -> int:
+    """The command; returns its exit code."""
+    quiet_decoders()
+    arguments = parse(Arguments, list(argv), prog="autofocus inspect", description=__doc__)
+    for name in ("samples", "categories"):
+        if getattr(arguments, name) < 0:
+            raise ConfigError(f"--{name} {getattr(arguments, name)}; want 0 or more")
+    opened = open_annotations(arguments.annotations, arguments.split, arguments.images)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("images", total=len(opened.dataset))
+        advance = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731
+        report = inspect(opened.dataset, getattr(opened.dataset, "files", None), arguments.decode, advance)
+    output = Path(arguments.output)
+    with whole_file(output / "report.json") as path:
+        path.write_text(json.dumps(to_json(report), indent=1, allow_nan=False), encoding="utf-8")
+    _print(report, opened.name, arguments.categories, console)
+    written, failed = _samples(opened, output / "samples", arguments.samples)
+    say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    say(f"written: {output}/report.json, {written} pictures in {output}/samples")
+    for reason in failed:
+        say(f"  no picture: {reason}")
+    return 0
+
+
+def _print(report: Inspection, name: str, most: int, console: Console) -> None:
+    say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    say(f"{name}: {report.images} images, {report.objects} objects, {report.ignored} ignore regions; "
+        f"{report.empty} images without an object, {report.per_image:.1f} objects an image, at most {report.most}; "
+        f"{report.small:.0%} of the objects below 32 px, {report.large:.0%} from 96 px on")  # fmt: skip
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="px, by percentile", title_justify="left")
+    for heading in ("", *(f"{percentile}%" for percentile in PERCENTILES)):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    for title, values in (("image height", report.heights), ("image width", report.widths),
+                          ("object, sqrt(area)", report.sizes)):  # fmt: skip
+        table.add_row(title, *("-" if np.isnan(value) else f"{value:.0f}" for value in values))
+    console.print(table)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="categories", title_justify="left")
+    for heading in ("category", "objects", "images", "median size"):
+        table.add_column(heading, justify="left" if heading == "category" else "right", no_wrap=True)
+    ordered = sorted(report.categories, key=lambda entry: -entry.objects)
+    for entry in ordered[:most]:
+        size = "-" if np.isnan(entry.size) else f"{entry.size:.0f} px"
+        table.add_row(entry.name, str(entry.objects), str(entry.images), size)
+    console.print(table)
+    if len(ordered) > most:
+        say(f"… and {len(ordered) - most} more categories, in report.json")
+    say("problems:" if report.problems else "no problem found")
+    for problem in report.problems:
+        examples = f": {'; '.join(problem.examples)}" if problem.examples else ""
+        more = " …" if problem.count > len(problem.examples) > 0 else ""
+        say(f"- {problem.count} {problem.what}{examples}{more}")
+
+
+def _samples(opened: Opened, folder: Path, count: int) -> tuple[int, list[str]]:
+    """Writes pictures of images with objects, ignore regions grey; how many, and why the others could not be."""
+    dataset = opened.dataset
+    filled = [index for index in range(len(dataset)) if len(dataset.ground_truth(index).labels)]
+    spread = np.linspace(0, len(filled) - 1, min(count, len(filled))).round().astype(int)
+    failed = []
+    for index in (filled[position] for position in spread):
+        try:
+            image, truth = dataset[index]
+        except ImageError as error:
+            failed.append(str(error))
+            continue
+        thickness = max(1, round(max(image.shape[:2]) / 600))
+        picture = visualize.draw_boxes(image, truth.boxes[truth.ignore], color=visualize.GREY, thickness=thickness)
+        picture = visualize.draw_boxes(picture, truth.boxes[~truth.ignore], truth.labels[~truth.ignore], None,
+                                       dataset.categories, thickness=thickness)  # fmt: skip
+        write_picture(folder / f"{index:06d}_{Path(dataset.info(index).file_name).stem}.jpg", picture)
+    return len(spread) - len(failed), failed

@@ -1,0 +1,70 @@
+"""The command `autofocus`: finds the sub-command, and turns what goes wrong into one line and an exit code."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from autofocus_jax.structures import AutoFocusError
+
+# Sub-command -> what it does. Its module is autofocus_jax.command.NAME, with run(argv, console) -> exit code; it is
+# imported only when it is called, so that help and the commands that need no detector start at once.
+COMMANDS = {
+    "detect": "find objects in images, folders of images and videos",
+    "suggest": "propose scales, valid ranges, chips and buckets for a data set, and write a config",
+    "evaluate": "measure each scale alone, the full pyramid and AutoFocus on a data set",
+    "inspect": "report on a data set: counts, sizes, classes, problems, sample pictures",
+}
+
+PROGRAM = "autofocus"
+
+
+def usage() -> str:
+    """What `autofocus --help` prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items()]
+    return "\n".join([
+        f"usage: {PROGRAM} COMMAND [options]", "",
+        "AutoFocus: object detection coarse to fine; what is small is looked at again, enlarged.", "",
+        *lines, "",
+        f"{PROGRAM} COMMAND --help explains the options of a command.",
+    ])  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a sub-command; returns its exit code. What goes wrong for the user's reasons is one line on stderr."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage(), file=sys.stdout if words else sys.stderr)
+        return 0 if words else 2
+    name, *rest = words
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f"did you mean {close[0]}?" if close else f"want one of {', '.join(COMMANDS)}"
+        print(f"{PROGRAM}: there is no command {name!r}; {hint}", file=sys.stderr)
+        return 2
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    try:
+        return importlib.import_module(f"autofocus_jax.command.{name}").run(rest, console)
+    except AutoFocusError as error:
+        print(f"{PROGRAM} {name}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{PROGRAM} {name}: {error.filename or 'a file'} cannot be used: {error.strerror or error}",
+              file=sys.stderr)  # fmt: skip
+        return 1
+    except (MemoryError, RuntimeError) as error:  # JAX raises a RuntimeError
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print(f"{PROGRAM} {name}: the memory is used up; make the finest scale smaller, or the batches of its buckets",
+              file=sys.stderr)  # fmt: skip
+        return 1
+    except KeyboardInterrupt:
+        print(f"{PROGRAM} {name}: interrupted", file=sys.stderr)
+        return 130

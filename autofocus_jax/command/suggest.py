@@ -1,0 +1,119 @@
+"""Proposes scales, valid ranges, chips and buckets for a data set, and says whether the method can help it.
+
+autofocus suggest data/annotations/instances_train.json
+
+looks at the sizes of images and boxes, opens no image, and writes runs/suggest/NAME.py, a config that loads, and
+runs/suggest/NAME.png, a plot of the sizes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich import box
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from autofocus_jax.command.annotations import open_annotations
+from autofocus_jax.command.config_text import config_text, paper_detector, small_detector
+from autofocus_jax.command.whole_file import whole_file
+from autofocus_jax.config import ConfigError
+from autofocus_jax.config_file import parse
+from autofocus_jax.suggestion import Sizes, Suggestion, sizes, suggest
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    annotations: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ANNOTATIONS")]]
+    """a COCO file (.json, .json.gz), the folder of a data set, or a config file, whose data are taken"""
+    split: str = "train"
+    """which images, where the data have splits"""
+    output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/suggest"
+    """folder of the config and the plot"""
+    chip: int = 512
+    """side of a training chip in px: 512 as the paper, 256 for a small detector on a CPU"""
+    longest: int = 2560
+    """the longer side of the finest level in px, at most; memory and time grow with its square"""
+    detector: Literal["small", "paper"] = "small"
+    """the network of the config: one that trains on a CPU, or the paper's for GPUs"""
+    sample: int = 2000
+    """images whose chips are worked out"""
+
+
+def run(argv: Sequence[str], console: Console) -> int:
+    """The command; returns its exit code."""
+    arguments = parse(Arguments, list(argv), prog="autofocus suggest", description=__doc__)
+    if arguments.sample < 1:
+        raise ConfigError(f"--sample {arguments.sample}; want at least 1 image")
+    opened = open_annotations(arguments.annotations, arguments.split)
+    dataset = opened.dataset
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("chips", total=None)
+        advance = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731
+        suggestion = suggest(dataset, arguments.chip, arguments.longest, arguments.sample, progress=advance)
+    given = sizes(dataset)
+    most = max(len(dataset.ground_truth(index).labels) for index in range(len(dataset)))
+    name = re.sub(r"\W", "_", opened.name)
+    network = {"small": small_detector, "paper": paper_detector}[arguments.detector]
+    network = network(len(dataset.categories), arguments.chip)
+    text = config_text(suggestion, name, opened.source, network, len(dataset), most)
+    output = Path(arguments.output)
+    with whole_file(output / f"{name}.py") as path:
+        path.write_text(text, encoding="utf-8")
+    with whole_file(output / f"{name}.png") as path:
+        plot(given, suggestion, f"{name}: {len(given.images)} images, {len(given.objects)} objects", path)
+    _report(suggestion, given, console)
+    console.print(f"written: {output}/{name}.py, {output}/{name}.png", soft_wrap=True, markup=False, highlight=False)
+    return 0
+
+
+def plot(given: Sizes, suggestion: Suggestion, title: str, path: Path) -> None:
+    """Writes a picture: how many objects have which size, and which scale answers for it."""
+    figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    top = float(given.objects.max())
+    edges = [2 ** (step / 4) for step in range(4, 60) if 2 ** ((step - 1) / 4) <= top]
+    axes.hist(given.objects.clip(edges[0]), bins=edges, color="0.7")
+    height = axes.get_ylim()[1]
+    for number, scale in enumerate(suggestion.scales, 1):
+        low, high = max(scale.valid.low, edges[0]), min(scale.valid.high, edges[-1])
+        level = height * (1 + 0.08 * number)
+        axes.plot([low, high], [level, level], linewidth=5, solid_capstyle="butt")
+        axes.annotate(f"scale {number}: {scale.min_side} x {scale.max_side}", ((low * high) ** 0.5, level), (0, 4),
+                      textcoords="offset points", ha="center", va="bottom", fontsize=8)  # fmt: skip
+    axes.set_ylim(0, height * (1.15 + 0.08 * len(suggestion.scales)))
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("size of the object: sqrt(box area), image px")
+    axes.set_ylabel("objects")
+    saving = suggestion.saving.factor
+    axes.set_title(f"{title}\nat best {saving:.1f} times fewer pixels than the whole pyramid", fontsize=10)
+    FigureCanvasAgg(figure)
+    figure.savefig(path)
+
+
+def _report(suggestion: Suggestion, given: Sizes, console: Console) -> None:
+    """Prints the scales and why they are what they are."""
+    table = Table(title=f"{len(given.images)} images, {len(given.objects)} objects", box=box.SIMPLE_HEAD,
+                  title_justify="left", pad_edge=False)  # fmt: skip
+    for heading in ("", "sides", "valid range", "chip rule", "objects in range", "at best, of the level"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    saving = suggestion.saving
+    for number, scale in enumerate(suggestion.scales, 1):
+        inside = ((given.objects >= scale.valid.low) & (given.objects <= scale.valid.high)).mean()
+        rule = scale.chips and f"{scale.chips.threshold:g}, {scale.chips.dilation}, {scale.chips.min_size}"
+        share = saving.pixels[number - 1] / saving.full_pixels[number - 1]
+        table.add_row(f"scale {number}", f"{scale.min_side} x {scale.max_side}",
+                      f"{scale.valid.low:g} to {scale.valid.high:g} px", rule or "-", f"{inside:.0%}",
+                      f"{share:.0%}")  # fmt: skip
+    console.print(table)
+    console.print(suggestion.verdict, soft_wrap=True, markup=False, highlight=False)
+    for reason in suggestion.reasons:
+        console.print(f"- {reason}", soft_wrap=True, markup=False, highlight=False)

@@ -1,0 +1,78 @@
+"""Videos frame by frame: reading, and writing one with its boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from autofocus_jax.command.whole_file import whole_file
+from autofocus_jax.structures import AutoFocusError, ImageError
+
+
+class VideoInfo(NamedTuple):
+    """What a video says of itself."""
+
+    height: int
+    width: int
+    rate: float  # frames/s
+    frames: int  # 0 when it does not say
+
+
+def video_info(path: Path) -> VideoInfo:
+    """Size, rate and length of a video, as displayed; raises ImageError when it cannot be opened."""
+    capture = _open(path)
+    try:
+        values = [capture.get(key) for key in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FPS,
+                                               cv2.CAP_PROP_FRAME_COUNT)]  # fmt: skip
+    finally:
+        capture.release()
+    height, width, rate, frames = values
+    return VideoInfo(int(height), int(width), rate if 0 < rate < 1000 else 25.0, max(0, int(frames)))
+
+
+def frames(path: Path) -> Iterator[np.ndarray]:
+    """The frames of a video, uint8 RGB [h, w, 3], one at a time; raises ImageError when it cannot be opened."""
+    capture = _open(path)
+    try:
+        while True:
+            good, frame = capture.read()
+            if not good:
+                return
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    finally:
+        capture.release()
+
+
+class VideoWriter:
+    """Writes an .mp4 of frames of one size and rate; what was added is a whole video after `close`."""
+
+    def __init__(self, path: Path, height: int, width: int, rate: float):
+        self._path, self._size = path, (height, width)
+        self._whole = whole_file(path)
+        partial = self._whole.__enter__()
+        self._writer = cv2.VideoWriter(str(partial), cv2.VideoWriter_fourcc(*"mp4v"), rate, (width, height))
+        if not self._writer.isOpened():
+            raise AutoFocusError(f"video {path} cannot be written; check --output and whether OpenCV has FFmpeg")
+
+    def add(self, frame: np.ndarray) -> None:
+        """Appends uint8 RGB [h, w, 3]; a frame of another size is resized to the video's."""
+        if frame.shape[:2] != self._size:
+            frame = cv2.resize(frame, self._size[::-1], interpolation=cv2.INTER_AREA)
+        self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+
+    def close(self) -> None:
+        self._writer.release()
+        self._whole.__exit__(None, None, None)
+
+
+def _open(path: Path) -> cv2.VideoCapture:
+    if not path.is_file() or not path.stat().st_size:
+        raise ImageError(f"video {path} is missing or empty; give a video file")
+    capture = cv2.VideoCapture(str(path))
+    if not capture.isOpened():
+        raise ImageError(f"video {path} cannot be decoded; give a file that FFmpeg reads")
+    return capture

@@ -1,0 +1,217 @@
+"""The forms that results are written in. A writer's `add` takes one image after the other; `close` finishes its file.
+
+What was added before `close` is kept whatever happened since: an interrupt, an error, a full disk on another file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, NamedTuple, Protocol
+
+import cv2
+import numpy as np
+
+from autofocus_jax import visualize
+from autofocus_jax.command import video
+from autofocus_jax.command.whole_file import whole_file
+from autofocus_jax.result import Result
+from autofocus_jax.structures import AutoFocusError, Detections, Scale
+
+
+class Film(NamedTuple):
+    """The video that a frame belongs to."""
+
+    name: str  # of its results: a relative path without suffix
+    height: int  # px
+    width: int
+    rate: float  # frames/s
+
+
+class Entry(NamedTuple):
+    """An image, or a frame of a video, with what was found in it."""
+
+    image_id: int  # from 1
+    name: str  # of files of its own: a relative path without suffix
+    file_name: str  # what tables call it; a frame is VIDEO#NUMBER
+    result: Result
+    image: np.ndarray | None  # uint8 RGB [h, w, 3]; None where no writer `wants_image`
+    film: Film | None  # of a frame
+
+
+class Writer(Protocol):
+    """One form of output."""
+
+    wants_image: bool
+
+    def add(self, entry: Entry) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class CocoWriter:
+    """One JSON file in COCO's format: images, categories and, as annotations, the detections with their scores.
+
+    Its "annotations" are what COCO's results format is; label k is category id k + 1. The detections go to the disk
+    as they come.
+    """
+
+    wants_image = False
+
+    def __init__(self, path: Path, categories: Sequence[str]):
+        self._categories = [{"id": number, "name": name} for number, name in enumerate(categories, 1)]
+        self._images: list[dict] = []
+        self._count = 0
+        self._open = _kept_open(path)
+        self._file = self._open.__enter__()
+        self._file.write('{"annotations": [')
+
+    def add(self, entry: Entry) -> None:
+        height, width = entry.result.size
+        self._images.append({"id": entry.image_id, "file_name": entry.file_name, "height": height, "width": width})
+        for found in entry.result.to_coco(entry.image_id):
+            area = found["bbox"][2] * found["bbox"][3]
+            self._count += 1
+            self._file.write(",\n" if self._count > 1 else "\n")
+            self._file.write(json.dumps({"id": self._count, **found, "area": area, "iscrowd": 0}, allow_nan=False))
+
+    def close(self) -> None:
+        rest = {"images": self._images, "categories": self._categories}
+        self._file.write(f"],\n{json.dumps(rest)[1:]}")
+        self._open.__exit__(None, None, None)
+
+
+class CsvWriter:
+    """One table, a line for each detection: image, category, label, score, x1, y1, x2, y2 (px of the image)."""
+
+    wants_image = False
+
+    def __init__(self, path: Path):
+        self._open = _kept_open(path)
+        self._writer = csv.writer(self._open.__enter__())
+        self._writer.writerow(["image", "category", "label", "score", "x1", "y1", "x2", "y2"])
+
+    def add(self, entry: Entry) -> None:
+        result = entry.result
+        for box, score, label in zip(result.boxes.tolist(), result.scores.tolist(), result.labels.tolist()):
+            corners = [f"{side:.2f}" for side in box]
+            self._writer.writerow([entry.file_name, result.categories[label], label, f"{score:.4f}", *corners])
+
+    def close(self) -> None:
+        self._open.__exit__(None, None, None)
+
+
+class YoloWriter:
+    """A text file for each image, with a line for each detection, and classes.txt with a name a line.
+
+    A line is class, centre x, centre y, width, height (shares of the image's sides) and score.
+    """
+
+    wants_image = False
+
+    def __init__(self, folder: Path, categories: Sequence[str]):
+        self._folder = folder
+        with whole_file(folder / "classes.txt") as path:
+            path.write_text("".join(f"{name}\n" for name in categories), encoding="utf-8")
+
+    def add(self, entry: Entry) -> None:
+        height, width = entry.result.size
+        boxes = entry.result.boxes.astype(np.float64) / [width, height, width, height]
+        centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+        lines = [f"{label} {x:.6f} {y:.6f} {w:.6f} {h:.6f} {score:.4f}\n" for label, (x, y), (w, h), score
+                 in zip(entry.result.labels.tolist(), centres, sides, entry.result.scores.tolist())]  # fmt: skip
+        with whole_file(self._folder / f"{entry.name}.txt") as path:
+            path.write_text("".join(lines), encoding="utf-8")
+
+    def close(self) -> None:
+        pass
+
+
+class PictureWriter:
+    """A picture of each image, and an .mp4 of each video, with boxes, categories and scores.
+
+    Pictures are drawn and encoded beside the detector's work; the frames of a video come one after the other.
+    """
+
+    wants_image = True
+
+    def __init__(self, folder: Path, threads: int = 2):
+        self._folder, self._pool = folder, ThreadPoolExecutor(threads, thread_name_prefix="draw")
+        self._most = 4 * threads  # pictures that wait; each holds its image
+        self._waiting: list[Future] = []
+        self._film: tuple[Film, video.VideoWriter] | None = None
+
+    def add(self, entry: Entry) -> None:
+        if entry.film is not None:
+            self._add_frame(entry.film, entry)
+            return
+        self._waiting.append(self._pool.submit(self._write, entry))
+        while len(self._waiting) > self._most:
+            self._waiting.pop(0).result()
+
+    def close(self) -> None:
+        self._pool.shutdown()
+        self._end_film()
+        for future in self._waiting:
+            future.result()
+
+    def _write(self, entry: Entry) -> None:
+        write_picture(self._folder / f"{entry.name}.jpg", draw(entry.image, entry.result))
+
+    def _add_frame(self, film: Film, entry: Entry) -> None:
+        if self._film is None or self._film[0] != film:
+            self._end_film()
+            path = self._folder / f"{film.name}.mp4"
+            self._film = film, video.VideoWriter(path, film.height, film.width, film.rate)
+        self._film[1].add(draw(entry.image, entry.result))
+
+    def _end_film(self) -> None:
+        if self._film is not None:
+            (_, writer), self._film = self._film, None
+            writer.close()
+
+
+class PanelWriter:
+    """A panel of each image: focus maps, chips and detections of every scale, and the result."""
+
+    wants_image = True
+
+    def __init__(self, folder: Path, scales: Sequence[Scale], score: float):
+        self._folder, self._scales, self._score = folder, scales, score
+
+    def add(self, entry: Entry) -> None:
+        result = entry.result
+        found = Detections(result.boxes, result.scores, result.labels)
+        picture = visualize.panel(entry.image, result.stages, self._scales, found, result.categories,
+                                  min_score=self._score)  # fmt: skip
+        write_picture(self._folder / f"{entry.name}.png", picture)
+
+    def close(self) -> None:
+        pass
+
+
+def draw(image: np.ndarray, result: Result) -> np.ndarray:
+    """A copy of an image [h, w, 3] uint8 RGB with a result's boxes, categories and scores."""
+    thickness = max(1, round(max(image.shape[:2]) / 600))
+    return visualize.draw_boxes(image, result.boxes, result.labels, result.scores, result.categories,
+                                thickness=thickness)  # fmt: skip
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Writes uint8 RGB [h, w, 3] in the format of the path's suffix, whole or not at all."""
+    good, data = cv2.imencode(path.suffix, picture[..., ::-1])
+    if not good:
+        raise AutoFocusError(f"{path} cannot be encoded; a picture of {picture.shape[1]}x{picture.shape[0]} px is too "
+                             "large for its format")  # fmt: skip
+    with whole_file(path) as partial:
+        partial.write_bytes(data)
+
+
+@contextlib.contextmanager
+def _kept_open(path: Path) -> contextlib.AbstractContextManager[IO[str]]:
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        yield file

@@ -1,0 +1,83 @@
+"""What was found in one image, and its forms for other programs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from autofocus_jax.structures import AutoFocusError
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Detections of one image, best first, and what they cost.
+
+    boxes [n, 4] float32 xyxy, half-open, image frame (pixels of the image as it was given); scores [n] float32;
+    labels [n] int32, positions in `categories`. size: (height, width) of the image. pixels: level pixels that
+    AutoFocus looked at; pyramid_pixels: what all levels hold. name: path of the image, if it came from one. stages:
+    chips and focus maps of every scale (focus.cascade.Stage), when they were asked for.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    categories: tuple[str, ...]
+    size: tuple[int, int]
+    pixels: int
+    pyramid_pixels: int
+    name: str | None = None
+    stages: list | None = None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def names(self) -> list[str]:
+        """Name of the category of each detection."""
+        return [self.categories[label] for label in self.labels]
+
+    def above(self, score: float) -> Result:
+        """The detections with at least this score."""
+        keep = self.scores >= score
+        return dataclasses.replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep])
+
+    def to_numpy(self) -> np.ndarray:
+        """[n] structured array of x1, y1, x2, y2, score (float32) and label (int32)."""
+        fields = [(name, np.float32) for name in ("x1", "y1", "x2", "y2", "score")] + [("label", np.int32)]
+        rows = np.empty(len(self), np.dtype(fields))
+        for column, name in enumerate(("x1", "y1", "x2", "y2")):
+            rows[name] = self.boxes[:, column]
+        rows["score"], rows["label"] = self.scores, self.labels
+        return rows
+
+    def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """Entries of COCO's results format: bbox as x, y, width, height; label k is category_ids[k], by default k + 1.
+
+        Raises AutoFocusError unless there is an id for every category.
+        """
+        ids = range(1, len(self.categories) + 1) if category_ids is None else category_ids
+        if len(ids) != len(self.categories):
+            raise AutoFocusError(f"{len(ids)} category ids for {len(self.categories)} categories; give one for each")
+        corners = self.boxes.astype(np.float64)
+        boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1).tolist()
+        return [
+            {"image_id": int(image_id), "category_id": int(ids[label]), "bbox": box, "score": score}
+            for box, label, score in zip(boxes, self.labels.tolist(), self.scores.astype(np.float64).tolist())
+        ]
+
+    def to_supervision(self) -> Any:
+        """supervision.Detections, with the names of the categories in its data.
+
+        Raises ImportError when supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError:
+            raise ImportError("to_supervision needs the package supervision; pip install supervision") from None
+        return supervision.Detections(
+            xyxy=self.boxes.astype(np.float32), confidence=self.scores.copy(), class_id=self.labels.astype(int),
+            data={"class_name": np.array(self.names, dtype=str)},
+        )  # fmt: skip

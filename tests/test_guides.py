@@ -1,0 +1,70 @@
+"""The guides keep their word: Python runs, commands parse, the reference is up to date, the notebook runs."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from autofocus_jax.command import detect, inspect, suggest
+from autofocus_jax.config_file import parse
+
+ROOT = Path(__file__).parent.parent
+GUIDES = ("choosing_scales.md", "from_checkpoint.md", "extending.md", "data.md")
+
+
+def blocks(page, language):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    return ["\n".join(line.removeprefix(indent) for line in block.splitlines()) for indent, block in found]
+
+
+COMMANDS = [line for page in (*(f"docs/{name}" for name in GUIDES), "README.md")
+            for block in blocks(f"../{page}", "bash") for line in block.splitlines()
+            if line.startswith("autofocus ")]  # fmt: skip
+
+
+def test_there_are_commands():
+    assert len(COMMANDS) >= 4
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands_parse(line):
+    _, name, *words = shlex.split(line)
+    if name in ("train", "evaluate"):
+        pytest.skip("they are the programs of the same name, whose commands tests/test_readme.py parses")
+    kind = {"detect": detect, "inspect": inspect, "suggest": suggest}[name].Arguments
+    assert isinstance(parse(kind, words, prog="autofocus"), kind)
+
+
+def test_the_snippets_of_extending(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    names = {"__name__": "extending"}
+    for number, block in enumerate(blocks("extending.md", "python")):
+        exec(compile(block, f"extending.md, block {number}", "exec"), names)
+    printed = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"\d+ detections, \d+% of the pixels", printed[0])
+    assert re.fullmatch(r"\d+ bright spots, \[1, \d+, \d+\] chips", printed[1])
+    assert int(printed[2].split()[0]) > 0 and printed[3] == "4 images of square"
+
+
+def test_the_reference_is_up_to_date():
+    command = [sys.executable, "docs/make_reference.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_notebook_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    notebook = nbformat.read(ROOT / "docs" / "notebook.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert outputs and not [output for output in outputs if output.output_type == "error"]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    text = "".join(output.get("text", "") for output in outputs)
+    assert "of the pyramid's pixels" in text and "times fewer pixels than the pyramid" in text
