@@ -107,6 +107,8 @@ def test_a_backbone_and_our_own_file(tmp_path, capsys, sniper_arrays, narrow_con
     assert safetensors.load(first)[1]["untrained"] == ["backbone/stage4", "box_head", "focus_head", "proposal_head"]
     code, text, error = run(capsys, first, "--config", narrow_config, "--output", second)
     assert code == 0, error
+    assert "drawn at random, so train before you evaluate" in text
+    assert safetensors.load(second)[1]["untrained"] == safetensors.load(first)[1]["untrained"]
     one, other = (safetensors.flatten(safetensors.load(path)[0]) for path in (first, second))
     assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
 
