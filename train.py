@@ -1,7 +1,7 @@
 """Trains a detector: python train.py --config configs/demo.py --workdir runs/demo
 
-Goes on from the newest checkpoint of the workdir, if there is one. Ends with model.safetensors in the workdir and with
-an evaluation of AutoFocus on the validation images.
+Goes on from the newest checkpoint of the workdir, if there is one; else starts from random weights, or from those of
+--initial. Ends with model.safetensors in the workdir and with an evaluation of AutoFocus on the validation images.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -25,7 +26,8 @@ from autofocus_jax.structures import AutoFocusError
 from autofocus_jax.training import loop, pipeline
 from autofocus_jax.training.optimizer import optimizer, schedule
 from autofocus_jax.training.step import initial_state, make_step, variables
-from autofocus_jax.weights import safetensors
+from autofocus_jax.weights import initial, safetensors
+from autofocus_jax.weights.safetensors import WeightsError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,18 +40,28 @@ class Arguments:
     """Where checkpoints, log and weights go; default runs/NAME of the config."""
     validation_images: int = 100
     """Images of the validation at the end; 0 for none."""
+    initial: str | None = None
+    """A .safetensors file to start from, as a converted backbone or a whole detector; what does not fit stays random.
+    A workdir that was started from it goes on without reading it again."""
 
 
-def train(config: Config, workdir: Path, console: Console, validation_images: int) -> None:
-    """The whole run, from the data source to validated weights."""
+def train(config: Config, workdir: Path, console: Console, validation_images: int, file: str | None = None) -> None:
+    """The whole run, from the data source, and weights to start from if there is a file of them, to validated ones."""
     if validation_images < 0:
         raise ConfigError(f"--validation-images {validation_images}; want 0 or more")
     dataset = open_split(config, "train")
     if validation_images:
         open_split(config, "val")  # what is wrong with it must not come out after hours of training
-    keep_config(config, workdir)
+    given = None if file is None else {"file": str(file), "sha256": initial.digest(file)}
+    found = None if file is None or checkpoint.exists(workdir) else initial.read(file, config)
+    source = keep_config(config, workdir, given)
     transform = optimizer(config.training)
-    state = initial_state(config, transform)
+    if found is None:
+        state = initial_state(config, transform)
+    else:
+        state = initial_state(config, transform, partial(initial.put, found))
+        for line in initial.summary(found, file):
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
     step = jax.jit(make_step(config, transform), donate_argnums=0)
     rate = schedule(config.training)
     start = time.perf_counter()
@@ -57,6 +69,8 @@ def train(config: Config, workdir: Path, console: Console, validation_images: in
         if checkpoints.latest_step() is not None:
             state = checkpoint.restore(checkpoints, state)
             console.print(f"going on from step {int(state.step)} of {workdir}")
+            if file is not None:
+                console.print(f"--initial {file} is what it started from, and is not read again", soft_wrap=True)
         first = int(state.step)
         chips = pipeline.chip_list(dataset, config, config.training.steps * config.training.batch)
         batches = pipeline.batches(dataset, chips, config, first)
@@ -76,6 +90,7 @@ def train(config: Config, workdir: Path, console: Console, validation_images: in
             state = loop.run(step, state, batches, config.training, on_log, lambda s: checkpoint.save(checkpoints, s))
     seconds = time.perf_counter() - start
     facts = {"categories": list(dataset.categories), "steps": config.training.steps, "training_seconds": round(seconds)}
+    facts |= {"initial": source} if source else {}
     path = workdir / "model.safetensors"
     weights = jax.device_get(variables(state))
     safetensors.save(path, weights, to_dict(config), facts)
@@ -96,18 +111,31 @@ def validate(config: Config, weights: checkpoint.Variables, console: Console, co
     console.print(f"{done}: {points}, side {scores['side']:.0f}", soft_wrap=True)
 
 
-def keep_config(config: Config, workdir: Path) -> None:
-    """Writes config.json into the workdir; ConfigError when the one that is there differs in what shapes the run."""
+def keep_config(config: Config, workdir: Path, given: dict | None) -> dict | None:
+    """Writes config.json into the workdir, with what the training starts from as its "initial", and returns that.
+
+    given: file and sha256 of --initial. Where the workdir has a checkpoint, what that one started from is kept.
+    Raises ConfigError when it was trained with settings that differ in what shapes the run, or not from what is given.
+    """
     evaluation.make_folder(workdir)
-    path = workdir / "config.json"
     now = to_dict(config)
-    if path.exists() and any((workdir / "checkpoints").glob("*")):  # else nothing was trained here yet
-        changed = differences(checkpoint.trained_with(workdir), now)
+    if checkpoint.exists(workdir):  # else nothing was trained here yet
+        before = checkpoint.trained_with(workdir)
+        source = before.pop("initial", None)
+        changed = differences(before, now) if before else []
         if changed:
             raise ConfigError(
                 f"{workdir} was trained with another config ({'; '.join(changed)}); use another --workdir"
             )
-    evaluation.write_json(path, now)
+        if given is not None and given["sha256"] != (source or {}).get("sha256"):
+            started = source["file"] if source else "random weights"
+            raise WeightsError(
+                f"--initial {given['file']}, but {workdir} was started from {started}; leave --initial out to go on "
+                "there, or use another --workdir"
+            )
+        given = source
+    evaluation.write_json(workdir / "config.json", now | ({"initial": given} if given else {}))
+    return given
 
 
 def progress_bar(console: Console) -> rich.progress.Progress:
@@ -124,7 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments, config = command_line(
             Arguments, sys.argv[1:] if argv is None else argv, prog="train.py", description=__doc__
         )
-        train(config, Path(arguments.workdir or f"runs/{config.name}"), console, arguments.validation_images)
+        workdir = Path(arguments.workdir or f"runs/{config.name}")
+        train(config, workdir, console, arguments.validation_images, arguments.initial)
     except OSError as error:
         print(f"train.py: {error.filename or 'a file'} cannot be used: {error.strerror or error}", file=sys.stderr)
         return 1

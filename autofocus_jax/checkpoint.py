@@ -8,13 +8,11 @@ from pathlib import Path
 import jax
 import orbax.checkpoint as ocp
 
-from autofocus_jax.config import Config, DetectorConfig
-from autofocus_jax.config_file import differences, to_dict
+from autofocus_jax.config import Config
 from autofocus_jax.detector.model import Variables, init
 from autofocus_jax.structures import AutoFocusError, TrainState
 from autofocus_jax.weights import safetensors
-
-_MEANING = ("backbone", "anchors", "roi_size", "roi_pooling", "box_deviations", "pixel_mean", "pixel_deviation")
+from autofocus_jax.weights.meaning import changed_meaning
 
 
 class CheckpointError(AutoFocusError):
@@ -26,6 +24,11 @@ def manager(workdir: str | Path, keep: int = 2) -> ocp.CheckpointManager:
     folder = Path(workdir).absolute() / "checkpoints"
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True)
     return ocp.CheckpointManager(folder, options=options)
+
+
+def exists(workdir: str | Path) -> bool:
+    """Whether a training folder has a finished checkpoint; orbax names unfinished ones otherwise."""
+    return any(item.name.isdigit() for item in (Path(workdir) / "checkpoints").glob("*"))
 
 
 def save(checkpoints: ocp.CheckpointManager, state: TrainState) -> None:
@@ -70,7 +73,11 @@ def load_variables(path: str | Path, config: Config) -> Variables:
     else:
         raise CheckpointError(f"checkpoint {path} does not exist; give a .safetensors file or a training's --workdir")
     safetensors.check_shapes(variables, expected)
-    _check_meaning(path, made_with.get("detector", {}), to_dict(config.detector))
+    changed = changed_meaning(made_with.get("detector", {}), config.detector)
+    if changed:
+        raise CheckpointError(
+            f"{path} was trained with another detector ({'; '.join(changed)}); use the config it was trained with"
+        )
     return variables
 
 
@@ -87,29 +94,6 @@ def trained_with(workdir: Path) -> dict:
     if not isinstance(settings, dict) or not isinstance(settings.get("detector", {}), dict):
         raise CheckpointError(f"{path} holds no settings; put back the config of that training")
     return settings
-
-
-def _check_meaning(path: Path, trained: dict, wanted: dict) -> None:
-    """Raises CheckpointError when settings differ that change what weights of the same shapes mean.
-
-    Settings that the file was written without have their defaults, which are what the program did before it had them.
-    """
-    if not trained:
-        return
-    trained = _filled(trained, to_dict(DetectorConfig()))
-    before, now = ({key: tree[key] for key in _MEANING} for tree in (trained, wanted))
-    changed = differences(before, now)
-    if changed:
-        raise CheckpointError(
-            f"{path} was trained with another detector ({'; '.join(changed)}); use the config it was trained with"
-        )
-
-
-def _filled(settings: dict, defaults: dict) -> dict:
-    """Settings with what they lack taken from the defaults, at every depth."""
-    both = {key: (value, settings.get(key, value)) for key, value in defaults.items()}
-    return {key: _filled(given, value) if isinstance(value, dict) and isinstance(given, dict) else given
-            for key, (value, given) in both.items()}  # fmt: skip
 
 
 def _newest(workdir: Path) -> Variables:

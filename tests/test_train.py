@@ -1,5 +1,6 @@
 """train.py from the command line: a whole run of a few steps, going on with it, and errors in one line."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -143,6 +144,60 @@ def test_going_on_gives_what_one_run_gives(folder, trained, tmp_path, capsys):
     one, other = (safetensors.flatten(safetensors.load(file)[0]) for file in files)
     for name in one:
         np.testing.assert_allclose(one[name], other[name], atol=1e-5, err_msg=name)
+
+
+def test_starting_from_a_file(folder, trained, tmp_path, capsys, monkeypatch):
+    """The run begins with the file's arrays, remembers the file, and goes on without reading it again."""
+    file, workdir, begun = tmp_path / "start.safetensors", tmp_path / "run", []
+    shutil.copy(trained / "model.safetensors", file)
+
+    def run(step, state, *rest, real=train.loop.run):
+        begun.append(safetensors.flatten(jax.tree.map(np.array, train.variables(state))))
+        return real(step, state, *rest)
+
+    monkeypatch.setattr(train.loop, "run", run)
+    more = ["--initial", file, "--validation-images", 0]
+    assert train.main(words(folder, workdir, *more)) == 0
+    out = capsys.readouterr().out
+    stored = safetensors.flatten(safetensors.load(file)[0])
+    assert f"starting from {file}" in out and f"{len(stored)} of the detector's {len(stored)} arrays taken" in out
+    assert "is not read again" not in out and begun[0].keys() == stored.keys()
+    assert all(np.array_equal(begun[0][name], stored[name]) for name in stored)
+    after, metadata = safetensors.load(workdir / "model.safetensors")
+    after = safetensors.flatten(after)
+    assert not np.array_equal(after["params/backbone/conv0/kernel"], stored["params/backbone/conv0/kernel"])
+    kept = json.loads((workdir / "config.json").read_text())["initial"]
+    assert kept == metadata["initial"]
+    assert kept == {"file": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+
+    assert train.main(words(folder, workdir, *more)) == 0
+    out = capsys.readouterr().out
+    assert "going on from step 4" in out and "is not read again" in out and "starting from" not in out
+    assert all(np.array_equal(begun[1][name], after[name]) for name in after)
+    assert train.main(words(folder, workdir, "--validation-images", 0)) == 0
+    assert "going on from step 4" in capsys.readouterr().out
+    assert json.loads((workdir / "config.json").read_text())["initial"] == kept
+
+    before = (workdir / "config.json").read_bytes()
+    shutil.copy(workdir / "model.safetensors", file)
+    for where, words_of_it in ((workdir, f"started from {file}"), (trained, "started from random weights")):
+        assert train.main(words(folder, where, *more)) == 1
+        message = capsys.readouterr().err
+        assert words_of_it in message and "leave --initial out" in message and message.count("\n") == 1
+    assert (workdir / "config.json").read_bytes() == before and len(begun) == 3
+
+
+def test_a_file_that_cannot_be_started_from(folder, trained, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    for file, more, says in (
+        (tmp_path / "none.safetensors", (), "none.safetensors cannot be read"),
+        (trained / "config.json", (), "damaged or no safetensors file"),
+        (trained, (), "cannot be read"),
+        (trained / "model.safetensors", ("--detector.rpn-channels", 8), "of another shape: params/proposal_head"),
+    ):
+        assert train.main(words(folder, workdir, "--initial", file, *more)) == 1
+        message = capsys.readouterr().err
+        assert says in message and message.count("\n") == 1 and not workdir.exists()
 
 
 def test_another_config_in_the_same_workdir(folder, trained, capsys):

@@ -1,5 +1,6 @@
 """Pre-activation ResNet (v2) with features at stride 16 (He et al. 2016; the authors' release uses its 101-layer form).
 
+A dilated stage 4 is dilated from its first unit on, as in the release; timm's v2 leaves that unit at dilation 1.
 Every convolution that looks past one cell sees zeros outside the true size of a chip, so that what it answers inside
 does not depend on the bucket that the chip was padded to.
 """

@@ -11,6 +11,7 @@ import numpy as np
 
 from autofocus_jax import parallel
 from autofocus_jax.config import Config
+from autofocus_jax.detector.folding import fold
 from autofocus_jax.detector.model import Variables, detect
 from autofocus_jax.focus.buckets import BucketError
 from autofocus_jax.structures import Bucket, ChipBatch, DetectorOutput, Placement
@@ -18,6 +19,8 @@ from autofocus_jax.structures import Bucket, ChipBatch, DetectorOutput, Placemen
 
 class CompiledDetector:
     """A `detect` for the cascade: looks up the program of a batch's shape, and never traces while it runs.
+
+    Batch norms that follow a convolution are folded into it, which changes the answers by float rounding alone.
 
     Programs are compiled when their bucket is first used, or all at once by `warm_up`. `compilations` counts them;
     `traces` counts how often JAX really traced the detector.
@@ -33,6 +36,7 @@ class CompiledDetector:
                     f"batches of {bucket.batch} chips of {bucket.height}x{bucket.width} px do not split over "
                     f"{len(devices)} devices; use parallel.spread(config.buckets, {len(devices)})"
                 )
+        detector, variables = fold(config.detector, variables)
         self.buckets: tuple[Bucket, ...] = config.buckets
         self.traces = 0
         self._mesh = parallel.mesh(devices)
@@ -41,7 +45,7 @@ class CompiledDetector:
 
         def traced(variables: Variables, chips: ChipBatch) -> DetectorOutput:
             self.traces += 1
-            return detect(config.detector, variables, chips)
+            return detect(detector, variables, chips)
 
         self._detect = jax.jit(parallel.pmap(traced, self._mesh, replicated=(True, False)))
 

@@ -14,10 +14,17 @@ from autofocus_jax.detector.model import Variables, init
 from autofocus_jax.structures import Array, TrainBatch, TrainState
 
 
-def initial_state(config: Config, transform: optax.GradientTransformation) -> TrainState:
-    """Step 0, with parameters drawn from the config's seed."""
+def initial_state(
+    config: Config,
+    transform: optax.GradientTransformation,
+    put: Callable[[Variables], Variables] = lambda drawn: drawn,
+) -> TrainState:
+    """Step 0, with parameters drawn from the config's seed.
+
+    put: gives variables to start from in their place, of the same names and shapes, from those drawn.
+    """
     key, parameters = jax.random.split(jax.random.key(config.seed))
-    variables = init(parameters, config.detector)
+    variables = jax.tree.map(jnp.array, put(init(parameters, config.detector)))  # copies, since a step may take them
     return TrainState(
         step=jnp.int32(0),
         params=variables["params"],

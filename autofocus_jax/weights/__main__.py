@@ -26,7 +26,7 @@ from autofocus_jax.config import Config
 from autofocus_jax.config_file import command_line, to_dict
 from autofocus_jax.structures import AutoFocusError
 from autofocus_jax.weights import mxnet, safetensors, sniper, torch
-from autofocus_jax.weights.conversion import Fitted, Foreign, fit, module
+from autofocus_jax.weights.conversion import Fitted, Foreign, fit, module, was_drawn
 from autofocus_jax.weights.safetensors import WeightsError, flatten
 
 _PROGRAM = "python -m autofocus_jax.weights"
@@ -109,7 +109,8 @@ def _kind(source: Path) -> Literal["mxnet", "pth", "safetensors", "own"]:
 
 def _own(source: Path) -> Foreign:
     variables, metadata = safetensors.load(source)
-    arrays = flatten(variables)
+    again = metadata.get("untrained") or ()  # to be drawn again, and said so
+    arrays = {name: array for name, array in flatten(variables).items() if not was_drawn(name, again)}
     backbone = metadata["config"].get("detector", {}).get("backbone", {}).get("kind", "v2")
     return Foreign("autofocus_jax weights", backbone, arrays, {name: name for name in arrays}, {}, [])
 

@@ -85,6 +85,12 @@ def module(name: str) -> str:
     return "/".join([parts[0], re.sub(r"_unit\d+$", "", parts[1])]) if parts[0] == "backbone" else parts[0]
 
 
+def was_drawn(name: str, untrained: Iterable[str]) -> bool:
+    """Whether `fit` drew an array at random; untrained: modules of the names in Fitted.drawn, as a file keeps them."""
+    heads = name.split("/")[1] in _HEADS
+    return module(name) in untrained and (heads or "offset" in name.split("/"))
+
+
 def same_name(names: Iterable[str], path: object) -> None:
     """Raises WeightsError when two arrays of a file would become one."""
     seen: set[str] = set()

@@ -14,7 +14,10 @@ What differs from our networks is folded into the arrays, so that the features a
 - timm's v2 has no batch norm and ReLU between its first convolution and the max pooling, as ours has. Ours gets a shift
   by a bound of the convolution's output, which the ReLU then never cuts, and the next batch norm takes it off again.
 
-Dilations are settings of the config, not of the file.
+Dilations are settings of the config, not of the file. On ImageNet the weights saw stride 2 in stage 4's first unit and
+no dilation. At stride 16 torchvision, timm (output_stride=16, v2 too) and our v1 leave that unit's 3x3 convolution at
+dilation 1, so that every second cell of stage 4 has the values it had at stride 32; our v2 has the config's dilation
+there, as the authors' release, and stage 4 is trained on from that. Stages 1 to 3 are equal in any case.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def test_stage_4_is_dilated(dilation):
     random = np.random.default_rng(1)
     variables = jax.tree.map(lambda array: random.uniform(0.1, 0.2, array.shape).astype(np.float32), shapes)
     features = jax.jit(network.apply, static_argnums=3)(variables, images, size, False)
-    changed = np.abs(features[0] - features[1])[0] > 1e-6
+    changed = np.abs(features[0] - features[1])[0] > 1e-4
     conv4, conv5 = (np.flatnonzero(part.any(axis=1)) for part in (changed[:, :32], changed[:, 32:]))
     assert conv5[0] == conv4[0] - dilation and conv5[-1] == conv4[-1] + dilation
 

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from autofocus_jax.detector.folding import fold
 from autofocus_jax.detector.model import detect
 from autofocus_jax.focus.buckets import BucketError
 from autofocus_jax.focus.cascade import cascade
@@ -54,6 +55,22 @@ def test_every_row_is_as_without_compiling_ahead(config, detector, tiny_variable
     expected = jax.jit(detect, static_argnums=0)(config.detector, tiny_variables, batch)
     for one, other in zip(detector(batch), expected):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["v2", "v1"])
+def test_folded_norms_change_nothing(config, draw_variables, chip_batch, kind):
+    """Folded by the compiled detector or before, the answer is the same, and to float tolerance the plain network's."""
+    backbone = dataclasses.replace(config.detector.backbone, kind=kind)
+    settings = {"buckets": BUCKETS[:1], "detector": dataclasses.replace(config.detector, backbone=backbone)}
+    plain = dataclasses.replace(config, **settings)
+    variables = draw_variables(plain.detector)
+    folded, fewer = fold(plain.detector, variables)
+    batch = chip_batch([np.random.default_rng(2).integers(0, 256, (30, 20, 3), np.uint8)], 32, 32, 3)
+    answer = compile_detector(plain, variables)(batch)
+    for one, other in zip(answer, compile_detector(dataclasses.replace(plain, detector=folded), fewer)(batch)):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(answer, jax.jit(detect, static_argnums=0)(plain.detector, variables, batch)):
+        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 48), (2, 32, 32), (1, 64, 64)])

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,6 +15,18 @@ from autofocus_jax.config_file import load_config, to_dict
 from autofocus_jax.weights import safetensors
 from autofocus_jax.weights.__main__ import main
 
+ROOT = Path(__file__).parent.parent.parent
+
+# The paper's detector with a single bucket, since each takes a minute to compile.
+REAL = f"""
+import dataclasses
+from autofocus_jax.config_file import load_config
+from autofocus_jax.structures import Bucket
+
+def get_config():
+    paper = load_config({str(ROOT / "configs" / "coco_r101.py")!r})
+    return dataclasses.replace(paper, buckets=(Bucket(128, 192, 2),))
+"""
 DEPTH = ["--detector.backbone.units", "3", "4", "23", "3"]
 
 
@@ -45,21 +58,25 @@ def test_all_538_arrays(tmp_path, capsys, write_params, sniper_arrays, narrow_co
     assert "the file has 80 classes, the config 20" in error and "(64, 81) instead of (64, 21)" in error
 
 
-def test_from_the_file_to_evaluate(tmp_path, capsys, write_params, sniper_arrays, narrow_config):
-    folder = tmp_path / "data"
+def write_folder(folder, count):
+    """A COCO folder of 80 categories: `count` images of 60x90 px for validation, the first with an object."""
     (folder / "val").mkdir(parents=True)
     (folder / "annotations").mkdir()
-    random = np.random.default_rng(0)
-    for number in (1, 2):
+    random, numbers = np.random.default_rng(0), range(1, count + 1)
+    for number in numbers:
         cv2.imwrite(str(folder / "val" / f"{number}.png"), random.integers(0, 255, (60, 90, 3), np.uint8))
     content = {
-        "images": [{"id": n, "file_name": f"{n}.png", "height": 60, "width": 90} for n in (1, 2)],
+        "images": [{"id": n, "file_name": f"{n}.png", "height": 60, "width": 90} for n in numbers],
         "categories": [{"id": n, "name": f"c{n}"} for n in range(1, 81)],
         "annotations": [{"id": 1, "image_id": 1, "category_id": 4, "bbox": [9, 9, 30, 30], "area": 900, "iscrowd": 0}],
     }
     (folder / "annotations" / "instances_val.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_from_the_file_to_evaluate(tmp_path, capsys, write_params, sniper_arrays, narrow_config):
     config = tmp_path / "config.py"
-    config.write_text(narrow_config.read_text().replace("FOLDER", str(folder)))
+    config.write_text(narrow_config.read_text().replace("FOLDER", str(write_folder(tmp_path / "data", 2))))
     write_params(tmp_path / "net.params", sniper_arrays())
     out = tmp_path / "model.safetensors"
     assert run(capsys, tmp_path / "net.params", "--config", config, "--output", out, "--dtype", "float16")[0] == 0
@@ -90,6 +107,8 @@ def test_a_backbone_and_our_own_file(tmp_path, capsys, sniper_arrays, narrow_con
     assert safetensors.load(first)[1]["untrained"] == ["backbone/stage4", "box_head", "focus_head", "proposal_head"]
     code, text, error = run(capsys, first, "--config", narrow_config, "--output", second)
     assert code == 0, error
+    assert "drawn at random, so train before you evaluate" in text
+    assert safetensors.load(second)[1]["untrained"] == safetensors.load(first)[1]["untrained"]
     one, other = (safetensors.flatten(safetensors.load(path)[0]) for path in (first, second))
     assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
 
@@ -128,16 +147,31 @@ def test_help_and_the_module(narrow_config):
 
 
 @pytest.mark.slow
-def test_the_real_network(tmp_path, capsys, write_params, sniper_arrays, narrow_config):
-    """324 MB in, and every one of its 80.9 million numbers out."""
+def test_the_real_network(tmp_path, capsys, write_params, sniper_arrays):
+    """324 MB in, every one of its 80.9 million numbers out, and on through the evaluation of the paper's detector."""
+    config = tmp_path / "config.py"
+    config.write_text(REAL)
     arrays = sniper_arrays((3, 4, 23, 3), narrow=False)
     write_params(tmp_path / "net.params", arrays)
-    real = ["--detector.backbone.channels", *["64", "256", "512", "1024", "2048"], "--detector.rpn-channels", "512"]
-    for head, channels in (("roi", 256), ("head", 1024), ("focus", 256)):
-        real += [f"--detector.{head}-channels", str(channels)]
     out = tmp_path / "model.safetensors"
-    code, text, error = run(capsys, tmp_path / "net.params", "--config", narrow_config, "--output", out, *DEPTH, *real)
+    code, text, error = run(capsys, tmp_path / "net.params", "--config", config, "--output", out)
     assert code == 0, error
     assert "537 used" in text
     flat = safetensors.flatten(safetensors.load(out)[0])
     assert sum(array.size for array in flat.values()) == sum(array.size for array in arrays.values()) - 3
+    del arrays, flat
+
+    words = ["--config", config, "--data.root", write_folder(tmp_path / "data", 3), "--checkpoint", out]
+    words += ["--workdir", tmp_path / "e", "--panels", "0", "--stacking.score-threshold", "0"]
+    for number, sides in enumerate(((64, 96), (96, 144), (128, 192))):
+        words += [f"--scales.{number}.min-side", sides[0], f"--scales.{number}.max-side", sides[1]]
+    assert evaluate.main([str(word) for word in words]) == 0, capsys.readouterr().err
+    details, metrics, found = (
+        json.loads((tmp_path / "e" / f"{name}.json").read_text())
+        for name in ("details", "metrics", "detections_autofocus")
+    )
+    rows = ["scale1", "scale2", "scale3", "pyramid", "autofocus"]
+    assert list(metrics) == list(details) == rows and all(details[row]["images"] == 3 for row in rows)
+    assert {entry["image_id"] for entry in found} == {1, 2, 3}
+    numbers = np.array([[entry["score"], *entry["bbox"]] for entry in found])
+    assert np.isfinite(numbers).all() and (numbers[:, 0] <= 1).all() and (numbers[:, 3:] >= 0).all()

@@ -73,7 +73,10 @@ def normalise(state, name, x):
 
 
 def reference(state, images, pre):
-    """Outputs of the stages, channels first; images as the network was trained with. Stage 4 keeps stride 16."""
+    """Outputs of the stages, channels first; images as the network was trained with. Stage 4 keeps stride 16.
+
+    Its first unit is dilated in v2, as in the authors' release, and not in v1; timm dilates it in neither.
+    """
     relu = jax.nn.relu
     x = convolve(state, "stem.conv" if pre else "conv1", images, 2)
     if not pre:

@@ -1,0 +1,31 @@
+"""Settings that decide what weights mean: under others, arrays of the same shapes are of another detector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from autofocus_jax.config import DetectorConfig
+from autofocus_jax.config_file import differences, to_dict
+
+_MEANING = ("backbone", "anchors", "roi_size", "roi_pooling", "box_deviations", "pixel_mean", "pixel_deviation")
+
+
+def changed_meaning(made_with: Mapping[str, Any], detector: DetectorConfig) -> list[str]:
+    """Where a detector's settings, of those that weights depend on, are not those that the weights were made with.
+
+    made_with: settings of a detector as JSON data; what they lack has its default, which is what the program did before
+    it had them. Empty settings tell nothing. Returns lines "key: x -> y".
+    """
+    if not made_with:
+        return []
+    before = _filled(dict(made_with), to_dict(DetectorConfig()))
+    now = to_dict(detector)
+    return differences(*({key: tree[key] for key in _MEANING} for tree in (before, now)))
+
+
+def _filled(settings: dict, defaults: dict) -> dict:
+    """Settings with what they lack taken from the defaults, at every depth."""
+    both = {key: (value, settings.get(key, value)) for key, value in defaults.items()}
+    return {key: _filled(given, value) if isinstance(value, dict) and isinstance(given, dict) else given
+            for key, (value, given) in both.items()}  # fmt: skip
