@@ -1,7 +1,7 @@
 """AutoFocus, the full image pyramid and SAHI: the same detector and weights on the same images, in turns in one run.
 
     pip install -e '.[benchmark]' && pip install --no-deps sahi==0.12.8
-    python benchmarks/against_sahi.py --limit 60
+    python benchmarks/against_sahi.py --limit 100
     python benchmarks/against_sahi.py --choose --split tune
 
 SAHI is its own package; without --no-deps it installs opencv-python over opencv-python-headless. Its slices have a
@@ -10,7 +10,8 @@ for what is too large for a slice. What is fair to it:
 
 - The demo's objects begin at 10 image px, and the detector was trained to see those enlarged twice, so slices are.
   A slice of 128 image px is then one training chip of 256 px, the most usual choice; larger slices overlap by more
-  pixels, so that they cut fewer objects, and cost about the same. CANDIDATES holds 128, 256 and 320 px.
+  pixels, so that they cut fewer objects, and cost about the same. CANDIDATES holds 128, 256 and 320 px, and one that
+  enlarges less.
 - The whole image is resized to the coarsest scale, 256 px, where the detector was trained for the largest objects;
   to the slices' own input, which is what SAHI's ready models do; or to the middle scale, 640 px.
 - A detection on a slice may be part of an object that is larger than the slice. SAHI has no rule against it but its
@@ -22,9 +23,9 @@ for what is too large for a slice. What is fair to it:
   (an IoU of 0.5) before SAHI sees it. Rows below a score of 0.01 are left out, so that SAHI's objects, one for each
   row, stay few; AutoFocus and the pyramid keep everything above 0.001.
 
-`--choose` measures the candidates at 20% overlap; the one of highest AP on `tune` is CHOSEN, and runs here with SAHI's
-two usual overlaps. AutoFocus and the pyramid run as in evaluate.py. Times are end to end, from image files to
-detections, each row's program warmed up before.
+`--choose` measures the candidates at 20% overlap; CHOSEN is the one of highest AP on `tune` (within 0.1, the cheaper),
+and runs here with SAHI's two usual overlaps. AutoFocus and the pyramid run as in evaluate.py. Times are end to end,
+from image files to detections, each row's program warmed up before.
 """
 
 from __future__ import annotations
@@ -70,15 +71,22 @@ CANDIDATES = {
     "128 to 256, whole 256": Slicing(128, 256, 256),
     "128 to 256, whole 640": Slicing(128, 256, 640),
     "256 to 512, whole 256": Slicing(256, 512, 256),
+    "256 to 512, whole 320": Slicing(256, 512, 320),
+    "256 to 512, whole 384": Slicing(256, 512, 384),
     "256 to 512, whole 512": Slicing(256, 512, 512),
     "320 to 480, whole 256": Slicing(320, 480, 256),
     "320 to 640, whole 256": Slicing(320, 640, 256),
     "320 to 640, whole 640": Slicing(320, 640, 640),
     "256 to 512, whole 256, GREEDYNMM": Slicing(256, 512, 256, postprocess="GREEDYNMM", metric="IOS"),
+    "256 to 512, whole 256, NMS by IOS": Slicing(256, 512, 256, metric="IOS"),
+    "256 to 512, whole 256, scores of 0.001": Slicing(256, 512, 256, threshold=0.001),
+    "256 to 512, whole 256, GREEDYNMM of 0.1": Slicing(
+        256, 512, 256, postprocess="GREEDYNMM", metric="IOS", threshold=0.1
+    ),
     "256 to 512, whole 256, ranges": Slicing(256, 512, 256, slices_valid=SMALL, full_valid=LARGE),
     "320 to 640, whole 256, ranges": Slicing(320, 640, 256, slices_valid=SMALL, full_valid=LARGE),
 }
-CHOSEN = "320 to 640, whole 256, ranges"
+CHOSEN = "256 to 512, whole 256"
 
 Row = Callable[[Dataset, Sequence[int]], RunResult]  # runs over the images of these indices, timed
 
@@ -97,6 +105,8 @@ class Options:
     """of SAHI's slices, share of a side"""
     choose: bool = False
     """measure SAHI's candidates at the first of the overlaps instead"""
+    only: tuple[str, ...] = ()
+    """of the candidates, by name; all by default"""
 
 
 def sahi_row(detector: SahiDetector, dataset: Dataset, indices: Sequence[int]) -> RunResult:
@@ -174,13 +184,17 @@ def main(options: Options, console: Console) -> None:
         )
     if not options.overlaps or not all(0 <= overlap < 1 for overlap in options.overlaps):
         raise AutoFocusError(f"overlaps {options.overlaps}; want shares of a slice's side, from 0 to below 1")
+    unknown = [name for name in options.only if name not in CANDIDATES]
+    if unknown or (options.only and not options.choose):
+        raise AutoFocusError(f"--only {options.only}; want names of candidates, and --choose: {', '.join(CANDIDATES)}")
     config = load_config(options.config)
     if config.weights is None:
         raise AutoFocusError(f"config {config.name!r} ships no weights; choose one that does")
     dataset = open_split(config, options.split)
     indices = range(len(dataset))[: options.limit]
     if options.choose:
-        slicings = {name: replace(slicing, overlap=options.overlaps[0]) for name, slicing in CANDIDATES.items()}
+        named = options.only or tuple(CANDIDATES)
+        slicings = {name: replace(CANDIDATES[name], overlap=options.overlaps[0]) for name in named}
     else:
         slicings = {f"SAHI {overlap:.0%}": replace(CANDIDATES[CHOSEN], overlap=overlap) for overlap in options.overlaps}
     variables = load_variables(safetensors.shipped(config.weights), config)

@@ -5,8 +5,8 @@
 Each count runs in a process of its own, as an evaluation does (inference.engine.run): images are read from their files,
 those of the split over and over where it has fewer, decoded anew each time; detections are kept for the scoring at the
 end. "Peak" is the largest resident memory of the whole process, compiling included (getrusage); "running" the largest
-that was seen after an image while the detector ran, "last tenth" that of the last tenth of the images. "Detections" is
-what the results hold, about 24 bytes a box: they are the one thing that must grow.
+that was seen after an image while the detector ran, and "by fifths" the same for each fifth of the images, which tells
+growth that goes on from growth that ends. "Detections" is what the results hold, 24 bytes a box: they must grow.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psutil
 import tyro
 from rich import box
@@ -55,7 +57,7 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def run_here(options: Options) -> dict[str, float]:
+def run_here(options: Options) -> dict[str, Any]:
     """Runs the first count of images; memory in bytes, and how many were processed in how many seconds."""
     config = load_config(options.config)
     if config.weights is None:
@@ -81,12 +83,12 @@ def run_here(options: Options) -> dict[str, float]:
         "warm": warm,
         "peak": peak_bytes(),
         "running": max(seen),
-        "last": max(seen[-max(1, len(seen) // 10) :]),
+        "fifths": [max(part.tolist(), default=seen[-1]) for part in np.array_split(seen, 5)],
         "detections": sum(field.nbytes for found in result.detections for field in found),
     }
 
 
-def run_apart(options: Options, count: int) -> dict[str, float]:
+def run_apart(options: Options, count: int) -> dict[str, Any]:
     """run_here in a new process."""
     command = [sys.executable, __file__, "--config", str(options.config), "--split", options.split]
     done = subprocess.run([*command, "--here", "--counts", str(count)], capture_output=True, text=True)
@@ -105,11 +107,12 @@ def main(options: Options) -> None:
     results = [run_apart(options, count) for count in options.counts]
     title = f"AutoFocus, {options.config.stem}, {options.split}: memory in MB (1e6 bytes)"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for heading in ("images", "seconds", "compiled", "peak", "running", "last tenth", "detections"):
+    for heading in ("images", "seconds", "compiled", "peak", "running", "detections", "running, by fifths"):
         table.add_column(heading, justify="right")
     for row in results:
-        cells = (f"{row[key] / MB:.1f}" for key in ("warm", "peak", "running", "last", "detections"))
-        table.add_row(f"{row['images']:.0f}", f"{row['seconds']:.0f}", *cells)
+        cells = (f"{row[key] / MB:.1f}" for key in ("warm", "peak", "running", "detections"))
+        fifths = " ".join(f"{value / MB:.0f}" for value in row["fifths"])
+        table.add_row(f"{row['images']:.0f}", f"{row['seconds']:.0f}", *cells, fifths)
     console = Console() if Console().is_terminal else Console(width=140)
     console.print(table)
     least, most = results[0], results[-1]
