@@ -38,5 +38,5 @@ def test_prints_both_counts_and_what_grew():
     assert [line[0] for line in counts] == ["2", "4"]
     for _, _, compiled, peak, running, _, *fifths in counts:
         assert 0 < float(compiled) <= float(running) <= 1.05 * float(peak)
-        assert max(map(float, fifths)) == round(float(running))
+        assert abs(max(map(float, fifths)) - float(running)) <= 0.6  # printed with other digits
     assert "from 2 to 4 images" in done.stdout
