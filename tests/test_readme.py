@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import train
 from autofocus_jax import Config, load_config
-from autofocus_jax.command import evaluate
+from autofocus_jax.command import evaluate, train
 from autofocus_jax.config_file import command_line
 
 ROOT = Path(__file__).parent.parent

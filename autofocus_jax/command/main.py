@@ -16,6 +16,7 @@ from autofocus_jax.structures import AutoFocusError
 COMMANDS = {
     "detect": "find objects in images, folders of images and videos",
     "suggest": "propose scales, valid ranges, chips and buckets for a data set, and write a config",
+    "train": "train a detector on SNIPER's chips, or go on with a training",
     "evaluate": "measure each scale alone, the full pyramid and AutoFocus on a data set",
     "inspect": "report on a data set: counts, sizes, classes, problems, sample pictures",
 }

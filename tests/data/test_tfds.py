@@ -10,9 +10,8 @@ import pytest
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
-import train  # noqa: E402
 from autofocus_jax import config_file  # noqa: E402
-from autofocus_jax.command import evaluate  # noqa: E402
+from autofocus_jax.command import evaluate, train  # noqa: E402
 from autofocus_jax.data.tfds import TfdsSource, coco_features, write_tfds  # noqa: E402
 from autofocus_jax.structures import ImageError  # noqa: E402
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-import train
 from autofocus_jax import checkpoint
+from autofocus_jax.command import train
 from autofocus_jax.config_file import load_config, to_dict
 from autofocus_jax.training.loop import LOSSES
 from autofocus_jax.weights import safetensors
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 CONFIG = """
 import math
