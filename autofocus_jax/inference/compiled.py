@@ -13,6 +13,7 @@ from autofocus_jax import parallel
 from autofocus_jax.config import Config
 from autofocus_jax.detector.folding import fold
 from autofocus_jax.detector.model import Variables, detect
+from autofocus_jax.focus import buckets as bucket_ops
 from autofocus_jax.focus.buckets import BucketError
 from autofocus_jax.structures import Bucket, ChipBatch, DetectorOutput, Placement
 
@@ -65,7 +66,10 @@ class CompiledDetector:
         return output
 
     def warm_up(self, progress: Callable[[Bucket], None] | None = None) -> None:
-        """Compiles every bucket's program, several at a time; calls `progress` after each."""
+        """Compiles every bucket's program, several at a time, and runs it once, because the first run takes longer.
+
+        Calls `progress` after each.
+        """
         shapes = [(bucket.batch, bucket.height, bucket.width) for bucket in self.buckets]
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             # Tracing runs Python and stays in this thread; compiling does not.
@@ -75,6 +79,7 @@ class CompiledDetector:
             for bucket, shape in zip(self.buckets, shapes):
                 if shape in compiling:
                     self._programs[shape] = compiling[shape].result()
+                    jax.block_until_ready(self(bucket_ops.pad([], bucket)))
                 if progress is not None:
                     progress(bucket)
 
