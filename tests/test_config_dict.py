@@ -49,7 +49,8 @@ def test_settings_of_the_shipped_weights_and_what_older_ones_lack():
 def test_an_unknown_source_waits_until_it_is_opened():
     stored = to_dict(load_config(ROOT / "configs" / "coco_r101.py"))
     config = from_dict(stored, {})
-    assert config.data == StoredSource("CocoSource", "root='~/data/coco', annotations=None, images=None, ignore_categories=[]")
+    settings = "root='~/data/coco', annotations=None, images=None, ignore_categories=[]"
+    assert config.data == StoredSource("CocoSource", settings)
     assert isinstance(config.data, DataSource)
     assert from_dict(to_dict(config), {}) == config
     with pytest.raises(ConfigError, match=r"CocoSource \(root='~/data/coco', .*\) is not known here; give"):
