@@ -18,7 +18,7 @@ from autofocus_jax.focus import pyramid
 from autofocus_jax.focus.buckets import choose
 from autofocus_jax.structures import ChipRule, FocusRange, GroundTruth, ImageInfo, ValidRange
 
-SHARED = Path("/work/shared/data") if Path("/work/shared/data").is_dir() else Path("../shared/data")
+SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 class Boxes:
