@@ -35,7 +35,7 @@ def loss(
     rows = batch.chips.valid.astype(jnp.float32)
     parts = proposal_loss(config, training, maps, batch, keys[0])
     rois, targets = sample_rois(config, training, maps, batch, keys[1])
-    logits, deltas = network.apply(variables, maps.features, rois, method="classify")
+    logits, deltas = network.apply(variables, maps.features, rois, batch.chips.size, method="classify")
     parts |= box_loss(config, training, logits, deltas, rois, targets)
     parts |= {"focus": focus_loss(maps.focus_logits, batch.focus)}
     parts = {name: (value * rows).sum() / jnp.maximum(rows.sum(), 1) for name, value in parts.items()}
