@@ -119,7 +119,8 @@ class TrainingConfig:
     warmup_steps: int = 1000
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    gradient_norm: float = 35.0  # gradients are clipped to this global norm
+    reference_batch: int | None = None  # learning rates are for this batch and grow with `batch`; None: as given
+    gradient_norm: float | None = 35.0  # gradients are clipped to this global norm; None: not at all
     drop_at: float | None = 5.33 / 7  # share of the steps after which the rate drops by 10; None: cosine to 0
     rpn_batch: int = 256
     rpn_positive_iou: float = 0.5
@@ -129,9 +130,20 @@ class TrainingConfig:
     roi_batch: int = 128
     roi_foreground: float = 0.25
     roi_foreground_iou: float = 0.5
+    hard_rois: bool = False  # the box head trains on the RoIs of the highest loss (OHEM), not on a random sample
     focus_weight: float = 1.0
+    frozen_stages: int = 0  # 1: the stem is not trained, 2: nor is stage 1, and so on
+    synchronised_norm: bool = False  # batch statistics over all devices, not those of each
+    ema: float = 0.0  # decay of the parameters' moving average, which is then what is evaluated; 0: none
+    negative_chips: int = 0  # negative chips of an image and epoch, at most; 0: none, and no proposals stage
+    negative_proposals: tuple[int, ...] = ()  # a negative chip holds more proposals than this; one per scale
+    proposals_steps: int = 1000  # of the training of the region proposals alone, whose proposals make negative chips
+    proposals_kept: int = 300  # of an image, for negative chips
+    read_threads: int = 2  # that read and crop ahead of the device
     log_every: int = 50
     checkpoint_every: int = 1000
+    checkpoints_kept: int = 2  # the newest, beside the best
+    validate_every: int | None = None  # steps; None: at the end only
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,8 +234,23 @@ def check(config: Config) -> None:
     want(coarsest <= training.chip, fits)
     for name in ("steps", "batch", "chip", "chip_stride", "max_boxes", "rpn_batch", "roi_batch"):
         want(getattr(training, name) >= 1, f"training.{name} {getattr(training, name)}; want at least 1")
-    for name in ("log_every", "checkpoint_every"):
+    for name in ("log_every", "checkpoint_every", "proposals_steps"):
         want(getattr(training, name) >= 1, f"training.{name} {getattr(training, name)}; want at least 1 step")
+    for name in ("proposals_kept", "read_threads", "checkpoints_kept"):
+        want(getattr(training, name) >= 1, f"training.{name} {getattr(training, name)}; want at least 1")
+    for name in ("reference_batch", "validate_every"):
+        value = getattr(training, name)
+        want(value is None or value >= 1, f"training.{name} {value}; want at least 1, or None")
+    norm = training.gradient_norm
+    want(norm is None or norm > 0, f"training.gradient_norm {norm}; want a positive norm, or None for no clipping")
+    want(0 <= training.ema < 1, f"training.ema {training.ema}; want a decay from 0 (none) to below 1")
+    stages = len(backbone.units)
+    want(0 <= training.frozen_stages <= stages + 1, f"training.frozen_stages {training.frozen_stages}; want 0 to "
+         f"{stages + 1}: the stem and the {stages} stages")  # fmt: skip
+    want(training.negative_chips >= 0, f"training.negative_chips {training.negative_chips}; want 0 (none) or more")
+    limits = training.negative_proposals
+    fits = training.negative_chips == 0 or len(limits) == len(config.scales)
+    want(fits, f"training.negative_proposals has {len(limits)} entries for {len(config.scales)} scales")
     want(detector.num_classes >= 1, f"detector.num_classes {detector.num_classes}; want at least 1")
     want(config.seed >= 0, f"seed {config.seed}; want 0 or more")
     rate = training.learning_rate

@@ -164,6 +164,7 @@ class TrainState(NamedTuple):
     batch_stats: Any  # pytree of float32
     opt_state: Any
     key: Array  # PRNG key
+    ema: Any = None  # moving average of params, of their shapes; None without TrainingConfig.ema
 
 
 # What CascadeInfo.seconds counts: reading and decoding, crops and resizing, time in which the device had work, making
