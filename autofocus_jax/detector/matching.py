@@ -1,4 +1,4 @@
-"""Which anchors and RoIs train what: matching with the objects of a chip, and random samples of fixed size.
+"""Which anchors and RoIs train what: matching with the objects of a chip, and samples of fixed size from them.
 
 Sizes out of the scale's valid range (SNIP) and ignore regions train nothing: what lies on them is neither object nor
 background.
@@ -69,6 +69,17 @@ def sample(key: Array, label: Array, count: int, positive_share: float) -> Sampl
     rest = jnp.int32(count) - positive.sum()
     negative = _first(jnp.where(label == NOTHING, priority, 0), min(n, count), rest)
     return Sample(positive, negative)
+
+
+def hardest(cost: Array, label: Array, count: int) -> Array:
+    """Mask [n] of the at most `count` candidates that cost most, of those with label >= 0; for OHEM.
+
+    As in the authors' release (operator_py/box_annotator_ohem): by chip, the sum of both losses decides, objects and
+    background compete, none suppresses its neighbours. Args: cost: [n], not below 0. label: [n] int32.
+    """
+    used = label >= 0
+    _, order = jax.lax.top_k(jnp.where(used, cost, -1), min(count, len(label)))
+    return jnp.zeros(len(label), bool).at[order].set(True) & used
 
 
 def _first(priority: Array, capacity: int, count: Array) -> Array:

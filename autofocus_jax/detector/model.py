@@ -40,14 +40,19 @@ class Proposals(NamedTuple):
 
 
 class Network(nn.Module):
-    """The parameters of the detector; the functions below say what is done with them."""
+    """The parameters of the detector; the functions below say what is done with them.
+
+    frozen_stages, axis: of the batch norms in training, as in resnet.ResNet.
+    """
 
     config: DetectorConfig
+    frozen_stages: int = 0
+    axis: str | None = None
 
     def setup(self):
         config = self.config
         dtype, shapes = jnp.dtype(config.compute_dtype), len(config.anchors.ratios) * len(config.anchors.sizes)
-        self.backbone = backbone(config.backbone, dtype)
+        self.backbone = backbone(config.backbone, dtype, self.frozen_stages, self.axis)
         self.proposal_head = ProposalHead(config.rpn_channels, shapes, dtype)
         self.focus_head = FocusHead(config.focus_channels, dtype)
         self.box_head = BoxHead(config)

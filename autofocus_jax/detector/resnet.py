@@ -40,7 +40,10 @@ def true_cells(size: Array, height: int, width: int, stride: int) -> Array:
 
 def batch_norm(train: bool, **kwargs) -> nn.BatchNorm:
     """In training, statistics are those of the whole padded chip: leaving the padding out costs half of the step again
-    on a CPU, and what is learnt is used with the statistics it was learnt with."""
+    on a CPU, and what is learnt is used with the statistics it was learnt with.
+
+    axis_name: a mapped axis (parallel.AXIS) over whose devices the statistics are taken together.
+    """
     return nn.BatchNorm(use_running_average=not train, momentum=MOMENTUM, **{"epsilon": EPSILON, **kwargs})
 
 
@@ -85,9 +88,10 @@ class Unit(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, inside: Array, cells: Array, train: bool) -> Array:
-        """x: [B, h, w, c]; inside, cells: true cells at the unit's input stride, as a mask and as their numbers."""
-        norm, conv = partial(batch_norm, train, dtype=self.dtype), partial(convolution, dtype=self.dtype)
+    def __call__(self, x: Array, inside: Array, cells: Array, norm: Callable[..., nn.BatchNorm]) -> Array:
+        """x: [B, h, w, c]; inside, cells: true cells at the unit's input stride, as a mask and as their numbers; norm:
+        makes its batch norms, by `name`."""
+        conv = partial(convolution, dtype=self.dtype)
         width = self.channels // 4
         active = nn.relu(norm(name="bn1")(x))
         shortcut = conv(self.channels, 1, self.stride, name="shortcut")(active) if self.project else x
@@ -100,9 +104,11 @@ class Unit(nn.Module):
         return shortcut + conv(self.channels, 1, name="conv3")(y)
 
 
-def stem(images: Array, inside: Callable[[int], Array], channels: int, folded: bool, dtype: Any, train: bool) -> Array:
+def stem(
+    images: Array, inside: Callable[[int], Array], channels: int, folded: bool, dtype: Any,
+    norm: Callable[..., nn.BatchNorm],
+) -> Array:  # fmt: skip
     """BN of the images, 7x7 at stride 2, BN-ReLU: [B, H, W, 3] -> [B, H/2, W/2, channels]."""
-    norm = partial(batch_norm, train, dtype=dtype)
     # The shift of bn_data is not trained: its gradient would be the stem's towards the image, at full resolution.
     x = jax.lax.stop_gradient(norm(use_scale=False, name="bn_data")(images) * inside(1))
     x = convolution(channels, 7, 2, bias=folded, dtype=dtype, name="conv0")(x)
@@ -113,12 +119,16 @@ class ResNet(nn.Module):
     """images -> features at stride 16: concat(conv4, conv5), zero outside the true size.
 
     stem and unit make the kind of network: those of this file the pre-activation one, those of resnet_v1 torchvision's.
+    frozen_stages: the batch norms of the stem (1), of the stem and stage 1 (2) … keep their statistics in training.
+    axis: mapped axis over which batch statistics are taken together; None for those of each device.
     """
 
     config: BackboneConfig
     dtype: Any = jnp.float32
     stem: Callable = stem
     unit: Callable = Unit
+    frozen_stages: int = 0
+    axis: str | None = None
 
     def __call__(self, images: Array, size: Array, train: bool) -> Array:
         """images: [B, H, W, 3] float32, mean removed. size: [B, 2]. Returns [B, H/16, W/16, C4 + C5]."""
@@ -132,9 +142,12 @@ class ResNet(nn.Module):
         def inside(stride: int) -> Array:
             return true_cells(size, images.shape[1] // stride, images.shape[2] // stride, stride)
 
+        def norm(stage: int) -> Callable[..., nn.BatchNorm]:
+            return partial(batch_norm, train and stage >= self.frozen_stages, dtype=self.dtype, axis_name=self.axis)
+
         config = self.config
         width, *stages = config.channels
-        x = self.stem(images, inside, width, config.folded, self.dtype, train)
+        x = self.stem(images, inside, width, config.folded, self.dtype, norm(0))
         x = max_pool(x * inside(2))
         stride, outputs = 4, []
         for stage, (units, channels) in enumerate(zip(config.units, stages, strict=True), 1):
@@ -143,7 +156,7 @@ class ResNet(nn.Module):
                 step = 2 if number == 0 and stage in (2, 3) else 1
                 name = f"stage{stage}_unit{number + 1}"
                 unit = self.unit(channels, step, dilation, number == 0, groups, config.folded, self.dtype, name=name)
-                x = unit(x, inside(stride), -(-size // stride), train)
+                x = unit(x, inside(stride), -(-size // stride), norm(stage))
                 stride *= step
             outputs.append(x)
         return outputs

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from autofocus_jax.detector.convolution import convolution
-from autofocus_jax.detector.resnet import batch_norm, convolution_3x3, norm_unless
+from autofocus_jax.detector.resnet import convolution_3x3, norm_unless
 from autofocus_jax.structures import Array
 
 EPSILON = 1e-5  # of every batch norm (torchvision)
@@ -31,9 +31,10 @@ class UnitV1(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, inside: Array, cells: Array, train: bool) -> Array:
-        """x: [B, h, w, c]; inside, cells: true cells at the unit's input stride, as a mask and as their numbers."""
-        norm = partial(norm_unless, self.folded, partial(batch_norm, train, epsilon=EPSILON, dtype=self.dtype))
+    def __call__(self, x: Array, inside: Array, cells: Array, norm: Callable[..., nn.BatchNorm]) -> Array:
+        """x: [B, h, w, c]; inside, cells: true cells at the unit's input stride, as a mask and as their numbers; norm:
+        makes its batch norms, by `name`."""
+        norm = partial(norm_unless, self.folded, partial(norm, epsilon=EPSILON))
         conv = partial(convolution, bias=self.folded, dtype=self.dtype)
         width, dilation = self.channels // 4, 1 if self.project else self.dilation
         shortcut = x
@@ -46,8 +47,9 @@ class UnitV1(nn.Module):
 
 
 def stem_v1(
-    images: Array, inside: Callable[[int], Array], channels: int, folded: bool, dtype: Any, train: bool
-) -> Array:
+    images: Array, inside: Callable[[int], Array], channels: int, folded: bool, dtype: Any,
+    norm: Callable[..., nn.BatchNorm],
+) -> Array:  # fmt: skip
     """7x7 at stride 2, BN, ReLU: [B, H, W, 3] -> [B, H/2, W/2, channels]."""
     x = convolution(channels, 7, 2, bias=folded, dtype=dtype, name="conv0")(images * inside(1))
-    return nn.relu(norm_unless(folded, partial(batch_norm, train, epsilon=EPSILON, dtype=dtype), "bn0")(x))
+    return nn.relu(norm_unless(folded, partial(norm, epsilon=EPSILON), "bn0")(x))

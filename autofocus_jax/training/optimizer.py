@@ -2,31 +2,55 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 import optax
 
 from autofocus_jax.config import TrainingConfig
+from autofocus_jax.detector.freezing import in_frozen_stage
 
 
 def schedule(training: TrainingConfig) -> optax.Schedule:
-    """Learning rate by step: linear warm-up, then one drop by 10 at `drop_at` of the steps, or a cosine to 0."""
-    warmup = min(training.warmup_steps, training.steps // 2)
-    rise = optax.linear_schedule(training.warmup_learning_rate, training.learning_rate, max(warmup, 1))
+    """Learning rate by step: linear warm-up, then one drop by 10 at `drop_at` of the steps, or a cosine to 0.
+
+    With reference_batch both rates grow with the batch and the warm-up takes as many chips as it would with that one
+    (the linear scaling rule, Goyal et al. 2017). It takes at most half of the steps.
+    """
+    growth = 1.0 if training.reference_batch is None else training.batch / training.reference_batch
+    start, full = growth * training.warmup_learning_rate, growth * training.learning_rate
+    warmup = min(round(training.warmup_steps / growth), training.steps // 2)
+    rise = optax.linear_schedule(start, full, max(warmup, 1))
     if training.drop_at is None:
-        rest = optax.cosine_decay_schedule(training.learning_rate, max(training.steps - warmup, 1))
+        rest = optax.cosine_decay_schedule(full, max(training.steps - warmup, 1))
     else:
         drop = round(training.drop_at * training.steps) - warmup
-        rest = optax.piecewise_constant_schedule(training.learning_rate, {drop: 0.1})
+        rest = optax.piecewise_constant_schedule(full, {drop: 0.1})
     return optax.join_schedules([rise, rest], [warmup])
 
 
 def optimizer(training: TrainingConfig) -> optax.GradientTransformation:
-    """Gradients clipped to a global norm, L2 decay of kernels alone, momentum, then the schedule."""
+    """Gradients clipped to a global norm, if any; L2 decay of the kernels that train; momentum; then the schedule."""
+
+    def decays(path: tuple[Any, ...], _: Any) -> bool:
+        names = tuple(part.key for part in path)
+        return names[-1] == "kernel" and not in_frozen_stage(names, training.frozen_stages)
+
     return optax.chain(
-        optax.clip_by_global_norm(training.gradient_norm),
+        optax.identity() if training.gradient_norm is None else optax.clip_by_global_norm(training.gradient_norm),
         optax.add_decayed_weights(
-            training.weight_decay,
-            mask=lambda params: jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params),
+            training.weight_decay, mask=lambda params: jax.tree_util.tree_map_with_path(decays, params)
         ),
         optax.sgd(schedule(training), momentum=training.momentum),
     )
+
+
+def average(ema: Any, params: Any, step: Any, decay: float) -> Any:
+    """The moving average of parameters after step number `step` (from 0), of theirs before it and `params`.
+
+    The decay starts at 0.1 and rises with the steps, (1 + step) / (10 + step), until it is `decay`: a run that is short
+    beside 1 / (1 - decay) steps forgets its random start too.
+    """
+    decay = jnp.minimum(decay, (1 + step) / (10 + step))
+    return optax.incremental_update(params, ema, 1 - decay)

@@ -1,17 +1,23 @@
-"""One step of training as a pure function: (state, batch) -> (state, info)."""
+"""One step of training as a pure function, on one device or mapped over several: (state, batch) -> (state, info)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
-from autofocus_jax.config import Config
-from autofocus_jax.detector.losses import loss
+from autofocus_jax import parallel
+from autofocus_jax.config import Config, ConfigError
+from autofocus_jax.detector import losses
 from autofocus_jax.detector.model import Variables, init
 from autofocus_jax.structures import Array, TrainBatch, TrainState
+from autofocus_jax.training.optimizer import average
+
+Step = Callable[[TrainState, TrainBatch], tuple[TrainState, dict[str, Array]]]
 
 
 def initial_state(
@@ -31,30 +37,61 @@ def initial_state(
         batch_stats=variables["batch_stats"],
         opt_state=transform.init(variables["params"]),
         key=key,
+        ema=jax.tree.map(jnp.array, variables["params"]) if config.training.ema else None,
     )
 
 
 def make_step(
-    config: Config, transform: optax.GradientTransformation
-) -> Callable[[TrainState, TrainBatch], tuple[TrainState, dict[str, Array]]]:
-    """The step of a config; not yet jitted. Its info holds the parts of the loss, their sum and the gradient norm."""
+    config: Config,
+    transform: optax.GradientTransformation,
+    over: Mesh | None = None,
+    loss: Callable[..., tuple[Array, tuple[dict[str, Array], Variables]]] = losses.loss,
+) -> Step:
+    """The step of a config; not yet jitted. Its info holds the parts of the loss, their sum and the gradient norm.
+
+    The loss is the mean over the valid rows of the whole batch, and what is drawn at random for a row depends on
+    (state.key, state.step, number of the row): how many devices share the batch changes nothing but the order of sums,
+    unless batch norms take the statistics of each device.
+
+    Args:
+      over: devices that each take a slice of the batch and a copy of the state; info and the new state are the same on
+        all. None, or one device: not mapped.
+      loss: losses.loss, or another of its kind; names the parts.
+
+    Raises ConfigError when training.batch does not split over the devices.
+    """
+    training = config.training
+    devices = 1 if over is None else over.size
+    axis = None if devices == 1 else parallel.AXIS
+    if training.batch % devices:
+        raise ConfigError(f"training.batch {training.batch} does not split over {devices} devices; want a multiple")
 
     def step(state: TrainState, batch: TrainBatch) -> tuple[TrainState, dict[str, Array]]:
         key = jax.random.fold_in(state.key, state.step)
 
         def total(params):
             variables = {"params": params, "batch_stats": state.batch_stats}
-            return loss(config.detector, config.training, variables, batch, key)
+            return loss(config.detector, training, variables, batch, key, axis)
 
         (value, (parts, batch_stats)), gradient = jax.value_and_grad(total, has_aux=True)(state.params)
+        if axis is not None:
+            value, parts, gradient = jax.lax.psum((value, parts, gradient), axis)
+            batch_stats = _mean_change(state.batch_stats, batch_stats, axis)
         updates, opt_state = transform.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        ema = average(state.ema, params, state.step, training.ema) if training.ema else state.ema
         info = {"loss": value, **parts, "gradient_norm": optax.tree.norm(gradient)}
-        return TrainState(state.step + 1, params, batch_stats, opt_state, state.key), info
+        return TrainState(state.step + 1, params, batch_stats, opt_state, state.key, ema), info
 
-    return step
+    return step if axis is None else parallel.pmap(step, over, (True, False), out_replicated=True)
 
 
 def variables(state: TrainState) -> Variables:
-    """What detection needs of a state."""
-    return {"params": state.params, "batch_stats": state.batch_stats}
+    """What detection needs of a state: the averaged parameters where there are any."""
+    return {"params": state.params if state.ema is None else state.ema, "batch_stats": state.batch_stats}
+
+
+def _mean_change(before: Any, after: Any, axis: str) -> Any:
+    """Batch statistics averaged over the devices; what did not change stays as it is, to the bit."""
+    change = jax.lax.pmean(jax.tree.map(jnp.subtract, after, before), axis)
+    return jax.tree.map(jnp.add, before, change)
