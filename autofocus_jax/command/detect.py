@@ -43,7 +43,7 @@ _HELD = 2**31  # bytes of decoded images that may wait for the device
 _HUGE = 3 * 10**8  # bytes of a decoded image that is worth a word
 _TRIED = 16  # images that --pixels is chosen on
 _NAMED = 20  # skipped files that are named
-_MANY = 32  # images from which on everything is compiled before the first, so that no batch waits for it
+_MANY = 100  # images from which on everything is compiled before the first; fewer need few of the programs
 _WEIGHTS_SAY = "(default: as the weights say)"
 
 Form = Literal["pictures", "panels", "coco", "csv", "yolo", "yolo-scores"]
