@@ -36,7 +36,7 @@ def draw_boxes(
     """A copy of an image [h, w, 3] uint8 RGB with boxes [n, 4] in its frame.
 
     Captions name the category of labels [n] and the score of scores [n], as far as they are given. The best-scored box
-    is drawn last, on top.
+    is drawn last, on top. thickness: of the lines, px; captions grow with it from 3 on.
     """
     canvas = np.ascontiguousarray(image).copy()
     corners = np.round(np.asarray(boxes, np.float64).reshape(-1, 4)).astype(int)
@@ -49,7 +49,7 @@ def draw_boxes(
         words = [] if labels is None or categories is None else [categories[int(labels[row])]]
         words += [] if scores is None else [f"{float(scores[row]):.2f}"]
         if words:
-            _caption(canvas, " ".join(words), int(corners[row, 0]), int(corners[row, 1]), color)
+            _caption(canvas, " ".join(words), int(corners[row, 0]), int(corners[row, 1]), color, 0.3 * thickness)
     return canvas
 
 
@@ -149,11 +149,15 @@ def _tint(region: np.ndarray, focus: np.ndarray) -> None:
         region[:] = (region * (1 - weight) + np.array(RED) * weight).astype(np.uint8)
 
 
-def _caption(canvas: np.ndarray, text: str, x: int, y: int, color: Color) -> None:
-    """Text on a dark ground above the corner (x, y), kept inside the canvas; only what it covers is touched."""
-    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.6
-    (width, height), below = cv2.getTextSize(text, font, size, 1)
+def _caption(canvas: np.ndarray, text: str, x: int, y: int, color: Color, size: float) -> None:
+    """Text on a dark ground above the corner (x, y), kept inside the canvas; only what it covers is touched.
+
+    size: OpenCV's scale of the font, at least 0.6, where letters are 16 px high.
+    """
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, max(size, 0.6)
+    stroke = max(1, round(size))
+    (width, height), below = cv2.getTextSize(text, font, size, stroke)
     x = max(0, min(x, canvas.shape[1] - width))
     y = min(max(y - below, height), canvas.shape[0])
     cv2.rectangle(canvas, (x, y - height - 1), (x + width, y + below - 1), (20, 20, 20), cv2.FILLED)
-    cv2.putText(canvas, text, (x, y), font, size, color, 1, cv2.LINE_AA)
+    cv2.putText(canvas, text, (x, y), font, size, color, stroke, cv2.LINE_AA)

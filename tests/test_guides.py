@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 from autofocus_jax.command import detect, inspect, suggest
 from autofocus_jax.config_file import parse
@@ -58,11 +59,18 @@ def test_the_reference_is_up_to_date():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_notebook_runs(tmp_path, monkeypatch):
+def test_the_notebook_runs(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("nb")  # short: it holds the kernel's sockets
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(folder))
     notebook = nbformat.read(ROOT / "docs" / "notebook.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
+    # Sockets in a folder, for a port that was free a moment ago may be another program's when the kernel wants it; and
+    # a busy machine is given time.
+    sockets = Config({"ConnectionFileMixin": {"transport": "ipc", "ip": str(folder / "kernel")}})
+    client = NotebookClient(notebook, config=sockets, kernel_name="python3", timeout=600, startup_timeout=300,
+                            resources={"metadata": {"path": str(ROOT)}})  # fmt: skip
+    client.execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     assert outputs and not [output for output in outputs if output.output_type == "error"]
     assert any("image/png" in output.get("data", {}) for output in outputs)

@@ -38,6 +38,16 @@ def test_draw_boxes_at_the_borders(box):
     assert picture.shape == GREY.shape and (picture != GREY).any()
 
 
+def test_captions_grow_with_the_lines():
+    heights = []
+    for thickness in (1, 2, 6):
+        picture = visualize.draw_boxes(GREY, np.array([[90, 120, 91, 121]]), np.array([0]), None, ["a"],
+                                       thickness=thickness)  # fmt: skip
+        ground = np.argwhere((picture == 20).all(axis=-1))
+        heights.append(np.ptp(ground[:, 0]))
+    assert heights[0] == heights[1] and 2.5 < heights[2] / heights[1] < 3.5
+
+
 def test_draw_no_boxes():
     np.testing.assert_array_equal(visualize.draw_boxes(GREY, np.zeros((0, 4))), GREY)
 

@@ -3,7 +3,7 @@
 autofocus detect photos/ --weights model.safetensors
 
 writes runs/detect/pictures/ and runs/detect/detections.json. Files that cannot be read are skipped, counted and named.
-An interrupt (Ctrl-C) keeps what is finished.
+What is finished is kept when the run is interrupted (Ctrl-C) or told to end (SIGTERM, a closed terminal).
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import math
 import os
 import re
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import tyro
@@ -30,9 +31,11 @@ from autofocus_jax.command.budget import thresholds_within
 from autofocus_jax.command.detection_run import Summary, count, readers, run_detection
 from autofocus_jax.command.inputs import Item, collect
 from autofocus_jax.command.names import read_names
+from autofocus_jax.command.stopping import exit_code, stoppable, word
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_file import load_config, parse
 from autofocus_jax.data.image import image_size, quiet_decoders
+from autofocus_jax.data.scenes import ScenesSource
 from autofocus_jax.focus.pyramid import factor
 from autofocus_jax.structures import STRIDE, ImageError
 
@@ -40,61 +43,87 @@ _HELD = 2**31  # bytes of decoded images that may wait for the device
 _HUGE = 3 * 10**8  # bytes of a decoded image that is worth a word
 _TRIED = 16  # images that --pixels is chosen on
 _NAMED = 20  # skipped files that are named
+_MANY = 100  # images from which on everything is compiled before the first; fewer need few of the programs
+_WEIGHTS_SAY = "(default: as the weights say)"
+
+Form = Literal["pictures", "panels", "coco", "csv", "yolo", "yolo-scores"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    paths: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")]] = ()
+    paths: tyro.conf.Positional[
+        Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...", help_behavior_hint="(required)")]
+    ] = ()
     """images, folders (with all below them), globs in quotes, videos"""
-    weights: Annotated[str, tyro.conf.arg(metavar="FILE")] = ""
-    """a .safetensors file, a training's --workdir, or "demo", which comes with the program (required)"""
+    weights: Annotated[str, tyro.conf.arg(metavar="FILE", help_behavior_hint="(required)")] = ""
+    """a .safetensors file, a training's --workdir, or "demo", which comes with the program and knows rendered scenes
+    alone, no photographs"""
     output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/detect"
     """folder of the results"""
-    write: tuple[Literal["pictures", "panels", "coco", "csv", "yolo"], ...] = ("pictures", "coco")
+    write: Annotated[tuple[Form, ...], tyro.conf.arg(metavar="FORM...")] = ("pictures", "coco")
     """pictures: boxes, categories and scores on each image, an .mp4 of each video; panels: focus maps and chips of
-    every scale; coco: detections.json; csv: detections.csv; yolo: labels/, a text file an image"""
+    every scale; coco: detections.json; csv: detections.csv; yolo: labels/, a text file an image, to train on or to
+    correct; yolo-scores: labels_scores/, the same with scores"""
     score: float = 0.5
     """detections below this score are left out; 0.001 to compute average precision of the results"""
-    threshold: Annotated[tuple[float, ...], tyro.conf.arg(metavar="T...")] = ()
+    threshold: Annotated[tuple[float, ...], tyro.conf.arg(metavar="T...", help_behavior_hint=_WEIGHTS_SAY)] = ()
     """FocusPixel probability from which a place is looked at again: one for all scales, or one for each but the last;
-    lower sees more and costs more, 0 is the whole image pyramid (by default as the weights say)"""
-    pixels: Annotated[float | None, tyro.conf.arg(metavar="SIDE")] = None
+    lower sees more and costs more, 0 is the whole image pyramid"""
+    pixels: Annotated[float | None, tyro.conf.arg(metavar="SIDE", help_behavior_hint="")] = None
     """pixels an image on average, as the side of a square: chooses the thresholds on 16 of the images"""
-    scales: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SHORTERxLONGER...")] = ()
-    """sides of the pyramid, coarse to fine, as 480x512 800x1280 1400x2000 (by default as the weights say)"""
-    names: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """names of the classes: a text file with one a line, or COCO annotations (by default as the weights say)"""
-    config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    scales: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SHORTERxLONGER...", help_behavior_hint=_WEIGHTS_SAY)] = ()
+    """sides of the pyramid, coarse to fine, as 480x512 800x1280 1400x2000"""
+    names: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=_WEIGHTS_SAY)] = None
+    """names of the classes: a text file with one a line, or COCO annotations"""
+    config: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """a config file, in place of the settings that lie beside the weights"""
 
 
 def run(argv: Sequence[str], console: Console) -> int:
     """The command; returns its exit code."""
+    with stoppable():
+        return _run(parse(Arguments, list(argv), prog="autofocus detect", description=__doc__), console)
+
+
+def _run(arguments: Arguments, console: Console) -> int:
     quiet_decoders()
     parallel.cache_compilations()
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet too
-    arguments = parse(Arguments, list(argv), prog="autofocus detect", description=__doc__)
     sides = _checked(arguments)
     items = collect(arguments.paths)
     output = Path(arguments.output)
-    _spare_inputs(items, output)
+    _spare_inputs(items, output, arguments.write)
     model = load(arguments.weights, load_config(arguments.config) if arguments.config else None,
                  read_names(arguments.names) if arguments.names else None)  # fmt: skip
     model = model.changed(lambda config: _overridden(config, sides, arguments.threshold))
+    _say_what_it_knows(model, console)
     largest = _say_what_is_huge(items, model, console)
-    if arguments.pixels is not None:
-        model = _within_budget(model, arguments.pixels, items, console)
-    window = max(1, min(model.config.window, _HELD // max(1, largest)))
-    forms = _writers(arguments, output, model)
+    total = count(items)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(),
                TextColumn("{task.fields[speed]}"))  # fmt: skip
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("detect", total=count(items) or None, speed="compiling")
+        if warm := total >= _MANY:
+            _compile(model, progress, console)
+        if arguments.pixels is not None:
+            model = _within_budget(model, arguments.pixels, items, progress, console)
+        window = max(1, min(model.config.window, _HELD // max(1, largest)))
+        task = progress.add_task("detect", total=total or None, speed="" if warm else "compiling")
         advance = lambda done: progress.update(  # noqa: E731
             task, completed=done.images + len(done.skipped), speed=f"{_speed(done)}, {_share(done)}"
         )
+        forms = _writers(arguments, output, model)
         summary = run_detection(model, items, forms, arguments.score, "panels" in arguments.write, window, advance)
-    return _report(summary, arguments, console)
+    return _report(summary, arguments, warm, console)
+
+
+def _compile(model: Model, progress: Progress, console: Console) -> None:
+    """Compiles everything before the clock of the run starts, and says how long it took."""
+    start = time.perf_counter()
+    task = progress.add_task("compile", total=len(model.config.buckets), speed="once; the next run finds it done")
+    model.warm_up(lambda _: progress.advance(task))
+    progress.remove_task(task)
+    console.print(f"{len(model.config.buckets)} programs ready after {time.perf_counter() - start:.1f} s",
+                  highlight=False)  # fmt: skip
 
 
 def _checked(arguments: Arguments) -> list[tuple[int, int]]:
@@ -106,7 +135,7 @@ def _checked(arguments: Arguments) -> list[tuple[int, int]]:
     if not 0 <= arguments.score <= 1:
         raise ConfigError(f"--score {arguments.score:g}; want a probability from 0 to 1")
     if not arguments.write:
-        raise ConfigError("--write got nothing; give at least one of pictures, panels, coco, csv, yolo")
+        raise ConfigError(f"--write got nothing; give at least one of {', '.join(get_args(Form))}")
     if any(not 0 <= threshold <= 1 for threshold in arguments.threshold):
         shown = " ".join(f"{threshold:g}" for threshold in arguments.threshold)
         raise ConfigError(f"--threshold {shown}; want probabilities from 0 to 1")
@@ -123,14 +152,27 @@ def _overridden(config: Config, sides: Sequence[tuple[int, int]], thresholds: Se
     return with_thresholds(config, thresholds) if thresholds else config
 
 
-def _spare_inputs(items: Sequence[Item], output: Path) -> None:
-    """Raises ConfigError when a picture would replace an image that is looked at, or there can be no such folder."""
+def _spare_inputs(items: Sequence[Item], output: Path, forms: Sequence[str]) -> None:
+    """Raises ConfigError when a result would replace what is looked at or its labels, or there can be no such folder.
+
+    Labels are in danger where images lie as YOLO's data sets have them, in OUTPUT/images beside OUTPUT/labels.
+    """
     if output.exists() and not output.is_dir():
         raise ConfigError(f"--output {output} is a file; give a folder")
     folders = [(output / name).absolute() for name in ("pictures", "panels")]
     for item in items:
         if any(folder in item.path.parents for folder in folders):
             raise ConfigError(f"{item.path} lies in the folder that results go to; give another --output")
+        labels = output / "labels" / f"{item.name}.txt"
+        if "yolo" in forms and (output / "images").absolute() in item.path.parents and labels.exists():
+            raise ConfigError(f"{labels} would be replaced; move these labels away, or give another --output")
+
+
+def _say_what_it_knows(model: Model, console: Console) -> None:
+    """A word to those who look at photographs with weights that have never seen one."""
+    if isinstance(model.config.data, ScenesSource):
+        console.print(f"these weights know rendered scenes alone ({', '.join(model.categories[:3])} …); what they find "
+                      "in photographs means nothing", soft_wrap=True, markup=False, highlight=False)  # fmt: skip
 
 
 def _say_what_is_huge(items: Sequence[Item], model: Model, console: Console) -> int:
@@ -152,13 +194,16 @@ def _say_what_is_huge(items: Sequence[Item], model: Model, console: Console) -> 
     return largest
 
 
-def _within_budget(model: Model, side: float, items: Sequence[Item], console: Console) -> Model:
+def _within_budget(
+    model: Model, side: float, items: Sequence[Item], progress: Progress, console: Console
+) -> Model:
     """The model with the thresholds that keep to a budget on images spread over the items."""
     images = [item for item in items if not item.video] or list(items)
     spread = sorted({round(position) for position in np.linspace(0, len(images) - 1, _TRIED)})
     chosen = list(itertools.islice(readers([images[position] for position in spread]), _TRIED))
-    with console.status(f"thresholds for {side:g} px on a side"):
-        found = thresholds_within(model, side, chosen)
+    task = progress.add_task("thresholds", total=None, speed=f"for {side:g} px on a side")
+    found = thresholds_within(model, side, chosen)
+    progress.remove_task(task)
     shown = " ".join(f"{threshold:.3g}" for threshold in found.thresholds)
     console.print(f"--pixels {side:g}: --threshold {shown} costs {math.sqrt(found.pixels):.0f} on a side, "
                   f"on {len(chosen)} of the images", soft_wrap=True, highlight=False)  # fmt: skip
@@ -173,16 +218,18 @@ def _writers(arguments: Arguments, output: Path, model: Model) -> list[writers.W
         "coco": lambda: writers.CocoWriter(output / "detections.json", model.categories),
         "csv": lambda: writers.CsvWriter(output / "detections.csv"),
         "yolo": lambda: writers.YoloWriter(output / "labels", model.categories),
+        "yolo-scores": lambda: writers.YoloWriter(output / "labels_scores", model.categories, scores=True),
     }
     return [made[form]() for form in dict.fromkeys(arguments.write)]
 
 
-def _report(summary: Summary, arguments: Arguments, console: Console) -> int:
-    """Prints what was done and left; returns the exit code."""
+def _report(summary: Summary, arguments: Arguments, warm: bool, console: Console) -> int:
+    """Prints what was done and left; returns the exit code. warm: everything was compiled before the run."""
     say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
     if summary.images:
+        speed = _speed(summary) if warm else f"{summary.seconds:.1f} s with compiling"
         say(f"{summary.images} images, {summary.found} detections of score {arguments.score:g} or more; "
-            f"{_speed(summary)}, {_share(summary)}; in {arguments.output}")  # fmt: skip
+            f"{speed}, {_share(summary)}; in {arguments.output}")  # fmt: skip
     if summary.skipped:
         say(f"{len(summary.skipped)} could not be read and were skipped:")
         for _, reason in summary.skipped[:_NAMED]:
@@ -190,8 +237,9 @@ def _report(summary: Summary, arguments: Arguments, console: Console) -> int:
         if len(summary.skipped) > _NAMED:
             say(f"  … and {len(summary.skipped) - _NAMED} more")
     if isinstance(summary.stopped, KeyboardInterrupt):
-        print(f"autofocus detect: interrupted; the results of {summary.images} images are kept", file=sys.stderr)
-        return 130
+        print(f"autofocus detect: {word(summary.stopped)}; the results of {summary.images} images are kept",
+              file=sys.stderr)  # fmt: skip
+        return exit_code(summary.stopped)
     if summary.stopped is not None:
         print(f"autofocus detect: {summary.stopped}", file=sys.stderr)
         return 1

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from autofocus_jax.api import Model
 from autofocus_jax.command import video
 from autofocus_jax.command.inputs import Item
+from autofocus_jax.command.stopping import whole
 from autofocus_jax.command.writers import Entry, Film, Writer
 from autofocus_jax.data.image import read_image
 from autofocus_jax.focus.cascade import Outcome
@@ -52,8 +51,9 @@ def run_detection(
 ) -> Summary:
     """Detects in every item, in order, and adds what has at least `score` to the writers; closes them in any case.
 
-    Items that cannot be read are skipped. An interrupt, or an output that cannot be written, ends the run early: what
-    is finished is kept, and the summary says what stopped it. progress is called after every image.
+    Items that cannot be read are skipped. An interrupt (Ctrl-C, and what command.stopping makes of other signals) or
+    an output that cannot be written ends the run early: what is finished is kept, and the summary says what stopped
+    it. progress is called after every image.
     """
     summary = Summary(0, 0, [], None, 0.0, None)
     start = time.perf_counter()
@@ -77,29 +77,6 @@ def run_detection(
     except (KeyboardInterrupt, AutoFocusError) as error:
         summary = summary._replace(stopped=error)
     return summary._replace(seconds=time.perf_counter() - start)
-
-
-def whole(function: Callable[..., None]) -> Callable[..., None]:
-    """A function that an interrupt (Ctrl-C) cannot stop halfway; the interrupt comes when it returns.
-
-    It is the function itself where signals do not come, or do something else.
-    """
-    here = threading.current_thread() is threading.main_thread()
-    if not here or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return function
-
-    @functools.wraps(function)
-    def shielded(*arguments: Any) -> None:
-        caught = []
-        before = signal.signal(signal.SIGINT, lambda *_: caught.append(True))
-        try:
-            function(*arguments)
-        finally:
-            signal.signal(signal.SIGINT, before)
-        if caught:
-            raise KeyboardInterrupt
-
-    return shielded
 
 
 def readers(items: Sequence[Item]) -> Iterator[Callable[[], np.ndarray]]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from autofocus_jax.command.stopping import exit_code, word
 from autofocus_jax.structures import AutoFocusError
 
 # Sub-command -> what it does. Its module is autofocus_jax.command.NAME, with run(argv, console) -> exit code; it is
@@ -66,6 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM} {name}: the memory is used up; make the finest scale smaller, or the batches of its buckets",
               file=sys.stderr)  # fmt: skip
         return 1
-    except KeyboardInterrupt:
-        print(f"{PROGRAM} {name}: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        print(f"{PROGRAM} {name}: {word(error)}", file=sys.stderr)
+        return exit_code(error)

@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 import tyro
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 from rich import box
 from rich.console import Console
 from rich.progress import Progress
@@ -91,6 +92,7 @@ def plot(given: Sizes, suggestion: Suggestion, title: str, path: Path) -> None:
                       textcoords="offset points", ha="center", va="bottom", fontsize=8)  # fmt: skip
     axes.set_ylim(0, height * (1.15 + 0.08 * len(suggestion.scales)))
     axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.set_xlabel("size of the object: sqrt(box area), image px")
     axes.set_ylabel("objects")
     saving = suggestion.saving.factor

@@ -48,7 +48,10 @@ def frames(path: Path) -> Iterator[np.ndarray]:
 
 
 class VideoWriter:
-    """Writes an .mp4 of frames of one size and rate; what was added is a whole video after `close`."""
+    """Writes an .mp4 of frames of one size and rate; what was added is a whole video after `close`.
+
+    The codec wants even sides: of an odd one the last row or column of pixels is left out.
+    """
 
     def __init__(self, path: Path, height: int, width: int, rate: float):
         self._path, self._size = path, (height, width)

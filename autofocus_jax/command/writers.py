@@ -108,13 +108,14 @@ class CsvWriter:
 class YoloWriter:
     """A text file for each image, with a line for each detection, and classes.txt with a name a line.
 
-    A line is class, centre x, centre y, width, height (shares of the image's sides) and score.
+    A line is class, centre x, centre y, width and height (shares of the image's sides): labels, as data.yolo and other
+    programs read them. With `scores` there is a sixth number, which makes them results that are no labels.
     """
 
     wants_image = False
 
-    def __init__(self, folder: Path, categories: Sequence[str]):
-        self._folder = folder
+    def __init__(self, folder: Path, categories: Sequence[str], scores: bool = False):
+        self._folder, self._scores = folder, scores
         with whole_file(folder / "classes.txt") as path:
             path.write_text("".join(f"{name}\n" for name in categories), encoding="utf-8")
 
@@ -122,8 +123,9 @@ class YoloWriter:
         height, width = entry.result.size
         boxes = entry.result.boxes.astype(np.float64) / [width, height, width, height]
         centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-        lines = [f"{label} {x:.6f} {y:.6f} {w:.6f} {h:.6f} {score:.4f}\n" for label, (x, y), (w, h), score
-                 in zip(entry.result.labels.tolist(), centres, sides, entry.result.scores.tolist())]  # fmt: skip
+        scores = [f" {score:.4f}" if self._scores else "" for score in entry.result.scores.tolist()]
+        lines = [f"{label} {x:.6f} {y:.6f} {w:.6f} {h:.6f}{score}\n" for label, (x, y), (w, h), score
+                 in zip(entry.result.labels.tolist(), centres, sides, scores)]  # fmt: skip
         with whole_file(self._folder / f"{entry.name}.txt") as path:
             path.write_text("".join(lines), encoding="utf-8")
 
@@ -203,7 +205,7 @@ def draw(image: np.ndarray, result: Result) -> np.ndarray:
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
     """Writes uint8 RGB [h, w, 3] in the format of the path's suffix, whole or not at all."""
-    good, data = cv2.imencode(path.suffix, picture[..., ::-1])
+    good, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not good:
         raise AutoFocusError(f"{path} cannot be encoded; a picture of {picture.shape[1]}x{picture.shape[0]} px is too "
                              "large for its format")  # fmt: skip

@@ -53,7 +53,10 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises WeightsError for a missing, truncated or foreign file.
     """
     if not Path(path).is_file():
-        raise WeightsError(f"weights {path} do not exist; give a .safetensors file written by this program")
+        raise WeightsError(
+            f"weights {path} do not exist; give a .safetensors file of this program, a training's folder, or the "
+            "name of weights that come with it: demo"
+        )
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}

@@ -18,6 +18,7 @@ from autofocus_jax.command import video
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
 PNG, JPG = (cv2.imencode(suffix, PICTURE)[1].tobytes() for suffix in (".png", ".jpg"))
+DEMO = (Path(__file__).parents[2] / "configs" / "demo.py").read_bytes()
 TIFF32 = cv2.imencode(".tiff", PICTURE.astype(np.float32) / 255)[1].tobytes()
 
 
@@ -65,6 +66,7 @@ SKIPPED_IMAGES = [
     ("cut.tif", b"II*\x00\x08\x00\x00\x00", "cannot be decoded"),
     ("cut.webp", b"RIFF\x10\x00\x00\x00WEBPVP8 ", "cannot be decoded"),
     ("phone.jpg", b"\x00\x00\x00\x18ftypheic" + bytes(40), "is HEIC, which is not read; convert it"),
+    ("float.tif", TIFF32, "cannot be decoded"),
     ("json.jpg", coco(), "it is no image file"),
     ("empty.mp4", b"", "is missing or empty"),
     ("text.mp4", b"no film" * 99, "cannot be decoded"),
@@ -162,6 +164,20 @@ FAILURES = [
     (["suggest", "a.json", "--longest", "10"], {"a.json": coco()}, "smaller than a chip of 512"),
     (["suggest", "a.json", "--sample", "0"], {"a.json": coco()}, "--sample 0; want at least 1"),
     (["suggest", "a.json", "--output", "o"], {"a.json": coco(), "o": b"x"}, "o/"),
+    # configs, for both programs; what else can be wrong there is in test_train.py and test_evaluate.py
+    *[
+        ([command, *words], files, says)
+        for command in ("train", "evaluate")
+        for words, files, says in [
+            ([], {}, "--config"),
+            (["--config", "none.py"], {}, "config file none.py does not exist"),
+            (["--config", "c.py"], {"c.py": b"x = ("}, "c.py, line 1"),
+            (["--config", "c.py"], {"c.py": b"def get_config(): return 3"}, "returned int"),
+            (["--config", "c.py", "--seed", "x"], {"c.py": DEMO}, "--seed"),
+            (["--config", "c.py", "--scales.0.min-side", "9999"], {"c.py": DEMO}, "min_side"),
+        ]
+    ],
+    (["evaluate", "--config", "c.py", "--checkpoint", "none"], {"c.py": DEMO}, "none does not exist"),
     (["inspect", "a.json", "--samples", "-1"], {"a.json": coco()}, "--samples"),
     (["inspect", "a.json", "--output", "o"], {"a.json": coco(), "o": b"x"}, "o/report.json cannot be written"),
 ]

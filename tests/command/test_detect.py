@@ -1,6 +1,7 @@
 """autofocus detect from the command line to its files."""
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -9,10 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
+from rich.console import Console
 
 from autofocus_jax.api import with_thresholds
-from autofocus_jax.command import budget, detect, detection_run, video, whole_file, writers
+from autofocus_jax.command import budget, detect, video, whole_file, writers
+from autofocus_jax.data.scenes import ScenesSource
+from autofocus_jax.data.yolo import YoloSource
 from autofocus_jax.structures import AutoFocusError, ImageError
 
 
@@ -20,7 +25,7 @@ def table(path):
     return list(csv.DictReader(Path(path).read_text().splitlines()))
 
 
-ALL = ("pictures", "panels", "coco", "csv", "yolo")
+ALL = ("pictures", "panels", "coco", "csv", "yolo", "yolo-scores")
 
 
 def test_every_form_of_output(autofocus, pictures, tmp_path, tiny_model):
@@ -54,12 +59,13 @@ def test_every_form_of_output(autofocus, pictures, tmp_path, tiny_model):
         np.testing.assert_allclose(corners, [x, y, x + w, y + h], atol=0.01)
     assert (output / "labels" / "classes.txt").read_text() == "ape\nbee\ncat\n"
     for name, (height, width) in sizes.items():
-        lines = (output / "labels" / name).with_suffix(".txt").read_text().splitlines()
-        assert len(lines) == len(found[name])
-        for line, (label, score, (x, y, w, h)) in zip(lines, found[name]):
-            numbers = list(map(float, line.split()))
-            expected = [label, (x + w / 2) / width, (y + h / 2) / height, w / width, h / height, score]
-            np.testing.assert_allclose(numbers, expected, atol=1e-4)
+        for room, columns in (("labels", 5), ("labels_scores", 6)):
+            lines = (output / room / name).with_suffix(".txt").read_text().splitlines()
+            assert len(lines) == len(found[name])
+            for line, (label, score, (x, y, w, h)) in zip(lines, found[name]):
+                numbers = list(map(float, line.split()))
+                expected = [label, (x + w / 2) / width, (y + h / 2) / height, w / width, h / height, score]
+                np.testing.assert_allclose(numbers, expected[:columns], atol=1e-4)
         picture = cv2.imread(str((output / "pictures" / name).with_suffix(".jpg")))
         assert picture.shape[:2] == (height, width)
         assert cv2.imread(str((output / "panels" / name).with_suffix(".png"))).shape[1] > 1000
@@ -73,14 +79,19 @@ def test_the_file_is_what_pycocotools_reads(autofocus, pictures, tmp_path):
     assert len(truth.loadRes(json.loads(path.read_text())["annotations"]).anns) == len(truth.anns) > 0
 
 
-def test_settings_from_the_command_line(autofocus, pictures):
+def test_settings_from_the_command_line(autofocus, pictures, monkeypatch):
     words = ("detect", pictures, "--weights", "tiny", "--write", "csv")
     whole = "100.0% of the pyramid's pixels"
     assert whole in autofocus(*words, "--threshold", "0")[1]
     assert whole not in autofocus(*words, "--threshold", "1")[1]
     # a.png, 60 x 90 px: 21 x 32 and 43 x 64; of the others, squarer, the shorter side decides.
+    summaries = []
+    report = detect._report
+    monkeypatch.setattr(detect, "_report", lambda *given: summaries.append(given[0]) or report(*given))
     code, out, _ = autofocus(*words, "--scales", "24x32", "48x64", "--threshold", "0")
     assert code == 0 and whole in out
+    wanted = [21 * 32 + 24 * 24 + 24 * 30, 43 * 64 + 48 * 48 + 48 * 60]
+    assert summaries[0].info.pixels.tolist() == wanted
     (pictures / "names.txt").write_text("one\ntwo\nthree\n")
     assert autofocus(*words, "--names", pictures / "names.txt", "--score", "0")[0] == 0
     rows = table("runs/detect/detections.csv")
@@ -113,6 +124,94 @@ def test_pixels_keeps_to_a_budget(tiny_model, memory_dataset):
         budget.thresholds_within(tiny_model, 40, [broken])
 
 
+def test_many_images_find_everything_compiled(autofocus, pictures, monkeypatch, tiny_model):
+    warmed = []
+    monkeypatch.setattr(type(tiny_model), "warm_up", lambda self, progress: warmed.append(len(self.config.buckets)))
+    words = ("detect", pictures, "--weights", "tiny", "--write", "csv")
+    code, out, _ = autofocus(*words)
+    assert code == 0 and warmed == [] and " s with compiling, " in out and "images/s" not in out
+    monkeypatch.setattr(detect, "_MANY", 3)
+    code, out, _ = autofocus(*words)
+    (first, second), programs = out.splitlines(), len(tiny_model.config.buckets)
+    assert code == 0 and warmed == [programs] and first.startswith(f"{programs} programs ready after ")
+    assert second.startswith("3 images, ") and " images/s, " in second
+
+
+def test_weights_of_rendered_scenes_say_so(capsys, tiny_model):
+    for model, says in ((tiny_model.changed(lambda c: dataclasses.replace(c, data=ScenesSource())), True),
+                        (tiny_model, False)):  # fmt: skip
+        detect._say_what_it_knows(model, Console(width=300))
+        said = capsys.readouterr().out
+        assert ("rendered scenes alone (ape, bee, cat …); what they find in photographs" in said) is says
+
+
+def test_yolo_labels_are_a_data_set(autofocus, tmp_path, tiny_model):
+    """Boxes that were found, read back by the reader of data sets, are those of Python."""
+    random = np.random.default_rng(8)
+    for name, shape in (("a.png", (60, 90)), ("b.jpg", (70, 50))):
+        (tmp_path / "mine/images/train").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "mine/images/train" / name), random.integers(0, 255, (*shape, 3), np.uint8))
+    words = ("detect", "mine/images", "--weights", "tiny", "--score", "0.3", "--output", "mine", "--write", "yolo")
+    assert autofocus(*words)[0] == 0
+    data = YoloSource(str(tmp_path / "mine")).open("train")
+    assert data.categories == ("ape", "bee", "cat") and len(data) == 2 and data.dropped == 0
+    for index, name in enumerate(("a.png", "b.jpg")):
+        result, truth = tiny_model(tmp_path / "mine/images/train" / name, score=0.3), data.ground_truth(index)
+        assert len(result) and truth.labels.tolist() == result.labels.tolist() and not truth.ignore.any()
+        np.testing.assert_allclose(truth.boxes, result.boxes, atol=1e-3)
+
+    labels = tmp_path / "mine/labels/train/a.txt"
+    labels.write_text("0 0.5 0.5 0.1 0.1\n")  # corrected by hand
+    code, _, err = autofocus(*words)
+    assert code == 1 and "mine/labels/train/a.txt would be replaced; move these labels away" in err
+    assert labels.read_text() == "0 0.5 0.5 0.1 0.1\n"
+
+
+def test_pictures_of_every_kind_are_one_picture(autofocus, tmp_path):
+    """What a file stores in another way (turned, in a palette, deeper, in other colours) is seen as what it shows."""
+    picture = Image.fromarray(np.kron(np.random.default_rng(3).integers(0, 255, (6, 9, 3), np.uint8),
+                                      np.ones((8, 8, 1), np.uint8)))  # fmt: skip
+    rgb = np.asarray(picture)
+    tag = Image.Exif()
+    tag[274] = 6  # to be turned a quarter to the right
+    folder = tmp_path / "kinds"
+    folder.mkdir()
+    picture.save(folder / "plain.png")
+    picture.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.png", exif=tag)
+    picture.quantize(256, dither=Image.Dither.NONE).save(folder / "palette.gif")
+    picture.convert("RGBA").save(folder / "rgba.png")
+    picture.convert("CMYK").save(folder / "cmyk.tif")
+    cv2.imwrite(str(folder / "deep.png"), rgb[..., ::-1].astype(np.uint16) * 257)
+    assert autofocus("detect", folder, "--weights", "tiny", "--score", "0.3", "--write", "coco", "pictures")[0] == 0
+    content = json.loads(Path("runs/detect/detections.json").read_text())
+    assert len(content["images"]) == 6 and {(i["height"], i["width"]) for i in content["images"]} == {(48, 72)}
+    found = {i["file_name"]: [] for i in content["images"]}
+    names = {i["id"]: i["file_name"] for i in content["images"]}
+    for entry in content["annotations"]:
+        found[names[entry["image_id"]]].append([entry["category_id"], entry["score"], *entry["bbox"]])
+    assert len(found["plain.png"]) > 0
+    for name, rows in found.items():
+        np.testing.assert_allclose(rows, found["plain.png"], atol=1e-3, err_msg=name)
+    pixels = [cv2.imread(str(path)) for path in Path("runs/detect/pictures").iterdir()]
+    assert all(np.array_equal(image, pixels[0]) for image in pixels)
+
+    grey = np.asarray(picture.convert("L"))
+    cv2.imwrite("grey.png", grey)
+    assert autofocus("detect", "grey.png", "--weights", "tiny", "--score", "1", "--write", "pictures")[0] == 0
+    shown = cv2.imread("runs/detect/pictures/grey.jpg")
+    assert np.abs(shown.astype(int) - grey[..., None]).mean() < 3 and np.ptp(shown, axis=2).max() <= 2
+
+
+@pytest.mark.parametrize(("height", "width"), [(300, 20_000), pytest.param(20_000, 20_000, marks=pytest.mark.slow)])
+def test_pictures_of_20000_px_a_side(autofocus, monkeypatch, height, width):
+    monkeypatch.setattr(detect, "_HUGE", 3 * 300 * 20_000)
+    cv2.imwrite("sky.png", np.zeros((height, width), np.uint8))
+    code, out, _ = autofocus("detect", "sky.png", "--weights", "tiny", "--write", "coco")
+    assert code == 0 and f"sky.png: 20000x{height} px, {3 * height * width / 1e9:.1f} GB when decoded" in out
+    (image,) = json.loads(Path("runs/detect/detections.json").read_text())["images"]
+    assert (image["height"], image["width"]) == (height, width)
+
+
 def test_pixels_on_the_command_line(autofocus, pictures):
     code, out, _ = autofocus("detect", pictures, "--weights", "tiny", "--write", "csv", "--pixels", "60")
     assert code == 0 and "--pixels 60: --threshold " in out and "on 3 of the images" in out
@@ -129,40 +228,44 @@ def test_bad_images_are_skipped_counted_and_named(autofocus, pictures):
 
 
 @pytest.fixture
-def interrupts():
-    """Ctrl-C raises KeyboardInterrupt, also where the tests run in the background of a shell that ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def shell():
+    """Signals as a shell leaves them: the tests may run in the background of one, or of a program that handles some."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-def test_an_interrupt_keeps_what_is_finished(interrupts, autofocus, pictures, monkeypatch, tiny_model):
+@pytest.mark.parametrize(("number", "code", "word"), [
+    (signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "stopped by SIGTERM"),
+])  # fmt: skip
+def test_being_stopped_keeps_what_is_finished(shell, autofocus, pictures, monkeypatch, tiny_model, number, code, word):
     stream = type(tiny_model).stream
 
-    def interrupted(self, *arguments):
+    def stopped(self, *arguments):
         for outcome in stream(self, *arguments):
             if outcome.index == 2:
-                os.kill(os.getpid(), signal.SIGINT)
+                assert callable(signal.getsignal(number)), "this signal would end the tests"
+                os.kill(os.getpid(), number)
             yield outcome
 
-    monkeypatch.setattr(type(tiny_model), "stream", interrupted)
-    code, _, err = autofocus("detect", pictures, "--weights", "tiny", "--write", *ALL)
-    assert code == 130 and "interrupted; the results of 2 images are kept" in err and err.count("\n") == 1
+    monkeypatch.setattr(type(tiny_model), "stream", stopped)
+    ended, _, err = autofocus("detect", pictures, "--weights", "tiny", "--write", *ALL)
+    assert ended == code and f"{word}; the results of 2 images are kept" in err and err.count("\n") == 1
     assert len(json.loads(Path("runs/detect/detections.json").read_text())["images"]) == 2
+    assert len({row["image"] for row in table("runs/detect/detections.csv")}) <= 2
     assert len(list((pictures.parent / "runs/detect/pictures").rglob("*.jpg"))) == 2
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_an_interrupt_while_writing_waits_until_it_is_written(interrupts):
-    done = []
+def test_being_stopped_before_the_first_image(shell, autofocus, pictures, monkeypatch):
+    def loading(*_):
+        assert callable(signal.getsignal(signal.SIGTERM)), "this signal would end the tests"
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    def work(value):
-        os.kill(os.getpid(), signal.SIGINT)
-        done.append(value)
-
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        detection_run.whole(work)(3)
-    assert done == [3] and signal.getsignal(signal.SIGINT) is before
+    monkeypatch.setattr(detect, "load", loading)
+    assert autofocus("detect", pictures, "--weights", "x") == (143, "", "autofocus detect: stopped by SIGTERM\n")
 
 
 def test_an_output_that_cannot_be_written_ends_the_run_and_keeps_the_rest(autofocus, pictures, monkeypatch):

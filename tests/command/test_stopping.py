@@ -1,0 +1,83 @@
+"""Signals: they become exceptions where that is wanted, wait for what must not be cut, and leave no handler behind."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from autofocus_jax.command import stopping
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.fixture(autouse=True)
+def shell():
+    """The handlers of a program that a shell started, whatever the tests run under."""
+    before = [(number, signal.getsignal(number)) for number, _ in SIGNALS]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+def send(number):
+    assert callable(signal.getsignal(number)), "this signal would end the tests"
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_each_signal_is_an_interrupt_with_its_own_exit_code(number, code):
+    with pytest.raises(KeyboardInterrupt) as caught, stopping.stoppable():
+        send(number)
+    assert stopping.exit_code(caught.value) == code
+    assert stopping.word(caught.value) == ("interrupted" if code == 130 else f"stopped by {number.name}")
+    assert signal.getsignal(signal.SIGTERM) is signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
+def test_what_somebody_else_decided_stays():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    with stopping.stoppable():
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_it_waits_until_the_work_is_whole(number, code):
+    done = []
+
+    def work(value):
+        send(number)
+        send(signal.SIGINT)  # the impatient press again
+        done.append(value)
+
+    with stopping.stoppable():
+        before = [signal.getsignal(one) for one, _ in SIGNALS]
+        with pytest.raises(KeyboardInterrupt) as caught:
+            stopping.whole(work)(3)
+        assert [signal.getsignal(one) for one, _ in SIGNALS] == before
+    assert done == [3] and stopping.exit_code(caught.value) == code
+
+
+def test_an_error_of_the_work_comes_first_and_the_handlers_are_back():
+    def work():
+        raise ValueError("full")
+
+    with pytest.raises(ValueError, match="full"):
+        stopping.whole(work)()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_outside_of_the_main_thread_nothing_changes():
+    seen = []
+
+    def elsewhere():
+        with stopping.stoppable():
+            seen.append(stopping.whole(print) is print)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert seen == [True] and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
