@@ -1,6 +1,7 @@
 """Tables 1 and 2: AP, pixels and speed of every row, the paper's beside ours, as Markdown and JSON.
 
 Ours come from files that evaluate.py wrote (--metrics), or from running the detector now over the images of --split.
+Rows scored as COCO does make Table 1, those scored as PASCAL VOC does (--metric voc) Table 2.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from autofocus_jax.structures import AutoFocusError
 
 PAPER, RELEASE = "paper, copied", "release, copied"
 
-# What could be checked: the paper's abstract, and the page of the authors' release. COCO test-dev, ResNet-101.
+# What could be checked, on 2026-11-22. PAPER: its abstract (arxiv.org/abs/1812.01600), and section 5.1 for the side of
+# the pyramid. RELEASE: the results in README.md of github.com/mahyarnajibi/SNIPER. The other cells of the paper's two
+# tables were in no source at hand.
 COPIED = (
     {"method": "SNIPER, full pyramid", "side": 1910.0, "source": PAPER},
     {"method": "AutoFocus", "AP": 47.9, "AP50": 68.3, "images_per_second": 6.4, "source": PAPER},
@@ -34,13 +37,22 @@ COPIED = (
         "method": "SNIPER, from ImageNet", "AP": 46.5, "AP50": 67.5, "APs": 30.0,
         "APm": 49.4, "APl": 58.4, "source": RELEASE,
     },
+    {
+        "method": "SNIPER, MobileNetV2, from ImageNet", "AP": 34.3, "AP50": 54.4, "APs": 18.5,
+        "APm": 36.9, "APl": 46.4, "source": RELEASE,
+    },
+    {
+        "method": "AutoFocus, from OpenImages, val2017", "AP": 47.5, "AP50": 67.7, "APs": 33.3,
+        "APm": 51.2, "APl": 60.8, "source": RELEASE,
+    },
 )  # fmt: skip
 NOTES = (
-    "Copied rows are on COCO test-dev with ResNet-101, those of the release by what the network was pre-trained on. "
-    "Ours are on the images that their source names: the form is the paper's, the APs cannot be compared. Of the "
-    "paper's numbers only those that could be checked are here, from its abstract. It also says that AutoFocus matches "
-    "the AP of the full pyramid, runs 2.5 times as fast (images/s on a Titan X) and loses 1 AP at 5 times fewer "
-    "pixels. The numbers of its Table 2 could not be checked.",
+    "Copied rows are on COCO test-dev with ResNet-101 where they say nothing else, those of the release by what the "
+    "network was pre-trained on. Ours are on the images that their source names: the form is the paper's, the APs "
+    "cannot be compared. Of the paper's numbers only those that could be checked are here, from its abstract. It also "
+    "says that AutoFocus matches the AP of the full pyramid, runs 2.5 times as fast (images/s on a Titan X) and loses "
+    "1 AP at 5 times fewer pixels.",
+    "The numbers of the paper's Table 2 (VOC 2007) could not be checked and are left out.",
 )
 
 FIRST = {  # Table 1: column -> key of a row, format
@@ -58,9 +70,9 @@ KEYS = tuple(dict.fromkeys(key for key, _ in (*FIRST.values(), *SECOND.values())
 @dataclasses.dataclass(frozen=True)
 class Arguments(DetectorInputs):
     metrics: tuple[str, ...] = ()
-    """metrics.json files of evaluate.py, as LABEL=FILE or FILE; none: run the detector now"""
+    """metrics.json files of evaluate.py, with either --metric, as LABEL=FILE or FILE; none: run the detector now"""
     voc: bool = False
-    """when the detector runs now: score as PASCAL VOC does, too (Table 2)"""
+    """when the detector runs now: score as PASCAL VOC does, too (Table 2), not only where the config's metric is voc"""
 
 
 def run(arguments: Arguments, config: Config, track: Track) -> Result:
@@ -70,15 +82,18 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
         facts: dict[str, Any] = {"metrics": list(arguments.metrics)}
     else:
         ours, facts = measured_rows(arguments, config, track)
-    rows = [{key: row.get(key) for key in KEYS} for row in (*COPIED, *ours)]
-    second = [row for row in rows if row["voc_ap50"] is not None]
-    tables = [("Table 1", rows, FIRST), *([("Table 2, VOC 2007", second, SECOND)] if second else [])]
+    of_coco = [row for row in ours if "AP" in row]
+    first = [*COPIED, *of_coco] if of_coco else []
+    parts = ("Table 1", first, FIRST), ("Table 2, VOC 2007", [row for row in ours if "voc_ap50" in row], SECOND)
+    tables = [part for part in parts if part[1]]
+    rows = [{key: row.get(key) for key in KEYS} for row in (*first, *(row for row in ours if "AP" not in row))]
+    notes = NOTES if first else NOTES[1:]
     shown = tuple(
         table(title, [_columns(row, columns) for row in part], {name: form for name, (_, form) in columns.items()})
         for title, part, columns in tables
     )
-    parts = [f"**{title}**\n\n{markdown(part, columns)}" for title, part, columns in tables]
-    return Result(facts, rows, shown, None, NOTES, markdown="\n\n".join([*parts, *NOTES]) + "\n")
+    texts = [f"**{title}**\n\n{markdown(part, columns)}" for title, part, columns in tables]
+    return Result(facts, rows, shown, None, notes, markdown="\n\n".join([*texts, *notes]) + "\n")
 
 
 def measured_rows(arguments: Arguments, config: Config, track: Track) -> tuple[list[dict], dict[str, Any]]:
@@ -96,8 +111,8 @@ def measured_rows(arguments: Arguments, config: Config, track: Track) -> tuple[l
     rows = []
     for row in track(evaluation.rows(config), "rows"):
         measured = evaluation.measure(config, row, trained.detect, dataset, chosen)
-        values = {"method": row.name, "source": source, **evaluation.metrics(measured)}
-        if arguments.voc:
+        values = _by_table({"method": row.name, "source": source, **evaluation.metrics(measured)})
+        if arguments.voc and "voc_ap50" not in values:
             scores = voc.evaluate(dataset, measured.run.detections, measured.run.indices)
             for key, value in (("voc_ap50", scores.ap50), ("voc_ap70", scores.ap70)):
                 values[key] = None if math.isnan(value) else value
@@ -118,10 +133,11 @@ def read_metrics(given: str) -> list[dict]:
     if not isinstance(content, dict) or not content or not all(isinstance(row, dict) for row in content.values()):
         raise AutoFocusError(f"metrics {path} hold no rows; give a metrics.json of evaluate.py")
     for method, row in content.items():
-        for key in ("AP", "AP50", "side"):
+        for key in ("AP50", "side", "AP" if "AP70" not in row else "AP70"):
             if key not in row:
                 raise ConfigError(f"metrics {path}: row {method!r} has no {key}; give a metrics.json of evaluate.py")
-    return [{"method": method, "source": label if equals else str(path), **row} for method, row in content.items()]
+    source = label if equals else str(path)
+    return [_by_table({"method": method, "source": source, **row}) for method, row in content.items()]
 
 
 def markdown(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, tuple[str, str]]) -> str:
@@ -129,6 +145,12 @@ def markdown(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, tuple[str,
     lines = [list(columns), ["---", *("--:" for _ in list(columns)[1:])]]
     lines += [[str(value) for value in _columns(row, columns).values()] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _by_table(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of metrics.json with the keys of its table: AP50 of --metric voc is not the AP50 of COCO."""
+    renamed = {"AP50": "voc_ap50", "AP70": "voc_ap70"} if "AP70" in row else {}
+    return {renamed.get(key, key): value for key, value in row.items()}
 
 
 def _columns(row: Mapping[str, Any], columns: Mapping[str, tuple[str, str]]) -> dict[str, str]:

@@ -5,11 +5,15 @@ import json
 import numpy as np
 import pytest
 
+from autofocus_jax import evaluation
 from autofocus_jax.config_file import load_config
 from autofocus_jax.experiments import detector, table
 from autofocus_jax.experiments.__main__ import main
 from autofocus_jax.experiments.result import silent, write
 from autofocus_jax.focus.oracle import oracle_detect
+from autofocus_jax.focus.walk import no_cost
+from autofocus_jax.inference.engine import RunResult
+from autofocus_jax.metrics.voc import VocScores
 
 ROW = {"AP": 65.93, "AP50": 86.6, "APs": 52.7, "APm": 75.1, "APl": None, "side": 527.3, "images_per_second": 18.361}
 
@@ -28,7 +32,7 @@ def arguments(config, folder, **options):
 def test_rows_of_files_stand_below_the_copied_ones(tmp_path, tiny_config_file, metrics):
     given = arguments(tiny_config_file, tmp_path, metrics=(f"demo, val={metrics}",))
     result = table.run(given, load_config(tiny_config_file), silent)
-    assert [row["source"] for row in result.rows] == [table.PAPER] * 2 + [table.RELEASE] * 2 + ["demo, val"] * 2
+    assert [row["source"] for row in result.rows] == [table.PAPER] * 2 + [table.RELEASE] * 4 + ["demo, val"] * 2
     files = {path.name for path in write(result, tmp_path, "table")}
     assert files == {"table.json", "table.csv", "table.md"}
     lines = (tmp_path / "table.md").read_text().splitlines()
@@ -36,6 +40,39 @@ def test_rows_of_files_stand_below_the_copied_ones(tmp_path, tiny_config_file, m
     assert "| AutoFocus | - | 47.9 | 68.3 | - | - | - | 6.40 | paper, copied |" in lines
     assert not any("Table 2, VOC" in line for line in lines)
     assert json.loads((tmp_path / "table.json").read_text())["rows"][-1]["AP"] == 65.93
+
+
+@pytest.fixture
+def voc_metrics(tmp_path):
+    """What evaluate.py writes with --metric voc; scale 1 saw no object."""
+    info = no_cost(1)._replace(images=2, pixels=np.array([2 * 600**2]))
+    run = RunResult([0, 1], [], info, 4.0, [])
+    missing = float("nan")
+    scores = {"scale1": VocScores(missing, missing, missing, missing, {}), "autofocus": VocScores(84.2, 71.5, 1, 2, {})}
+    rows = {name: evaluation.metrics(evaluation.Measurement(name, of, run)) for name, of in scores.items()}
+    path = tmp_path / "voc_metrics.json"
+    path.write_text(json.dumps(rows, allow_nan=False))
+    return path
+
+
+def test_rows_of_vocs_metric_make_table_2(tmp_path, tiny_config_file, voc_metrics):
+    given = arguments(tiny_config_file, tmp_path, metrics=(f"cells={voc_metrics}",))
+    result = table.run(given, load_config(tiny_config_file), silent)
+    write(result, tmp_path, "table")
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert lines[0] == "**Table 2, VOC 2007**" and not any("Table 1" in line for line in lines)
+    assert lines[2] == "| method | side | AP at IoU 0.5 | AP at IoU 0.7 | source |"
+    assert lines[4:6] == ["| scale1 | 600 | - | - | cells |", "| autofocus | 600 | 84.2 | 71.5 | cells |"]
+    assert [row["AP50"] for row in result.rows] == [None] * 2  # which would be COCO's
+
+
+def test_files_of_both_metrics_fill_both_tables(tmp_path, tiny_config_file, metrics, voc_metrics):
+    given = arguments(tiny_config_file, tmp_path, metrics=(f"voc={voc_metrics}", f"coco={metrics}"))
+    result = table.run(given, load_config(tiny_config_file), silent)
+    one, two = result.markdown.split("**Table 2, VOC 2007**")
+    assert one.count(" coco |") == 2 and one.count(" voc |") == 0 and "68.3" in one
+    assert two.count(" coco |") == 0 and two.count(" voc |") == 2 and "copied |" not in two
+    assert [row["source"] for row in result.rows][-4:] == ["coco"] * 2 + ["voc"] * 2
 
 
 def test_oracle(tmp_path, monkeypatch, tiny_config_file, memory_dataset, truth):
@@ -56,11 +93,24 @@ def test_oracle(tmp_path, monkeypatch, tiny_config_file, memory_dataset, truth):
     assert len(result.tables) == 2 and "Table 2, VOC 2007" in result.markdown
 
 
+def test_the_configs_metric_decides_the_table(tmp_path, monkeypatch, tiny_config_file, memory_dataset, truth):
+    objects = truth([[52, 36, 60, 44]], [0])
+    dataset = memory_dataset([np.zeros((64, 128, 3), np.uint8)], [objects], categories=("a",))
+    config = load_config(tiny_config_file, ["--stacking.border-tolerance", "0.5", "--metric", "voc"])
+    detect = oracle_detect([objects], config.focus_range, 1)
+    monkeypatch.setattr(table, "open_images", lambda *_: dataset)
+    monkeypatch.setattr(table, "load_detector", lambda *_: detector.Trained(detect, "oracle"))
+    result = table.run(arguments(tiny_config_file, tmp_path), config, silent)
+    assert [row["voc_ap50"] for row in result.rows] == pytest.approx([100] * 4)
+    assert len(result.tables) == 1 and result.markdown.startswith("**Table 2, VOC 2007**")
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
         ("{", "are not JSON"), ("[1]", "hold no rows"), ("{}", "hold no rows"),
         ('{"scale1": {"AP": 1, "side": 2}}', "row 'scale1' has no AP50"), (None, "cannot be read"),
+        ('{"scale1": {"AP50": 1, "side": 2}}', "row 'scale1' has no AP;"),
     ],
 )  # fmt: skip
 def test_bad_files_are_one_line(tmp_path, capsys, tiny_config_file, content, complaint):
