@@ -86,8 +86,7 @@ def training(steps: int) -> TrainingConfig:
     """SNIPER's training: the paper's section 5 and the release, without what a comment says is missing.
 
     Positive chips of all scales by resolution, as the release does for data other than COCO; on COCO it used factors
-    3.0 and 1.667 and 512 px on the longest side. Negative chips and the freezing of conv1 and stage 1 are not there
-    yet.
+    3.0 and 1.667 and 512 px on the longest side. The freezing of conv1 and stage 1 is not there yet.
     """
     return TrainingConfig(
         steps=steps,
@@ -111,4 +110,8 @@ def training(steps: int) -> TrainingConfig:
         roi_foreground=0.25,  # release
         roi_foreground_iou=0.5,  # release
         focus_weight=1.0,  # paper: no re-weighting
+        negative_chips=2,  # release
+        negative_proposals=(10, 10, 25),  # release, from coarse to fine; the coarsest scale has no negative chips here
+        proposals_steps=7_700,  # release: 2 epochs; of positive chips, 4.2 an image (docs/training.md)
+        proposals_kept=300,  # ours
     )

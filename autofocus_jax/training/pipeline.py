@@ -66,7 +66,8 @@ def chip_list(dataset: Dataset, config: Config, count: int) -> list[TrainChip]:
     generator = np.random.default_rng(config.seed)
     chips: list[TrainChip] = []
     while len(chips) < count:
-        chips += epoch(dataset, config.scales, config.training, generator)
+        more = epoch(dataset, config.scales, config.training, generator)
+        chips += map(more.row, range(len(more.image)))
     return chips
 
 
