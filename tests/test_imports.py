@@ -23,7 +23,7 @@ ROOMS = {
     "metrics": GROUND,
     "weights": GROUND | {"config_file", "detector"},
     "parallel": GROUND,
-    "checkpoint": GROUND | {"config_file", "detector", "weights"},
+    "checkpoint": GROUND | {"config_file", "detector", "weights", "parallel"},
     "training": GROUND | {"detector", "focus", "data", "parallel"},
     "inference": GROUND | {"detector", "focus", "data", "parallel"},
     "budget": GROUND,
