@@ -86,11 +86,13 @@ def training(steps: int) -> TrainingConfig:
     """SNIPER's training: the paper's section 5 and the release, without what a comment says is missing.
 
     Positive chips of all scales by resolution, as the release does for data other than COCO; on COCO it used factors
-    3.0 and 1.667 and 512 px on the longest side. The freezing of conv1 and stage 1 is not there yet.
+    3.0 and 1.667 and 512 px on the longest side. The stem and stage 1 keep what they start from, so a training wants
+    --initial.
     """
     return TrainingConfig(
         steps=steps,
         batch=128,  # release: 16 a GPU on 8 GPUs
+        reference_batch=128,  # of the learning rates; another batch scales them
         chip=512,  # paper
         chip_stride=56,  # release: windows every 56 to 59 px
         ranges=(ValidRange(120, math.inf), ValidRange(32, 150), ValidRange(0, 80)),  # release, from coarse to fine
@@ -106,7 +108,8 @@ def training(steps: int) -> TrainingConfig:
         rpn_negative_iou=0.4,
         rpn_ignore_iou=0.3,
         rpn_box_weight=3.0,
-        roi_batch=256,  # release, which takes the hardest; here they are sampled
+        roi_batch=256,  # release
+        hard_rois=True,  # release: its operator keeps the hardest 256
         roi_foreground=0.25,  # release
         roi_foreground_iou=0.5,  # release
         focus_weight=1.0,  # paper: no re-weighting
@@ -114,4 +117,5 @@ def training(steps: int) -> TrainingConfig:
         negative_proposals=(10, 10, 25),  # release, from coarse to fine; the coarsest scale has no negative chips here
         proposals_steps=7_700,  # release: 2 epochs; of positive chips, 4.2 an image (docs/training.md)
         proposals_kept=300,  # ours
+        frozen_stages=2,  # release: conv0, bn0 and stage 1
     )

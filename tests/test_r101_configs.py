@@ -1,5 +1,6 @@
 """The configs of the paper's detector load, hold every level they ask for, and have the authors' parameters."""
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -8,9 +9,14 @@ import numpy as np
 import pytest
 
 from autofocus_jax.config_file import load_config
+from autofocus_jax.detector.freezing import in_frozen_stage
 from autofocus_jax.detector.model import init
 from autofocus_jax.focus.buckets import choose
+from autofocus_jax.focus.labels import focus_labels
 from autofocus_jax.focus.pyramid import level_size
+from autofocus_jax.structures import ChipBatch, TrainBatch
+from autofocus_jax.training.optimizer import optimizer
+from autofocus_jax.training.step import initial_state, make_step
 from autofocus_jax.weights.safetensors import flatten
 
 ROOT = Path(__file__).parent.parent
@@ -42,3 +48,37 @@ def test_command_line_changes_the_kinds():
     words = "--detector.compute-dtype bfloat16 --detector.backbone.kind v1 --detector.roi-pooling align"
     detector = load_config(path, words.split()).detector
     assert (detector.compute_dtype, detector.backbone.kind, detector.roi_pooling) == ("bfloat16", "v1", "align")
+
+
+@pytest.mark.slow
+def test_three_steps_of_training():
+    """The paper's detector on one chip of 512 px, in float32: finite, and it moves what it should."""
+    config = load_config(ROOT / "configs" / "coco_r101.py", ["--training.batch", "1"])
+    config = dataclasses.replace(config, training=dataclasses.replace(config.training, ema=0.999, reference_batch=None))
+    side, capacity = config.training.chip, config.training.max_boxes
+    random = np.random.default_rng(0)
+    pixels = random.integers(60, 90, (1, side, side, 3), np.uint8)
+    boxes, labels = np.zeros((1, capacity, 4), np.float32), np.zeros((1, capacity), np.int32)
+    boxes[0, :3] = [[40, 60, 100, 130], [200, 210, 380, 420], [300, 20, 330, 45]]
+    labels[0, :3] = [3, 79, 0]
+    for x1, y1, x2, y2 in boxes[0, :3].astype(int):
+        pixels[0, y1:y2, x1:x2] = random.integers(150, 256, 3)
+    present = np.tile(np.arange(capacity) < 3, (1, 1))
+    focus = focus_labels(boxes[0, :3], side, side, config.focus_range)[None]
+    assert (focus == 1).any()
+    chips = ChipBatch(pixels, np.full((1, 2), side, np.int32), np.ones(1, bool))
+    batch = TrainBatch(chips, boxes, labels, present, present, focus)
+    transform = optimizer(config.training)
+    state = initial_state(config, transform)
+    first = flatten(jax.tree.map(np.array, state.params))
+    step = jax.jit(make_step(config, transform), donate_argnums=0)
+    for number in range(1, 4):
+        state, info = step(state, batch)
+        assert int(state.step) == number and all(np.isfinite(value) for value in info.values())
+        assert info["loss"] > 0 and info["gradient_norm"] > 0
+    for tree in (state.params, state.ema, state.batch_stats):
+        assert all(np.isfinite(array).all() for array in jax.tree.leaves(jax.device_get(tree)))
+    moved = {name: (np.asarray(value) != first[name]).any() for name, value in flatten(state.params).items()}
+    frozen = {name for name in moved if in_frozen_stage(tuple(name.split("/")), config.training.frozen_stages)}
+    assert len(frozen) > 20 and not any(moved[name] for name in frozen)
+    assert all(moved[name] for name in moved.keys() - frozen if name.endswith("kernel") and "offset" not in name)

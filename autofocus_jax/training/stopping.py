@@ -42,8 +42,9 @@ class Request:
 def requests(processes: int = 1) -> Iterator[Request]:
     """Within it SIGTERM and Ctrl-C only ask; a second one does what it always does.
 
-    A signal that the program ignores, as Ctrl-C behind nohup, stays ignored. Of several processes SIGTERM is left to JAX, which tells the others, and Ctrl-C does what it always does. Signals
-    reach the main thread of a program only; in another thread nothing changes.
+    A signal that the program ignores, as Ctrl-C behind nohup, stays ignored. Of several processes SIGTERM is left to
+    JAX, which tells the others, and Ctrl-C does what it always does. Signals reach the main thread of a program only; in
+    another thread nothing changes.
     """
     request = Request(processes)
     if processes > 1 or threading.current_thread() is not threading.main_thread():

@@ -10,11 +10,12 @@ import pytest
 
 from autofocus_jax.config import TrainingConfig
 from autofocus_jax.detector.anchors import anchors
-from autofocus_jax.detector.losses import box_loss, focus_loss, proposal_loss, sample_rois
+from autofocus_jax.detector.losses import box_loss, focus_loss, proposal_loss, roi_candidates, sample_rois
 from autofocus_jax.detector.model import Maps
 from autofocus_jax.structures import BACKGROUND, FOCUS, IGNORE, ChipBatch, TrainBatch
 
 _proposal_loss = jax.jit(proposal_loss, static_argnums=(0, 1))
+_roi_candidates = jax.jit(roi_candidates, static_argnums=(0, 1))
 _sample_rois = jax.jit(sample_rois, static_argnums=(0, 1))
 
 TRAINING = TrainingConfig(steps=1, batch=2, chip=64, rpn_batch=24, roi_batch=12, max_boxes=4)
@@ -105,6 +106,38 @@ def test_box_loss_by_hand(tiny_detector):
     entropy = np.log(np.exp([2, 0, 0, 1]).sum()) - 1 + np.log(np.exp([0, 1, 0, 0]).sum())
     np.testing.assert_allclose(parts["box_class"], [entropy / 12], rtol=1e-5)
     np.testing.assert_allclose(parts["box"], [0.5**2 / 2 / 12], rtol=1e-4)
+
+
+def test_hard_rois_by_hand(tiny_detector):
+    """The two of the four RoIs that cost most; a box that is far off makes an object of a sure class a hard one."""
+    logits = np.zeros((1, 5, 4), np.float32)
+    logits[0, :, 0] = [5, 0, 3, 0, 0]
+    deltas = np.zeros((1, 5, 4), np.float32)
+    logits[0, 1, 2], deltas[0, 1] = 9, 3
+    label = np.array([[0, 2, 0, 0, -1]])  # the last would cost most of the background, but is not used
+    logits[0, 4] = [0, 50, 0, 0]
+    rois = np.tile(np.float32([0, 0, 10, 10]), (1, 5, 1))
+    training = dataclasses.replace(TRAINING, roi_batch=2, hard_rois=True)
+    parts = box_loss(tiny_detector, training, logits, deltas, rois, (label, rois))
+    np.testing.assert_allclose(parts["box"], [4 * 2.5 / 2], rtol=1e-5)
+    np.testing.assert_allclose(parts["box_class"], [(np.log(np.exp(9) + 3) - 9 + np.log(4)) / 2], rtol=1e-5)
+
+    def total(logits, deltas):
+        return sum(v.sum() for v in box_loss(tiny_detector, training, logits, deltas, rois, (label, rois)).values())
+
+    to_logits, to_deltas = jax.grad(total, (0, 1))(jnp.asarray(logits), jnp.asarray(deltas))
+    assert np.abs(to_logits[0]).max(axis=1).astype(bool).tolist() == [False, True, False, True, False]
+    assert np.abs(to_deltas[0]).max(axis=1).astype(bool).tolist() == [False, True, False, False, False]
+
+
+def test_all_candidates(tiny_detector):
+    """The proposals and after them the boxes: trainable ones are objects, others are not used."""
+    boxes = [(8, 8, 24, 24), (30, 30, 60, 60), (2, 40, 20, 60)]
+    data = batch([(boxes[0], 2, True), (boxes[1], 0, False), (boxes[2], 1, True)])
+    rois, (label, goals) = _roi_candidates(tiny_detector, TRAINING, maps(tiny_detector, 1), data)
+    assert rois.shape == (1, 16 + 4, 4) and label.shape == (1, 20)
+    assert np.asarray(label)[0, 16:].tolist() == [3, -1, 2, -1]
+    np.testing.assert_array_equal(np.asarray(goals)[0, [16, 18]], np.float32(boxes)[[0, 2]])
 
 
 def test_sampled_rois(tiny_detector):

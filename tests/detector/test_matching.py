@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autofocus_jax.detector.matching import NOTHING, OBJECT, UNUSED, match, sample
+from autofocus_jax.detector.matching import NOTHING, OBJECT, UNUSED, hardest, match, sample
 
 RPN = {"positive_iou": 0.5, "negative_iou": 0.4, "ignore_iou": 0.3, "best_is_positive": True}
 ROI = {"positive_iou": 0.5, "negative_iou": 0.5, "ignore_iou": 0.5, "best_is_positive": False}
@@ -101,6 +101,28 @@ def test_sample(count, seed, share):
     wanted = min((label == OBJECT).sum(), max(1, count // 4))
     assert positive.sum() == wanted
     assert negative.sum() == min((label == NOTHING).sum(), count - wanted)
+
+
+_hardest = jax.jit(hardest, static_argnums=2)
+
+
+@pytest.mark.parametrize("count", [1, 7, 30, 64])
+@given(seed=st.integers(0, 2**32 - 1), share=st.floats(0, 1))
+def test_hardest(count, seed, share):
+    """Against sorting; costs differ, and some are 0."""
+    random = np.random.default_rng(seed)
+    label = np.where(random.random(30) < share, random.integers(0, 4, 30), UNUSED).astype(np.int32)
+    cost = random.permutation(30).astype(np.float32)
+    usable = sorted(np.flatnonzero(label >= 0), key=lambda row: -cost[row])
+    expected = np.isin(np.arange(30), usable[:count])
+    np.testing.assert_array_equal(_hardest(cost, label, count), expected)
+
+
+def test_hardest_of_equals():
+    """Exactly as many as asked for where all cost the same."""
+    label = np.array([0, -1, 2, 0, 1, -1], np.int32)
+    chosen = np.asarray(hardest(np.zeros(6, np.float32), label, 3))
+    assert chosen.sum() == 3 and not chosen[label < 0].any()
 
 
 def test_every_candidate_has_the_same_chance():

@@ -6,6 +6,8 @@ import jax
 import numpy as np
 import pytest
 
+from autofocus_jax.config import ConfigError
+from autofocus_jax.detector.freezing import in_frozen_stage
 from autofocus_jax.structures import TrainBatch, TrainState
 from autofocus_jax.training.loop import LOSSES
 from autofocus_jax.training.optimizer import optimizer
@@ -90,6 +92,41 @@ def test_invalid_rows_change_no_sum(compiled, batch):
     chips = batch.chips._replace(valid=np.zeros(2, bool))
     _, info = step(state, batch._replace(chips=chips))
     assert all(float(info[name]) == 0 for name in ("loss", *LOSSES)) and float(info["gradient_norm"]) == 0
+
+
+def test_options(tiny_config, tiny_variables, batch, quick_compilation):
+    """Two steps with averaged parameters, frozen stages, hard RoIs, no clipping and bfloat16, at once."""
+    training = dataclasses.replace(
+        tiny_config.training, ema=0.5, frozen_stages=2, hard_rois=True, gradient_norm=None, reference_batch=1
+    )
+    detector = dataclasses.replace(tiny_config.detector, compute_dtype="bfloat16")
+    config = dataclasses.replace(tiny_config, detector=detector, training=training)
+    transform = optimizer(training)
+    first = initial_state(config, transform, lambda _: tiny_variables)
+    for drawn, copied in zip(jax.tree.leaves(first.params), jax.tree.leaves(first.ema)):
+        np.testing.assert_array_equal(drawn, copied)
+        assert drawn.unsafe_buffer_pointer() != copied.unsafe_buffer_pointer()  # both may be taken by a step
+    step = jax.jit(make_step(config, transform))
+    one, info = step(first, batch)
+    two, _ = step(one, batch)
+    assert set(info) == {"loss", "gradient_norm", *LOSSES} and all(np.isfinite(value) for value in info.values())
+    before, after = (flatten({"params": s.params, "batch_stats": s.batch_stats}) for s in (first, two))
+    for name in before:
+        same = bool((np.asarray(before[name]) == np.asarray(after[name])).all())
+        assert after[name].dtype == np.float32
+        assert same == in_frozen_stage(tuple(name.split("/")[1:]), 2), name
+    trees = [flatten(tree) for tree in (first.params, one.params, two.params, two.ema)]
+    for name, averaged in trees[-1].items():
+        start, middle, end = (np.asarray(tree[name]) for tree in trees[:3])
+        expected = 2 / 11 * (0.1 * start + 0.9 * middle) + 9 / 11 * end
+        np.testing.assert_allclose(averaged, expected, rtol=1e-5, atol=1e-6)
+    assert variables(two) == {"params": two.ema, "batch_stats": two.batch_stats}
+
+
+def test_a_batch_that_does_not_split(tiny_config):
+    devices = jax.sharding.AbstractMesh((4,), ("devices",))
+    with pytest.raises(ConfigError, match=r"training.batch 2 does not split over 4 devices; want a multiple"):
+        make_step(tiny_config, optimizer(tiny_config.training), devices)
 
 
 def test_initial_state_is_a_function_of_the_seed(tiny_config):
