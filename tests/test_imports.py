@@ -24,7 +24,7 @@ ROOMS = {
     "weights": GROUND | {"config_file", "detector"},
     "parallel": GROUND,
     "checkpoint": GROUND | {"config_file", "detector", "weights", "parallel"},
-    "training": GROUND | {"detector", "focus", "data", "parallel"},
+    "training": GROUND | {"detector", "focus", "data", "parallel", "visualize"},
     "inference": GROUND | {"detector", "focus", "data", "parallel"},
     "budget": GROUND,
     "visualize": GROUND | {"focus"},
