@@ -43,7 +43,7 @@ def requests(processes: int = 1) -> Iterator[Request]:
     """Within it SIGTERM and Ctrl-C only ask; a second one does what it always does.
 
     A signal that the program ignores, as Ctrl-C behind nohup, stays ignored. Of several processes SIGTERM is left to
-    JAX, which tells the others, and Ctrl-C does what it always does. Signals reach the main thread of a program only; in
+    JAX, which tells the others, and Ctrl-C does what it always does. Signals reach a program's main thread only; in
     another thread nothing changes.
     """
     request = Request(processes)
