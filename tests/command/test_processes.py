@@ -55,18 +55,18 @@ def assert_close(one, other):
         np.testing.assert_allclose(array, others[name], atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("norm", [("--detector.frozen-norm", "True"), ("--training.synchronised-norm", "True")])
+@pytest.mark.parametrize("norm", ["--detector.frozen-norm", "--training.synchronised-norm"])
 def test_two_processes_of_two_devices_train_as_one_device(folder, tmp_path, norm):
-    codes, outs = finish(start(words(folder, tmp_path / "several", 5, *norm)))
+    codes, outs = finish(start(words(folder, tmp_path / "several", 5, norm)))
     assert codes == [0, 0], "\n".join(outs)
     assert "step 5/5" in outs[0] and "validation images" in outs[0] and "step" not in outs[1]
-    assert train.main(words(folder, tmp_path / "one", 5, *norm)) == 0
+    assert train.main(words(folder, tmp_path / "one", 5, norm)) == 0
     assert_close(tmp_path / "one", tmp_path / "several")
 
 
 def test_sigterm_to_one_of_two_processes_stops_both_and_they_go_on(folder, tmp_path):
     rarely = "--training.checkpoint-every", 100
-    given = words(folder, tmp_path / "several", 60, "--detector.frozen-norm", "True", *rarely)
+    given = words(folder, tmp_path / "several", 60, "--detector.frozen-norm", *rarely)
     running = start(given)
     for line in running[0].stdout:
         if "step 3/" in line:
