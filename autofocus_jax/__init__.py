@@ -38,7 +38,7 @@ _PUBLIC = {
     "detector.model": ("Maps", "detect", "forward", "init", "propose"),
     "detector.losses": ("loss",),
     "training.sampling": ("positive_chips",),
-    "training.pipeline": ("batches", "chip_list"),
+    "training.pipeline": ("Batches", "Position", "chip_list"),
     "training.optimizer": ("optimizer", "schedule"),
     "training.step": ("initial_state", "make_step"),
     "checkpoint": ("load_variables",),

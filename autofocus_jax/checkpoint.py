@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+import tensorstore
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from autofocus_jax import parallel
 from autofocus_jax.config import Config
 from autofocus_jax.detector.model import Variables, init
 from autofocus_jax.structures import AutoFocusError, TrainState
@@ -19,40 +26,142 @@ class CheckpointError(AutoFocusError):
     """A checkpoint is missing, unreadable or of another config."""
 
 
+class Saved(NamedTuple):
+    """What a checkpoint of a training holds."""
+
+    state: TrainState
+    position: tuple[int, int]  # epoch and batch that come next
+    config: dict  # settings, as JSON data, that it was made with
+
+
 def manager(workdir: str | Path, keep: int = 2) -> ocp.CheckpointManager:
-    """Keeps the last `keep` states under WORKDIR/checkpoints."""
-    folder = Path(workdir).absolute() / "checkpoints"
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True)
+    """Keeps under WORKDIR/checkpoints the last `keep` states, and the one of the highest score beside them.
+
+    It is for one process: of several, one alone may have it. What an interrupt left behind is removed.
+    """
+    folder = _folder(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    # BestN sorts rising and keeps the last.
+    best = BestN(get_metric_fn=lambda metrics: metrics["score"], n=1, keep_checkpoints_without_metrics=False)
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=AnyPreservationPolicy([LatestN(keep), best]), create=False,
+        cleanup_tmp_directories=True, multiprocessing_options=_alone(),
+    )  # fmt: skip
     return ocp.CheckpointManager(folder, options=options)
 
 
-def exists(workdir: str | Path) -> bool:
-    """Whether a training folder has a finished checkpoint; orbax names unfinished ones otherwise."""
-    return any(item.name.isdigit() for item in (Path(workdir) / "checkpoints").glob("*"))
+def steps(workdir: str | Path) -> list[int]:
+    """Steps of the finished checkpoints of a training folder, rising; orbax names unfinished ones otherwise."""
+    return sorted(int(item.name) for item in _folder(workdir).glob("*") if item.name.isdigit())
 
 
-def save(checkpoints: ocp.CheckpointManager, state: TrainState) -> None:
-    """Writes a state in the background; `checkpoints.wait_until_finished()` waits for it."""
-    checkpoints.save(int(state.step), args=ocp.args.StandardSave(_storable(state)))
+def save(
+    checkpoints: ocp.CheckpointManager, state: TrainState, position: Sequence[int], config: dict,
+    score: float | None = None,
+) -> None:  # fmt: skip
+    """Copies a state to the host and writes it in the background; `checkpoints.wait_until_finished()` waits for that.
+
+    score: of its validation, the higher the better; a state that was not validated is never the best.
+    """
+    stored = {name: value for name, value in parallel.fetch(state._asdict()).items() if value is not None}
+    run = {"position": [int(number) for number in position], "config": config}
+    arguments = ocp.args.Composite(state=ocp.args.StandardSave(stored), run=ocp.args.JsonSave(run))
+    checkpoints.save(int(stored["step"]), args=arguments, metrics=None if score is None else {"score": score})
 
 
-def restore(checkpoints: ocp.CheckpointManager, like: TrainState) -> TrainState:
-    """The newest state, of the shapes of `like`. Raises CheckpointError when they differ or it cannot be read."""
+def restore(checkpoints: ocp.CheckpointManager, like: TrainState) -> Saved:
+    """The newest checkpoint, as NumPy arrays (but the key) of the shapes of `like`.
+
+    Call put_aside before, so that it can be read. Raises CheckpointError when the shapes differ or it still cannot.
+    """
     step = checkpoints.latest_step()
+    expected = {name: value for name, value in like._asdict().items() if value is not None}
+    expected["key"] = jax.eval_shape(jax.random.key_data, like.key)
+    # Arrays that take no memory, which is how orbax is told to give NumPy arrays back.
+    expected = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), expected)
+    arguments = ocp.args.Composite(state=ocp.args.StandardRestore(expected), run=ocp.args.JsonRestore())
+    where = f"checkpoint {checkpoints.directory}/{step}"
+    advice = "use another --workdir or the config it was made with"
     try:
-        stored = checkpoints.restore(step, args=ocp.args.StandardRestore(_storable(like)))
+        stored = checkpoints.restore(step, args=arguments)
     except (ValueError, OSError, KeyError) as error:
-        raise CheckpointError(
-            f"checkpoint {checkpoints.directory}/{step} is not of this config, or damaged ({_reason(error)}); "
-            "use another --workdir or the config it was made with"
-        ) from None
-    return TrainState(**{**stored, "key": jax.random.wrap_key_data(stored["key"])})
+        raise CheckpointError(f"{where} is not of this config, or damaged ({_reason(error)}); {advice}") from None
+    # Orbax does not compare the shapes of NumPy arrays.
+    pairs = zip(jax.tree_util.tree_leaves_with_path(stored["state"]), jax.tree.leaves(expected), strict=True)
+    for (path, leaf), like_leaf in pairs:
+        if leaf.shape != like_leaf.shape:
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            shapes = f"{name} is {list(leaf.shape)}, want {list(like_leaf.shape)}"
+            raise CheckpointError(f"{where} is not of this config ({shapes}); {advice}")
+    state = TrainState(**{**stored["state"], "key": jax.random.wrap_key_data(stored["state"]["key"])})
+    return Saved(state, tuple(stored["run"]["position"]), stored["run"]["config"])
+
+
+def damage(folder: Path) -> str | None:
+    """Why the checkpoint in a folder cannot be read, in a few words; None when every byte of it can be.
+
+    It reads everything once without orbax, which, when one array is broken, leaves the reads of the others behind, and
+    those complain on the terminal.
+    """
+    arrays = folder / "state"
+    try:
+        if (folder / "default").is_dir() and not arrays.is_dir():
+            return "an older version wrote it, without the position in the data"
+        for file in (arrays / "_METADATA", folder / "run" / "metadata"):
+            json.loads(file.read_text(encoding="utf-8"))
+        _read_all(arrays)
+    except (ValueError, OSError) as error:
+        return _reason(error)
+    return None
+
+
+def _read_all(arrays: Path) -> None:
+    """Reads the files of every array of a tree that orbax wrote; ValueError or OSError when one cannot be read."""
+    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{arrays}/"}).result()
+    keys = store.list().result()
+    if not keys:
+        raise ValueError("no array is there")
+    for key, reading in [(key, store.read(key)) for key in keys]:
+        if not reading.result().value:  # where a whole file is missing, what was in it counts as empty
+            raise ValueError(f"the values of {key.decode(errors='replace')} are not there")
+
+
+def put_aside(workdir: Path) -> list[str]:
+    """Moves checkpoints that cannot be read, from the newest on, to WORKDIR/damaged; a line for each that is no good.
+
+    What a kill cut off in the middle of its writing is named too; `manager` removes it. Raises CheckpointError when
+    there are checkpoints but none of them can be read; then nothing is moved.
+    """
+    cut = sorted(item.name for item in _folder(workdir).glob("*.orbax-checkpoint-tmp*"))
+    lines = [f"checkpoint {name.split('.')[0]} was cut off while it was written, and is passed over" for name in cut]
+    broken: dict[int, str] = {}
+    for step in reversed(steps(workdir)):
+        reason = damage(_folder(workdir) / str(step))
+        if reason is None:
+            break
+        broken[step] = reason
+    else:
+        if broken:
+            newest = max(broken)
+            raise CheckpointError(
+                f"no checkpoint in {workdir}/checkpoints can be read (the newest, {newest}: {broken[newest]}); "
+                "use another --workdir"
+            )
+    for step, reason in broken.items():
+        number = 0
+        while (target := workdir / "damaged" / (f"{step}-{number}" if number else str(step))).exists():
+            number += 1
+        target.parent.mkdir(exist_ok=True)
+        os.replace(_folder(workdir) / str(step), target)
+        lines.append(f"checkpoint {step} is damaged ({reason}), is passed over, and lies in {target} now")
+    return lines
 
 
 def load_variables(path: str | Path, config: Config) -> Variables:
-    """The detector's variables from a safetensors file or from a training folder (its newest checkpoint).
+    """The detector's variables from a safetensors file, a training folder (its newest checkpoint) or one checkpoint.
 
-    Raises CheckpointError, or the error of weights/safetensors, naming what does not fit the config.
+    A checkpoint is named as WORKDIR/checkpoints/STEP. Of one with a moving average of the parameters, those are
+    averaged. Raises CheckpointError, or the error of weights/safetensors, naming what does not fit the config.
     """
     path = Path(path)
     made_with: dict = {}
@@ -66,8 +175,13 @@ def load_variables(path: str | Path, config: Config) -> Variables:
                 "weights of a whole detector are needed"
             )
     elif (path / "checkpoints").is_dir():
-        variables = _newest(path)
+        if not steps(path):
+            raise CheckpointError(f"{path}/checkpoints holds no finished checkpoint; train longer")
+        variables = _stored(_folder(path) / str(steps(path)[-1]))
         made_with = trained_with(path)
+    elif path.is_dir() and path.absolute().parent.name == "checkpoints" and path.name.isdigit():
+        variables = _stored(path.absolute())
+        made_with = trained_with(path.absolute().parents[1])
     elif path.exists():
         raise CheckpointError(f"{path} holds no checkpoint; give a .safetensors file or the --workdir of a training")
     else:
@@ -96,25 +210,35 @@ def trained_with(workdir: Path) -> dict:
     return settings
 
 
-def _newest(workdir: Path) -> Variables:
-    with manager(workdir) as checkpoints:
-        step = checkpoints.latest_step()
-        if step is None:
-            raise CheckpointError(f"{workdir}/checkpoints holds no finished checkpoint; train longer")
-        try:
-            stored = checkpoints.restore(step, args=ocp.args.StandardRestore())
-        except (ValueError, OSError, KeyError) as error:
-            raise CheckpointError(
-                f"checkpoint {workdir}/checkpoints/{step} is damaged ({_reason(error)}); remove that folder to use the "
-                "one before it"
-            ) from None
-    return {"params": stored["params"], "batch_stats": stored["batch_stats"]}
+def _folder(workdir: str | Path) -> Path:
+    return Path(workdir).absolute() / "checkpoints"
+
+
+def _stored(folder: Path) -> Variables:
+    """The variables of one checkpoint."""
+    # The arrays of older versions lie in "default".
+    arrays = next((folder / name for name in ("state", "default") if (folder / name).is_dir()), folder / "state")
+    try:
+        json.loads((arrays / "_METADATA").read_text(encoding="utf-8"))
+        _read_all(arrays)  # or else orbax complains on the terminal, see `damage`
+        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
+            stored = checkpointer.restore(arrays)
+    except (ValueError, OSError, KeyError) as error:
+        raise CheckpointError(
+            f"checkpoint {folder} is damaged ({_reason(error)}); remove that folder to use the one before it"
+        ) from None
+    averaged = stored.get("ema")
+    return {"params": stored["params"] if averaged is None else averaged, "batch_stats": stored["batch_stats"]}
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Orbax neither waits for other processes nor leaves anything to them."""
+    process = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process{process}"
+    )
 
 
 def _reason(error: Exception) -> str:
     """The beginning of orbax's message, which may run over many lines."""
     return " ".join(str(error).split())[:200]
-
-
-def _storable(state: TrainState) -> dict:
-    return {**state._asdict(), "key": jax.random.key_data(state.key)}

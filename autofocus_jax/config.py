@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Literal, get_args, get_type_hints
 
 from autofocus_jax.structures import (
@@ -29,6 +30,13 @@ class DataSource(abc.ABC):
     @abc.abstractmethod
     def open(self, split: str) -> Dataset:
         """The images of one split ("train", "val", "tune")."""
+
+    def open_tolerant(self, split: str, report: Callable[[str, str, str], None]) -> Dataset:
+        """As open, for training: an annotation that is wrong is told to `report` and left out, rather than raised.
+
+        report: a data.problems.Report. Sources that cannot tell one annotation from another leave this as it is.
+        """
+        return self.open(split)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,13 +176,14 @@ class Config:
         check(self)
 
 
-def open_split(config: Config, split: str) -> Dataset:
+def open_split(config: Config, split: str, report: Callable[[str, str, str], None] | None = None) -> Dataset:
     """The images of a split, checked against the config.
 
+    report: hears of single annotations that are wrong (DataSource.open_tolerant); without it they are errors.
     Raises ConfigError when detector.num_classes is not the number of categories or the split holds no image, and
     whatever the source raises for files that are missing or malformed.
     """
-    dataset = config.data.open(split)
+    dataset = config.data.open(split) if report is None else config.data.open_tolerant(split, report)
     classes, categories = config.detector.num_classes, len(dataset.categories)
     if classes != categories:
         raise ConfigError(f"detector.num_classes is {classes} but the data have {categories} categories; want the same")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,43 @@ def pmap(function: Callable, over: Mesh, replicated: Sequence[bool], out_replica
 
 
 def replicate(tree: Any, over: Mesh) -> Any:
-    """The same arrays on every device."""
-    return jax.device_put(tree, NamedSharding(over, PartitionSpec()))
+    """The same arrays on every device; of several processes each gives the same ones."""
+    sharding = NamedSharding(over, PartitionSpec())
+    if not over.is_multi_process:
+        return jax.device_put(tree, sharding)
+
+    def place(leaf: Any) -> jax.Array:
+        if _is_key(leaf):
+            return jax.random.wrap_key_data(place(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        values = np.asarray(leaf)
+        return jax.make_array_from_process_local_data(sharding, values, values.shape)
+
+    return jax.tree.map(place, tree)
 
 
 def split(tree: Any, over: Mesh) -> Any:
-    """Arrays cut along their leading axis, a slice to each device; starts the transfer and does not wait for it."""
-    return jax.device_put(tree, NamedSharding(over, PartitionSpec(AXIS)))
+    """Arrays cut along their leading axis, a slice to each device; starts the transfer and does not wait for it.
+
+    Where the devices are those of several processes, each gives the slices of its own devices.
+    """
+    sharding = NamedSharding(over, PartitionSpec(AXIS))
+    if not over.is_multi_process:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(partial(jax.make_array_from_process_local_data, sharding), tree)
+
+
+def fetch(tree: Any) -> Any:
+    """Copies, as NumPy arrays, of arrays that every device holds whole; keys become their data. Waits for them."""
+    here = jax.tree.map(lambda leaf: leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf, tree)
+    here = jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, here)
+    for leaf in jax.tree.leaves(here):
+        if isinstance(leaf, jax.Array):
+            leaf.copy_to_host_async()
+    return jax.tree.map(np.array, here)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(getattr(leaf, "dtype", np.float32), jax.dtypes.prng_key)
 
 
 def split_like(tree: Any, over: Mesh) -> Any:
@@ -98,6 +129,20 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
 def process() -> tuple[int, int]:
     """The number of this process, from 0, and how many there are."""
     return jax.process_index(), jax.process_count()
+
+
+def from_first(tree: Any) -> Any:
+    """What process 0 gives, to every process; NumPy arrays of the same shapes everywhere."""
+    return multihost_utils.broadcast_one_to_all(tree) if jax.process_count() > 1 else tree
+
+
+def asked_to_stop(step: int) -> bool:
+    """Whether all processes are to stop after this step, because one of them got SIGTERM.
+
+    For several processes, each of which must ask after every step; they get the same answer. Nothing else must then
+    catch SIGTERM.
+    """
+    return multihost_utils.reached_preemption_sync_point(step)
 
 
 def wait_for_all(what: str) -> None:

@@ -86,8 +86,8 @@ def training(steps: int) -> TrainingConfig:
     """SNIPER's training: the paper's section 5 and the release, without what a comment says is missing.
 
     Positive chips of all scales by resolution, as the release does for data other than COCO; on COCO it used factors
-    3.0 and 1.667 and 512 px on the longest side. Negative chips are not there yet. The stem and stage 1 keep what they
-    start from, so a training wants --initial.
+    3.0 and 1.667 and 512 px on the longest side. The stem and stage 1 keep what they start from, so a training wants
+    --initial.
     """
     return TrainingConfig(
         steps=steps,
@@ -113,5 +113,9 @@ def training(steps: int) -> TrainingConfig:
         roi_foreground=0.25,  # release
         roi_foreground_iou=0.5,  # release
         focus_weight=1.0,  # paper: no re-weighting
+        negative_chips=2,  # release
+        negative_proposals=(10, 10, 25),  # release, from coarse to fine; the coarsest scale has no negative chips here
+        proposals_steps=7_700,  # release: 2 epochs; of positive chips, 4.2 an image (docs/training.md)
+        proposals_kept=300,  # ours
         frozen_stages=2,  # release: conv0, bn0 and stage 1
     )

@@ -1,6 +1,8 @@
 """Saving and restoring through orbax, and every way to name the variables of an evaluation."""
 
 import dataclasses
+import gc
+import os
 import shutil
 
 import jax
@@ -16,9 +18,7 @@ from autofocus_jax.structures import AutoFocusError, TrainState
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.weights import safetensors
 
-# When one array cannot be read, orbax leaves the reads of the others behind, and they complain about a closed event
-# loop when they end, perhaps while the next test runs. So the tests where this happens come first.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+SETTINGS = {"name": "a", "training": {"steps": 9}}
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,20 @@ def workdir(state, tmp_path_factory):
     folder = tmp_path_factory.mktemp("training")
     with checkpoint.manager(folder) as checkpoints:
         for step in (1, 2, 3):
-            checkpoint.save(checkpoints, state(step))
+            checkpoint.save(checkpoints, state(step), (step, 10 + step), SETTINGS)
     return folder
+
+
+@pytest.fixture
+def copy(workdir, tmp_path):
+    """A copy of the training folder, to be spoilt."""
+    shutil.copytree(workdir, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def reopened(folder, state):
+    with checkpoint.manager(folder) as checkpoints:
+        return checkpoint.restore(checkpoints, state(0))
 
 
 def same(one, other):
@@ -73,25 +85,85 @@ def test_another_config(state, workdir, tiny_config, changes):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("part", ["default", "default/_METADATA", "default/manifest.ocdbt", "default/d"])
-def test_a_damaged_checkpoint(state, workdir, tiny_config, tmp_path, part):
-    """Half of a folder, as a full disk or a broken copy leaves it, is one line and not a traceback."""
-    shutil.copytree(workdir, tmp_path / "copy")
-    target = tmp_path / "copy" / "checkpoints" / "3" / part
-    shutil.rmtree(target) if target.is_dir() else target.unlink()
-    with pytest.raises(CheckpointError, match="3") as error:
-        load_variables(tmp_path / "copy", tiny_config)
-    assert "\n" not in str(error.value)
-    with checkpoint.manager(tmp_path / "copy") as checkpoints, pytest.raises(CheckpointError) as error:
-        checkpoint.restore(checkpoints, state(0))
-    assert "\n" not in str(error.value)
+def spoil(step, damage):
+    """Damages a finished checkpoint, as a full disk or a broken copy does."""
+    arrays = step / "state"
+    largest = max((path for path in arrays.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    if damage == "the largest file is cut":
+        os.truncate(largest, largest.stat().st_size // 2)
+    elif damage == "the largest file is gone":
+        largest.unlink()
+    elif (step / damage).is_dir():
+        shutil.rmtree(step / damage)
+    elif damage.startswith("cut "):
+        os.truncate(step / damage.removeprefix("cut "), 40)
+    else:
+        (step / damage).unlink()
+
+
+DAMAGES = (
+    "the largest file is cut", "the largest file is gone", "state", "state/_METADATA", "cut state/_METADATA",
+    "state/manifest.ocdbt", "cut state/manifest.ocdbt", "state/d", "state/ocdbt.process_0",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, "run", "run/metadata", "cut run/metadata"])
+def test_a_damaged_checkpoint_is_passed_over(state, copy, damage, capfd):
+    """The one before it counts, the damaged one is kept aside, and orbax says nothing of its own."""
+    spoil(copy / "checkpoints" / "3", damage)
+    (line,) = checkpoint.put_aside(copy)
+    assert line.startswith("checkpoint 3 is damaged (") and "\n" not in line and str(copy / "damaged" / "3") in line
+    assert (copy / "damaged" / "3").is_dir() and checkpoint.steps(copy) == [2]
+    restored = reopened(copy, state)
+    same(restored.state, state(2))
+    assert restored.position == (2, 12)
+    assert checkpoint.put_aside(copy) == []
+    gc.collect()
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_one_line_where_it_was_asked_for(copy, tiny_config, damage):
+    spoil(copy / "checkpoints" / "3", damage)
+    for path in (copy, copy / "checkpoints" / "3"):
+        with pytest.raises(CheckpointError, match=r"checkpoints/3 is damaged.* to use the one before it") as error:
+            load_variables(path, tiny_config)
+        assert "\n" not in str(error.value)
+
+
+def test_every_checkpoint_is_damaged(copy):
+    """Then the run must not begin anew without a word."""
+    for step in (2, 3):
+        spoil(copy / "checkpoints" / str(step), "state/manifest.ocdbt")
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read \(the newest, 3: ") as error:
+        checkpoint.put_aside(copy)
+    assert "\n" not in str(error.value) and checkpoint.steps(copy) == [2, 3] and not (copy / "damaged").exists()
+
+
+def test_damaged_again_at_the_same_step(state, copy):
+    for folder in ("3", "3-1"):
+        spoil(copy / "checkpoints" / "3", "state/d")
+        assert len(checkpoint.put_aside(copy)) == 1 and (copy / "damaged" / folder).is_dir()
+        with checkpoint.manager(copy) as checkpoints:
+            checkpoint.save(checkpoints, state(3), (0, 0), SETTINGS)
+    same(reopened(copy, state).state, state(3))
+
+
+def test_a_checkpoint_of_an_older_version(copy, state, tiny_config):
+    """It holds no position in the data: its weights serve, but no training goes on from it."""
+    for step in ("2", "3"):
+        shutil.rmtree(copy / "checkpoints" / step / "run")
+        os.rename(copy / "checkpoints" / step / "state", copy / "checkpoints" / step / "default")
+    same(load_variables(copy, tiny_config)["params"], state(3).params)
+    with pytest.raises(CheckpointError, match="an older version wrote it, without the position"):
+        checkpoint.put_aside(copy)
 
 
 def test_round_trip(state, workdir):
-    with checkpoint.manager(workdir) as checkpoints:
-        assert checkpoints.latest_step() == 3 and list(checkpoints.all_steps()) == [2, 3]
-        restored = checkpoint.restore(checkpoints, state(0))
+    assert checkpoint.put_aside(workdir) == [] and checkpoint.steps(workdir) == [2, 3]
+    restored, position, settings = reopened(workdir, state)
     same(restored, state(3))
+    assert position == (3, 13) and settings == SETTINGS
     assert float(jax.random.uniform(restored.key)) == float(jax.random.uniform(jax.random.key(43)))
 
 
@@ -101,10 +173,29 @@ def test_a_state_that_is_donated_right_after_saving(state, tmp_path):
     spoil = jax.jit(lambda tree: jax.tree.map(lambda array: array * 0 - 7, tree), donate_argnums=0)
     current = state(5)
     with checkpoint.manager(tmp_path) as checkpoints:
-        checkpoint.save(checkpoints, current)
+        checkpoint.save(checkpoints, current, (0, 5), SETTINGS)
         jax.block_until_ready(spoil(current._replace(key=jnp.zeros(2))))
+    same(reopened(tmp_path, state).state._replace(key=np.zeros(2)), before)
+
+
+def test_the_best_is_kept_beside_the_newest(state, tmp_path):
+    with checkpoint.manager(tmp_path, keep=2) as checkpoints:
+        for step, score in ((1, 3.0), (2, 8.0), (3, None), (4, 5.0), (5, None), (6, None)):
+            checkpoint.save(checkpoints, state(step), (0, step), SETTINGS, score)
+    assert checkpoint.steps(tmp_path) == [2, 5, 6]
+
+
+def test_averaged_parameters_are_those_of_the_detector(state, tmp_path, tiny_config):
+    averaged = state(3)._replace(ema=state(4).params)
     with checkpoint.manager(tmp_path) as checkpoints:
-        same(checkpoint.restore(checkpoints, state(0))._replace(key=np.zeros(2)), before)
+        checkpoint.save(checkpoints, averaged, (0, 3), SETTINGS)
+        checkpoint.save(checkpoints, state(5), (0, 5), SETTINGS)
+    same(load_variables(tmp_path / "checkpoints" / "3", tiny_config)["params"], state(4).params)
+    same(load_variables(tmp_path, tiny_config)["params"], state(5).params)
+    shutil.rmtree(tmp_path / "checkpoints" / "5")
+    with checkpoint.manager(tmp_path) as checkpoints:
+        restored = checkpoint.restore(checkpoints, state(0)._replace(ema=state(0).params))
+    same(restored.state, averaged)
 
 
 def test_variables_from_a_folder_and_from_a_file(state, workdir, tiny_config, tmp_path):
@@ -131,14 +222,17 @@ def test_a_file_that_is_no_checkpoint(tmp_path, tiny_config):
         load_variables(tmp_path / "notes.txt", tiny_config)
 
 
-def test_an_unfinished_checkpoint_is_passed_over(state, workdir, tiny_config, tmp_path):
+@pytest.mark.parametrize("name", ["4.orbax-checkpoint-tmp", "4.orbax-checkpoint-tmp-1"])
+def test_an_unfinished_checkpoint_is_passed_over(state, copy, tiny_config, name):
     """What an interrupt leaves behind is a folder of another name; the state before it counts."""
-    shutil.copytree(workdir, tmp_path / "copy")
-    folder = tmp_path / "copy" / "checkpoints"
-    shutil.copytree(folder / "3", folder / "4.orbax-checkpoint-tmp-1")
-    same(load_variables(tmp_path / "copy", tiny_config)["params"], state(3).params)
-    with checkpoint.manager(tmp_path / "copy") as checkpoints:
-        assert checkpoints.latest_step() == 3
+    folder = copy / "checkpoints"
+    shutil.copytree(folder / "3", folder / name)
+    shutil.rmtree(folder / name / "state" / "d")
+    same(load_variables(copy, tiny_config)["params"], state(3).params)
+    assert (folder / name).exists()  # perhaps it is being written by a training
+    assert checkpoint.put_aside(copy) == ["checkpoint 4 was cut off while it was written, and is passed over"]
+    same(reopened(copy, state).state, state(3))
+    assert not (folder / name).exists() and checkpoint.put_aside(copy) == []
 
 
 @pytest.fixture

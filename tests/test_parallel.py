@@ -110,3 +110,20 @@ def test_processes_that_do_not_fit(given, says):
 def test_one_process_need_not_join():
     parallel.join(None, None, None)
     parallel.wait_for_all("nothing")
+
+
+def test_fetched_arrays_are_copies():
+    """What is donated to the next step must not change them; keys become their data."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    tree = {"a": jnp.arange(3.0), "key": jax.random.key(5), "host": np.ones(2), "none": None}
+    fetched = parallel.fetch(parallel.replicate({"a": tree["a"], "key": tree["key"]}, parallel.mesh()))
+    np.testing.assert_array_equal(fetched["a"], [0, 1, 2])
+    np.testing.assert_array_equal(fetched["key"], jax.random.key_data(tree["key"]))
+    fetched = parallel.fetch(tree)
+    assert fetched["none"] is None and fetched["host"] is not tree["host"] and fetched["host"].flags.owndata
+    jax.block_until_ready(jax.jit(lambda a: a * 0 - 7, donate_argnums=0)(tree["a"]))
+    np.testing.assert_array_equal(fetched["a"], [0, 1, 2])
+    assert parallel.from_first(fetched) is fetched

@@ -2,30 +2,35 @@
 
 Goes on from the newest checkpoint of the workdir, if there is one; else starts from random weights, or from those of
 --initial. Ends with model.safetensors in the workdir and with an evaluation of AutoFocus on the validation images.
+SIGTERM and Ctrl-C save and stop; the same command goes on, to the bit as if it had not been stopped.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
-import jax
-import rich.progress
 from rich.console import Console
 
-from autofocus_jax import checkpoint, evaluation
-from autofocus_jax.config import Config, ConfigError, open_split
-from autofocus_jax.config_file import command_line, differences, to_dict
-from autofocus_jax.inference.compiled import compile_detector
+from autofocus_jax import checkpoint, parallel
+from autofocus_jax.command import stage, validation
+from autofocus_jax.command.proposals import run_stage
+from autofocus_jax.command.workdir import began, changes, keep_config
+from autofocus_jax.config import Config
+from autofocus_jax.config_file import command_line, to_dict
+from autofocus_jax.data.cleaning import open_clean
+from autofocus_jax.data.problems import Problems
+from autofocus_jax.detector.model import Variables
 from autofocus_jax.structures import AutoFocusError
-from autofocus_jax.training import loop, pipeline
-from autofocus_jax.training.optimizer import optimizer, schedule
+from autofocus_jax.training import proposals
+from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step, variables
+from autofocus_jax.training.stopping import StoppedError
 from autofocus_jax.weights import initial, safetensors
 from autofocus_jax.weights.safetensors import WeightsError
 
@@ -39,118 +44,101 @@ class Arguments:
     workdir: str | None = None
     """Where checkpoints, log and weights go; default runs/NAME of the config."""
     validation_images: int = 100
-    """Images of the validation at the end; 0 for none."""
+    """Images of a validation, at the end and every training.validate_every steps; 0 for none."""
+    validation_split: str = "val"
+    """Which images of the data source those are; "tune", where there is one, when the best checkpoint is to be used."""
     initial: str | None = None
     """A .safetensors file to start from, as a converted backbone or a whole detector; what does not fit stays random.
     A workdir that was started from it goes on without reading it again."""
+    stage: Literal["all", "proposals", "detector"] = "all"
+    """Only train region proposals and write proposals.npz, for negative chips; or only what follows; or both."""
+    accept_changes: bool = False
+    """Go on in a workdir that was trained with another config, with the settings of this one."""
+    strict: bool = False
+    """Refuse training data that have something wrong in them, before training; else it is only reported."""
+    coordinator: str | None = None
+    """HOST:PORT of the first of several processes that train together; "auto" asks the cluster"""
+    processes: int | None = None
+    """how many processes there are; each is given the same command and its own --process"""
+    process: int | None = None
+    """number of this process, 0 to --processes - 1"""
 
 
-def train(config: Config, workdir: Path, console: Console, validation_images: int, file: str | None = None) -> None:
-    """The whole run, from the data source, and weights to start from if there is a file of them, to validated ones."""
-    if validation_images < 0:
-        raise ConfigError(f"--validation-images {validation_images}; want 0 or more")
-    dataset = open_split(config, "train")
-    if validation_images:
-        open_split(config, "val")  # what is wrong with it must not come out after hours of training
-    given = None if file is None else {"file": str(file), "sha256": initial.digest(file)}
-    found = None if file is None or checkpoint.exists(workdir) else initial.read(file, config)
-    source = keep_config(config, workdir, given)
-    transform = optimizer(config.training)
-    if found is None:
-        state = initial_state(config, transform)
-    else:
-        state = initial_state(config, transform, partial(initial.put, found))
-        for line in initial.summary(found, file):
-            console.print(line, soft_wrap=True, markup=False, highlight=False)
-    step = jax.jit(make_step(config, transform), donate_argnums=0)
-    rate = schedule(config.training)
-    start = time.perf_counter()
-    with checkpoint.manager(workdir) as checkpoints, open(workdir / "log.jsonl", "a", encoding="utf-8") as log:
-        if checkpoints.latest_step() is not None:
-            state = checkpoint.restore(checkpoints, state)
-            console.print(f"going on from step {int(state.step)} of {workdir}")
-            if file is not None:
-                console.print(f"--initial {file} is what it started from, and is not read again", soft_wrap=True)
-        first = int(state.step)
-        chips = pipeline.chip_list(dataset, config, config.training.steps * config.training.batch)
-        batches = pipeline.batches(dataset, chips, config, first)
-        with progress_bar(console) as progress:
-            task = progress.add_task("training", total=config.training.steps, completed=first, loss="")
+def train(arguments: Arguments, config: Config, console: Console) -> None:
+    """The whole run, from the data source, and weights to start from if there is a file of them, to validated ones.
 
-            def on_log(entry: dict) -> None:
-                entry |= {"learning_rate": float(rate(entry["step"])), "seconds": time.perf_counter() - start}
-                log.write(json.dumps(entry) + "\n")
-                log.flush()
-                parts = [f"{name} {entry[name]:.3f}" for name in loop.LOSSES]
-                text = f"{', '.join(parts)}, {entry['chips_per_second']:.1f} chips/s"
-                progress.update(task, completed=entry["step"], loss=text)
-                if not console.is_terminal:
-                    console.print(f"step {entry['step']}/{config.training.steps}: {text}", soft_wrap=True)
-
-            state = loop.run(step, state, batches, config.training, on_log, lambda s: checkpoint.save(checkpoints, s))
-    seconds = time.perf_counter() - start
-    facts = {"categories": list(dataset.categories), "steps": config.training.steps, "training_seconds": round(seconds)}
-    facts |= {"initial": source} if source else {}
-    path = workdir / "model.safetensors"
-    weights = jax.device_get(variables(state))
-    safetensors.save(path, weights, to_dict(config), facts)
-    console.print(f"{seconds / 60:.1f} min; weights in {path}", soft_wrap=True)
-    if validation_images:
-        validate(config, weights, console, validation_images)
-
-
-def validate(config: Config, weights: checkpoint.Variables, console: Console, count: int) -> None:
-    """Prints the AP of AutoFocus on the first images of the validation split."""
-    dataset = open_split(config, "val")
-    row = evaluation.rows(config)[-1]
-    detect = compile_detector(config, weights)
-    measured = evaluation.measure(config, row, detect, dataset, range(min(count, len(dataset))))
-    scores = evaluation.metrics(measured)
-    points = ", ".join(f"{key} {'-' if scores[key] is None else format(scores[key], '.1f')}" for key in ("AP", "AP50"))
-    done = f"{row.name} on {len(measured.run.indices)} validation images"
-    console.print(f"{done}: {points}, side {scores['side']:.0f}", soft_wrap=True)
-
-
-def keep_config(config: Config, workdir: Path, given: dict | None) -> dict | None:
-    """Writes config.json into the workdir, with what the training starts from as its "initial", and returns that.
-
-    given: file and sha256 of --initial. Where the workdir has a checkpoint, what that one started from is kept.
-    Raises ConfigError when it was trained with settings that differ in what shapes the run, or not from what is given.
+    Of several processes all run it; the first one alone prints and writes the workdir.
     """
-    evaluation.make_folder(workdir)
-    now = to_dict(config)
-    if checkpoint.exists(workdir):  # else nothing was trained here yet
-        before = checkpoint.trained_with(workdir)
-        source = before.pop("initial", None)
-        changed = differences(before, now) if before else []
-        if changed:
-            raise ConfigError(
-                f"{workdir} was trained with another config ({'; '.join(changed)}); use another --workdir"
-            )
-        if given is not None and given["sha256"] != (source or {}).get("sha256"):
-            started = source["file"] if source else "random weights"
-            raise WeightsError(
-                f"--initial {given['file']}, but {workdir} was started from {started}; leave --initial out to go on "
-                "there, or use another --workdir"
-            )
-        given = source
-    evaluation.write_json(workdir / "config.json", now | ({"initial": given} if given else {}))
-    return given
+    workdir = Path(arguments.workdir or f"runs/{config.name}")
+    validate = validation.validator(config, arguments.validation_split, arguments.validation_images)
+    found = Problems()
+    dataset = open_clean(config, "train", found, strict=arguments.strict)
+    stage.warn(console, found.lines())
+    over, transform = parallel.mesh(), optimizer(config.training)
+    step = make_step(config, transform, over)
+    put, source = start(arguments, config, workdir, console)
+    wanted = config.training.negative_chips > 0
+    if arguments.stage == "proposals" or (wanted and arguments.stage == "all"):
+        run_stage(config, dataset, workdir, console, put, arguments.accept_changes, found)
+    if arguments.stage == "proposals":
+        return
+    boxes = proposals.read(workdir / "proposals.npz", len(dataset)) if wanted else None
+    begun = time.perf_counter()
+    main_stage = stage.Stage("training", config, dataset, workdir, step, over, found, boxes, validate)
+    state, scores = stage.run(main_stage, initial_state(config, transform, put), console)
+    if parallel.process()[0]:
+        return
+    seconds = time.perf_counter() - begun
+    weights, path = parallel.fetch(variables(state)), workdir / "model.safetensors"
+    facts = {"categories": list(dataset.categories), "steps": config.training.steps, "training_seconds": round(seconds)}
+    safetensors.save(path, weights, to_dict(config), facts | ({"initial": source} if source else {}))
+    console.print(f"{seconds / 60:.1f} min; weights in {path}", soft_wrap=True)
+    if validate is not None and scores is None:  # nothing was left to train
+        console.print(validation.line(validate(weights)), soft_wrap=True)
 
 
-def progress_bar(console: Console) -> rich.progress.Progress:
-    return rich.progress.Progress(
-        "[progress.description]{task.description}", rich.progress.BarColumn(bar_width=20),
-        rich.progress.MofNCompleteColumn(), rich.progress.TimeRemainingColumn(), "{task.fields[loss]}",
-        console=console, disable=not console.is_terminal,
-    )  # fmt: skip
+def start(
+    arguments: Arguments, config: Config, workdir: Path, console: Console
+) -> tuple[Callable[[Variables], Variables], dict | None]:
+    """What variables to begin with, out of those drawn at random, and where they come from: file and sha256 of the
+    file of --initial, or of the one that the workdir was started from.
+
+    Writes config.json. Raises ConfigError and WeightsError when the workdir was trained with something else.
+    """
+    source = None if arguments.initial is None else {
+        "file": str(arguments.initial), "sha256": initial.digest(arguments.initial)
+    }  # fmt: skip
+    going_on = bool(checkpoint.steps(workdir))
+    if source is None and began(workdir):
+        source = checkpoint.trained_with(workdir).get("initial")
+        if source is not None and not going_on and initial.digest(source["file"]) != source["sha256"]:
+            raise WeightsError(f"{source['file']}, from which {workdir} was started, has changed; put it back")
+    found = None if source is None or going_on else initial.read(source["file"], config)
+    changed = changes(config, workdir)
+    if parallel.process()[0] == 0:
+        source = keep_config(config, workdir, source, arguments.accept_changes)
+        for line in changed:
+            console.print(f"changed: {line}", soft_wrap=True, markup=False, highlight=False)
+    if arguments.initial is not None and going_on:
+        console.print(f"--initial {arguments.initial} is what it started from, and is not read again", soft_wrap=True)
+    if found is None:
+        return lambda drawn: drawn, source
+    for line in initial.summary(found, source["file"]):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    return partial(initial.put, found), source
 
 
 def run(argv: Sequence[str], console: Console, prog: str = "autofocus train") -> int:
-    """The command; returns its exit code."""
+    """The command; returns its exit code: 0, or 128 and the signal's number when it was asked to stop."""
     arguments, config = command_line(Arguments, argv, prog=prog, description=__doc__)
-    workdir = Path(arguments.workdir or f"runs/{config.name}")
-    train(config, workdir, console, arguments.validation_images, arguments.initial)
+    parallel.join(arguments.coordinator, arguments.processes, arguments.process)
+    parallel.cache_compilations()
+    console.quiet = parallel.process()[0] > 0
+    try:
+        train(arguments, config, console)
+    except StoppedError as stopped:
+        console.print(f"{stopped}; everything is saved, and the same command goes on from there", soft_wrap=True)
+        return 128 + stopped.signal
     return 0
 
 

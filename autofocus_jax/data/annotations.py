@@ -9,6 +9,7 @@ import numpy as np
 
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.data.image import read_bytes
+from autofocus_jax.data.problems import CUT, FLAT, OUTSIDE
 from autofocus_jax.structures import AutoFocusError, GroundTruth, ImageInfo
 
 
@@ -21,7 +22,8 @@ class AnnotatedImages:
 
     categories: [K] names; label k means categories[k]. dropped: how many boxes were left out because nothing of them
     lies in their image, after all were cut at its borders. cut: positions of the images of boxes that reached over
-    their image by more than 1 px, once for each box. files: [N] paths of the images.
+    their image by more than 1 px, once for each box. files: [N] paths of the images. noticed: what reading found that
+    is no error, (kind of data/problems, example) of each case.
     """
 
     def __init__(
@@ -35,13 +37,14 @@ class AnnotatedImages:
         ignore: np.ndarray,
         read: Callable[[Path, int, int], np.ndarray],
         dropped: int = 0,
+        noticed: Sequence[tuple[str, str]] = (),
     ):
         """Sorts the annotations by image, which keeps the order of those of an image.
 
         Args:
           owner: [A] position of the image of each annotation. boxes: [A, 4], xyxy in image px. labels, ignore: [A].
           read: gives uint8 RGB [h, w, 3] of a file and its stated height and width, or raises ImageError.
-          dropped: boxes that were left out before.
+          dropped: boxes that were left out before. noticed: what the reader found before.
         """
         self.categories, self.files = tuple(categories), list(files)
         self._infos, self._read = list(infos), read
@@ -50,6 +53,10 @@ class AnnotatedImages:
         given, boxes = boxes, box_ops.clip(boxes, sizes[owner, 0], sizes[owner, 1]).astype(np.float32)
         self.cut = owner[(np.abs(given - boxes) > 1).any(axis=1)]
         keep = box_ops.area(boxes) > 0
+        flat = (given[:, 2:] <= given[:, :2]).any(axis=1)
+        cases = [(FLAT, ~keep & flat), (OUTSIDE, ~keep & ~flat), (CUT, keep & (np.abs(given - boxes) > 1).any(axis=1))]
+        self._cases = [(kind, owner[rows], given[rows]) for kind, rows in cases]
+        self._noticed = tuple(noticed)
         self.dropped = dropped + int(np.count_nonzero(~keep))
         order = np.flatnonzero(keep)[np.argsort(owner[keep], kind="stable")]
         self._boxes = boxes[order]
@@ -58,6 +65,15 @@ class AnnotatedImages:
 
     def __len__(self) -> int:
         return len(self._infos)
+
+    @property
+    def noticed(self) -> list[tuple[str, str]]:
+        infos = self._infos
+        return [
+            *self._noticed,
+            *((kind, box_example(infos[position], box))
+              for kind, owners, boxes in self._cases for position, box in zip(owners, boxes)),
+        ]  # fmt: skip
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, GroundTruth]:
         return self.image(index), self.ground_truth(index)
@@ -89,6 +105,17 @@ def pixels(shares: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> np.nd
     """
     widths, heights = np.asarray(widths, np.float64), np.asarray(heights, np.float64)
     return np.round(shares * np.stack([widths, heights, widths, heights], axis=-1), 4)
+
+
+def box_example(info: ImageInfo, box: np.ndarray) -> str:
+    """One line that names a box [4] of an image, for data.problems."""
+    corners = " ".join(f"{value:.6g}" for value in box)
+    return f"{info.file_name} ({info.width}x{info.height}): box {corners}"
+
+
+def refuse(kind: str, what: str, remedy: str) -> None:
+    """A data.problems.Report that takes nothing: raises AnnotationError."""
+    raise AnnotationError(f"{what}; {remedy}")
 
 
 def fill(template: str, split: str, source: str) -> str:

@@ -16,9 +16,12 @@ import numpy as np
 
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import DataSource
-from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, fill
+from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, fill, refuse
 from autofocus_jax.data.image import read_annotated
+from autofocus_jax.data.problems import BAD_BOX, INCOMPLETE, NO_IMAGE, UNKNOWN_CATEGORY, Report
 from autofocus_jax.structures import GroundTruth, ImageInfo
+
+Rows = list[tuple[int, dict]]  # annotations with their positions in the file
 
 
 class CocoDataset(AnnotatedImages):
@@ -36,8 +39,13 @@ class CocoDataset(AnnotatedImages):
         images_folder: str | os.PathLike,
         annotations_file: str | os.PathLike,
         ignore_categories: Sequence[str] = (),
+        report: Report = refuse,
     ):
-        """Reads the annotations, not the images. Raises AnnotationError naming the entry that is wrong."""
+        """Reads the annotations, not the images. Raises AnnotationError naming the entry that is wrong.
+
+        report: hears of each annotation that is wrong. When it returns, a box of an unknown category becomes an ignore
+        region, and any other such annotation is left out.
+        """
         self.images_folder = Path(images_folder)
         self.annotations_file = Path(annotations_file)
         content = _load(self.annotations_file)
@@ -48,19 +56,23 @@ class CocoDataset(AnnotatedImages):
         _require(categories, ("id", "name"), "categories", where)
         categories = sorted(categories, key=lambda entry: _integer(entry["id"], "categories", entry, where))
         _unique(np.array([entry["id"] for entry in categories], dtype=np.int64), "categories", where)
+        annotations = _complete(annotations, where, report)
         categories, annotations = _spread_ignored(categories, annotations, ignore_categories, where)
         self.category_ids = np.array([entry["id"] for entry in categories], dtype=np.int64)
 
-        _require(annotations, ("image_id", "category_id", "bbox"), "annotations", where)
         image_ids = np.array([info.image_id for info in infos], dtype=np.int64)
+        owner, boxes, labels = _columns(annotations, image_ids, self.category_ids, where, report)
+        known = labels >= 0
+        keep = np.flatnonzero((owner >= 0) & np.isfinite(boxes).all(axis=1) & (known | bool(len(categories))))
+        ignore = np.array([bool(e.get("iscrowd", 0)) or bool(e.get("ignore", 0)) for _, e in annotations], dtype=bool)
         super().__init__(
             [str(entry["name"]) for entry in categories],
             infos,
             [self.images_folder / info.file_name for info in infos],
-            _positions([entry["image_id"] for entry in annotations], image_ids, "image_id", where),
-            _boxes(annotations, where),
-            _positions([entry["category_id"] for entry in annotations], self.category_ids, "category_id", where),
-            np.array([bool(e.get("iscrowd", 0)) or bool(e.get("ignore", 0)) for e in annotations], dtype=bool),
+            owner[keep],
+            boxes[keep],
+            np.maximum(labels, 0)[keep],
+            (ignore | ~known)[keep],
             functools.partial(read_annotated, annotations=self.annotations_file),
         )
 
@@ -82,6 +94,9 @@ class CocoSource(DataSource):
 
     def open(self, split: str) -> CocoDataset:
         """Raises AnnotationError for a file of annotations that is missing or malformed; images are not looked at."""
+        return self.open_tolerant(split, refuse)
+
+    def open_tolerant(self, split: str, report: Report) -> CocoDataset:
         root = Path(self.root).expanduser()
         if self.annotations is not None:
             name, file = split, root / fill(self.annotations, split, "CocoSource's annotations")
@@ -92,7 +107,7 @@ class CocoSource(DataSource):
         else:
             folders = [root / name, root / "images" / name, root / "images"]
             folder = next((folder for folder in folders if folder.is_dir()), folders[0])
-        return CocoDataset(folder, file, self.ignore_categories)
+        return CocoDataset(folder, file, self.ignore_categories, report)
 
 
 def _find_annotations(folder: Path, split: str) -> tuple[str, Path]:
@@ -171,21 +186,35 @@ def _require(table: list[dict], keys: tuple[str, ...], name: str, where: str) ->
                 raise AnnotationError(f"{where}: {name}[{position}] has no {key!r}; add it or remove the entry")
 
 
+def _complete(annotations: list[dict], where: str, report: Report) -> Rows:
+    """The annotations that have all that they need, with their positions in the file."""
+    rows = []
+    for position, entry in enumerate(annotations):
+        lacking = [key for key in ("image_id", "category_id", "bbox") if key not in entry]
+        if lacking:
+            report(INCOMPLETE, f"{where}: annotations[{position}] has no {lacking[0]!r}", "add it or remove the entry")
+        else:
+            rows.append((position, entry))
+    return rows
+
+
 def _spread_ignored(
-    categories: list[dict], annotations: list[dict], names: Sequence[str], where: str
-) -> tuple[list[dict], list[dict]]:
+    categories: list[dict], annotations: Rows, names: Sequence[str], where: str
+) -> tuple[list[dict], Rows]:
     """Both tables without the categories of those names; each of their boxes stands as a crowd in every other one."""
     unknown = set(names) - {str(entry["name"]) for entry in categories}
     if unknown:
         raise AnnotationError(f"{where}: no category is named {sorted(unknown)[0]!r}; correct data.ignore_categories")
     gone = [entry["id"] for entry in categories if entry["name"] in names]
     kept = [entry for entry in categories if entry["name"] not in names]
+    if not gone:
+        return kept, annotations
     spread = []
-    for entry in annotations:
-        if entry.get("category_id") in gone:
-            spread += [entry | {"category_id": category["id"], "iscrowd": 1} for category in kept]
+    for position, entry in annotations:
+        if entry["category_id"] in gone:
+            spread += [(position, entry | {"category_id": category["id"], "iscrowd": 1}) for category in kept]
         else:
-            spread.append(entry)
+            spread.append((position, entry))
     return kept, spread
 
 
@@ -216,36 +245,41 @@ def _infos(images: list[dict], where: str) -> list[ImageInfo]:
     return infos
 
 
-def _positions(ids: list, known: np.ndarray, key: str, where: str) -> np.ndarray:
-    """Positions [A] in `known` [n] of the ids [A] that the annotations name."""
+def _columns(
+    annotations: Rows, image_ids: np.ndarray, category_ids: np.ndarray, where: str, report: Report
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions of the images [A], boxes [A, 4] float64 xyxy, and labels [A]; -1 or NaN where they are reported."""
+    owner = _positions([entry["image_id"] for _, entry in annotations], image_ids)
+    labels = _positions([entry["category_id"] for _, entry in annotations], category_ids)
+    boxes = _boxes([entry["bbox"] for _, entry in annotations])
+    for key, kind, found in (("image_id", NO_IMAGE, owner), ("category_id", UNKNOWN_CATEGORY, labels)):
+        for row in np.flatnonzero(found < 0):
+            position, entry = annotations[row]
+            what = f"{where}: annotations[{position}] has {key} {repr(entry[key])[:80]}, which the file does not list"
+            report(kind, what, "add it or remove the annotation")
+    for row in np.flatnonzero(np.isnan(boxes[:, 0])):
+        position, entry = annotations[row]
+        what = f"{where}: annotations[{position}] has bbox {str(entry['bbox'])[:80]}"
+        report(BAD_BOX, what, "want four finite numbers x, y, width, height")
+    return owner, boxes, labels
+
+
+def _positions(ids: list, known: np.ndarray) -> np.ndarray:
+    """Positions [A] in `known` [n] of the ids [A] that the annotations name; -1 for those it does not hold."""
     table = {int(value): position for position, value in enumerate(known)}
-    found = np.array([table.get(value, -1) if isinstance(value, int) else -1 for value in ids], dtype=np.int64)
-    if (found < 0).any():
-        bad = int(np.argmax(found < 0))
-        raise AnnotationError(
-            f"{where}: annotations[{bad}] has {key} {ids[bad]!r}, which the file does not list; "
-            "add it or remove the annotation"
-        )
-    return found
+    return np.array([table.get(value, -1) if isinstance(value, int) else -1 for value in ids], dtype=np.int64)
 
 
-def _boxes(annotations: list[dict], where: str) -> np.ndarray:
-    """Boxes [A, 4] float64 as xyxy."""
+def _boxes(given: list) -> np.ndarray:
+    """Boxes [A, 4] float64 as xyxy of COCO's x, y, width, height; NaN for what is not four finite numbers."""
     try:
-        xywh = np.array([entry["bbox"] for entry in annotations] or np.zeros((0, 4)))
+        xywh = np.array(given or np.zeros((0, 4)))
     except ValueError:  # of different lengths
         xywh = np.empty(0, dtype=object)
-    if xywh.dtype.kind in "iuf" and xywh.shape == (len(annotations), 4):
-        good = np.isfinite(xywh).all(axis=1)
-    else:
-        good = np.array([_is_box(entry["bbox"]) for entry in annotations])
-    if not good.all():
-        bad = int(np.argmin(good))
-        raise AnnotationError(
-            f"{where}: annotations[{bad}] has bbox {str(annotations[bad]['bbox'])[:80]}; "
-            "want four finite numbers x, y, width, height"
-        )
+    if xywh.dtype.kind not in "iuf" or xywh.shape != (len(given), 4):
+        xywh = np.array([value if _is_box(value) else [np.nan] * 4 for value in given])
     xywh = xywh.astype(np.float64)
+    xywh[~(np.abs(xywh) < 1e30).all(axis=1)] = np.nan
     return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from autofocus_jax import boxes as box_ops
-from autofocus_jax.data.image import image_size
+from autofocus_jax.data.image import image_size, read_bytes
+from autofocus_jax.data.problems import MISSING, OTHER_SIZE, UNREADABLE
 from autofocus_jax.structures import Dataset, ImageError
 
 _EXAMPLES = 5
@@ -135,27 +137,34 @@ def _duplicates(truth) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in np.argwhere(np.triu(same, 1))]
 
 
-def _of_files(dataset: Dataset, files: Sequence[Path], decode: bool, progress) -> list[Problem]:
-    missing, broken, other = [], [], []
-    for index, file in enumerate(files):
-        info = dataset.info(index)
+def file_problem(dataset: Dataset, index: int, file: Path, decode: bool = False) -> tuple[str, str] | None:
+    """What is wrong with the file of an image, (kind of data/problems, a line that names it); None for nothing.
+
+    Looks at the head of the file alone, unless `decode`.
+    """
+    try:
         if not file.is_file():
-            missing.append(str(file))
-        else:
-            try:
-                if decode:
-                    dataset.image(index)
-                else:
-                    sizes = {image_size(file), image_size(file, oriented=True)}
-                    if (info.height, info.width) not in sizes:
-                        height, width = sizes.pop()
-                        other.append(f"{info.file_name}: {width}x{height}, annotated {info.width}x{info.height}")
-            except ImageError as error:
-                broken.append(str(error))
+            read_bytes(file)  # says why
+        if decode:
+            dataset.image(index)
+            return None
+        sizes = {image_size(file), image_size(file, oriented=True)}
+    except ImageError as error:
+        return (UNREADABLE if os.path.exists(file) else MISSING), str(error)
+    info = dataset.info(index)
+    if (info.height, info.width) in sizes:
+        return None
+    height, width = sizes.pop()
+    return OTHER_SIZE, f"{info.file_name}: {width}x{height}, annotated {info.width}x{info.height}"
+
+
+def _of_files(dataset: Dataset, files: Sequence[Path], decode: bool, progress) -> list[Problem]:
+    found: dict[str, list[str]] = {MISSING: [], UNREADABLE: [], OTHER_SIZE: []}
+    for index, file in enumerate(files):
+        problem = file_problem(dataset, index, file, decode)
+        if problem:
+            kind, example = problem
+            found[kind].append(str(file) if kind == MISSING else example)
         if progress is not None:
             progress(index + 1, len(files))
-    return [
-        Problem("image files that are missing", len(missing), tuple(missing[:_EXAMPLES])),
-        Problem("image files that cannot be read", len(broken), tuple(broken[:_EXAMPLES])),
-        Problem("images of another size than their annotations say", len(other), tuple(other[:_EXAMPLES])),
-    ]
+    return [Problem(kind, len(cases), tuple(cases[:_EXAMPLES])) for kind, cases in found.items()]

@@ -19,9 +19,10 @@ import numpy as np
 
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import DataSource
-from autofocus_jax.data.annotations import AnnotationError, pixels
+from autofocus_jax.data.annotations import AnnotationError, box_example, pixels, refuse
 from autofocus_jax.data.export import image_file
 from autofocus_jax.data.image import decode_image, decode_size
+from autofocus_jax.data.problems import BAD_BOX, CUT, FLAT, OUTSIDE, UNKNOWN_CATEGORY, UNREADABLE, Report
 from autofocus_jax.structures import Dataset, GroundTruth, ImageError, ImageInfo
 
 
@@ -41,6 +42,11 @@ class TfdsSource(DataSource):
 
     def open(self, split: str) -> TfdsDataset:
         """Raises AnnotationError when the data set is not there, not array_record, or has other features."""
+        return self.open_tolerant(split, refuse)
+
+    def open_tolerant(self, split: str, report: Report) -> TfdsDataset:
+        """As open, but `report` hears of boxes that are not finite, which are then left out, and of labels without a
+        name, whose boxes are then ignore regions."""
         import tensorflow_datasets as tfds  # takes a second
 
         folder = os.path.expanduser(self.data_dir) if self.data_dir else None
@@ -63,7 +69,7 @@ class TfdsSource(DataSource):
         except Exception as error:
             known = ", ".join(builder.info.splits)
             raise AnnotationError(f"{where} has no split {split!r} ({_line(error)}); it has {known}") from None
-        return TfdsDataset(records, builder.info.features["objects"].feature, where)
+        return TfdsDataset(records, builder.info.features["objects"].feature, where, report)
 
 
 class TfdsDataset:
@@ -71,15 +77,17 @@ class TfdsDataset:
 
     A record holds boxes and image together, so what info and ground_truth answer is kept once it has been read; what a
     training asks for first, the boxes of all images, reads the whole split once. dropped: boxes left out so far.
+    noticed: what reading found so far that is no error, (kind of data/problems, example) of each case.
     """
 
-    def __init__(self, records: Any, objects: Any, where: str):
+    def __init__(self, records: Any, objects: Any, where: str, report: Report = refuse):
         self.categories = tuple(objects["label"].names)
-        self._records, self._where = records, where
+        self._records, self._where, self._report = records, where, report
         self._crowd = next((key for key in ("is_crowd", "is_difficult") if key in objects), None)
         # TFDS divides VOC's corners, which count from 1 and are inclusive, by the sides as they are.
         self._offset = np.array([1.0, 1.0, 0.0, 0.0]) if "is_difficult" in objects else np.zeros(4)
         self._known: dict[int, tuple[ImageInfo, GroundTruth, int]] = {}
+        self._noticed: list[tuple[str, str]] = []
 
     def __len__(self) -> int:
         return len(self._records)
@@ -90,6 +98,10 @@ class TfdsDataset:
     @property
     def dropped(self) -> int:
         return sum(count for _, _, count in list(self._known.values()))
+
+    @property
+    def noticed(self) -> list[tuple[str, str]]:
+        return list(self._noticed)
 
     def info(self, index: int) -> ImageInfo:
         """Id and name as the data set has them, else its number from 1; the size is that of the stored image."""
@@ -127,18 +139,30 @@ class TfdsDataset:
         name = record.get("image/filename", b"").decode("utf-8", "replace") or f"{index + 1}.jpg"
         objects, shares = record["objects"], np.array(record["objects"]["bbox"], np.float64).reshape(-1, 4)
         labels = np.array(objects["label"], np.int32).reshape(-1)
-        if not np.isfinite(shares).all() or not ((labels >= 0) & (labels < len(self.categories))).all():
-            raise AnnotationError(f"{name} of {self._where} has a box that is not finite or a label that has no name")
+        ignore = np.array(objects[self._crowd] if self._crowd else np.zeros(len(labels)), bool).reshape(-1)
+        finite, known = np.isfinite(shares).all(axis=1), (labels >= 0) & (labels < len(self.categories))
+        wrong = f"{name} of {self._where} has a box that is not finite or a label that has no name"
+        for row in np.flatnonzero(~finite):
+            self._report(BAD_BOX, f"{wrong} (object {row + 1})", "prepare the data set anew")
+        for row in np.flatnonzero(finite & ~known):
+            self._report(UNKNOWN_CATEGORY, f"{wrong} (object {row + 1})", "prepare the data set anew")
+        shares, labels, ignore = shares[finite], np.where(known, labels, 0)[finite], (ignore | ~known)[finite]
+        number = int(record.get("image/id", index + 1))
         try:
-            height, width = decode_size(record["image"], name)
-        except ImageError:  # image() will say so
-            height, width = 1, 1
-            shares = np.zeros_like(shares)
-        boxes = pixels(shares[:, [1, 0, 3, 2]], np.full(len(shares), height), np.full(len(shares), width))
-        boxes = box_ops.clip(boxes - self._offset, height, width).astype(np.float32)
+            height, width = decode_size(record["image"], f"{name} of {self._where}")
+        except ImageError as error:  # image() will say so, in the same words
+            self._noticed.append((UNREADABLE, str(error)))
+            none = GroundTruth(np.zeros((0, 4), np.float32), labels[:0], ignore[:0])
+            return ImageInfo(number, name, 1, 1), none, len(labels)
+        given = pixels(shares[:, [1, 0, 3, 2]], np.full(len(shares), height), np.full(len(shares), width))
+        given = given - self._offset
+        boxes = box_ops.clip(given, height, width).astype(np.float32)
         keep = box_ops.area(boxes) > 0
-        ignore = np.array(objects[self._crowd] if self._crowd else np.zeros(len(keep)), bool).reshape(-1)
-        info = ImageInfo(int(record.get("image/id", index + 1)), name, height, width)
+        info = ImageInfo(number, name, height, width)
+        flat = (given[:, 2:] <= given[:, :2]).any(axis=1)
+        cut = keep & (np.abs(given - boxes) > 1).any(axis=1)
+        for kind, rows in ((FLAT, ~keep & flat), (OUTSIDE, ~keep & ~flat), (CUT, cut)):
+            self._noticed += [(kind, box_example(info, box)) for box in given[rows]]
         return info, GroundTruth(boxes[keep], labels[keep], ignore[keep]), int(np.count_nonzero(~keep))
 
 

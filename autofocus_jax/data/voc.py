@@ -14,8 +14,9 @@ from xml.etree import ElementTree
 import numpy as np
 
 from autofocus_jax.config import DataSource
-from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, fill, read_lines
+from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, fill, read_lines, refuse
 from autofocus_jax.data.image import SUFFIXES, image_size, read_annotated
+from autofocus_jax.data.problems import BAD_BOX, BAD_FILE, UNKNOWN_CATEGORY, Report
 from autofocus_jax.structures import GroundTruth, ImageError, ImageInfo
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -50,8 +51,16 @@ class VocSource(DataSource):
 
         Raises AnnotationError naming the list or XML file that is missing or malformed.
         """
+        return self.open_tolerant(split, refuse)
+
+    def open_tolerant(self, split: str, report: Report) -> AnnotatedImages:
+        """As open, but `report` hears of XML files that cannot be read and of objects that are wrong.
+
+        When it returns, the image of such a file is left out, and such an object too; one of an unknown class is an
+        ignore region.
+        """
         root = Path(self.root).expanduser()
-        objects = functools.cache(_objects)  # every file is read once
+        objects = functools.cache(lambda file: _objects(file, report))  # every file is read once
         if self.lists:
             named = {"train": self.train, "val": self.val, "tune": self.tune}
             entries = [entry.rpartition("/") for entry in named.get(split, split).split()]
@@ -67,7 +76,8 @@ class VocSource(DataSource):
         categories = self.categories or _labels_file(root / "labels.txt")
         if not categories:
             files = (file for folder in everywhere for file in folder.glob("*.xml"))
-            categories = tuple(sorted({name for file in files for name in objects(file).names}))
+            read = [found for found in map(objects, files) if found is not None]
+            categories = tuple(sorted({name for found in read for name in found.names} - {""}))
         numbers = {name: label for label, name in enumerate(categories)}
 
         infos, paths, owner, boxes, labels, ignore = [], [], [], [], [], []
@@ -76,18 +86,22 @@ class VocSource(DataSource):
             images = _images(folder)
             for file in files:
                 found = objects(file)
-                unknown = [name for name in found.names if name not in numbers]
-                if unknown:
-                    raise AnnotationError(f"{file} has an object {unknown[0]!r}; the class list has no such name")
+                if found is None:
+                    continue
                 name = images.get(file.stem) or (found.image if (folder / found.image).is_file() else "")
                 path = folder / (name or found.image or f"{file.stem}.jpg")
-                height, width = _size(found, path, file)
+                size = _size(found, path, file, report)
+                if size is None:
+                    continue
+                for name in found.names:
+                    if name and name not in numbers:
+                        report(UNKNOWN_CATEGORY, f"{file} has an object {name!r}", "the class list has no such name")
                 owner += [len(infos)] * len(found.names)
-                infos.append(ImageInfo(len(infos) + 1, path.name, height, width))
+                infos.append(ImageInfo(len(infos) + 1, path.name, *size))
                 paths.append(path)
                 boxes += found.boxes
-                labels += [numbers[name] for name in found.names]
-                ignore += found.difficult
+                labels += [numbers.get(name, 0) for name in found.names]
+                ignore += [flag or name not in numbers for flag, name in zip(found.difficult, found.names)]
         corners = np.array(boxes, np.float64).reshape(-1, 4) - (np.array([1, 1, 0, 0]) if self.one_based else 0)
         read = functools.partial(read_annotated, annotations=parts[0][0] / self.annotations.replace("{split}", split))
         return AnnotatedImages(categories, infos, paths, owner, corners, labels, ignore, read)
@@ -133,28 +147,35 @@ class _Objects(NamedTuple):
 
     image: str  # "" when it does not say
     size: tuple[int, int] | None  # height, width
-    names: list[str]
+    names: list[str]  # "" for an object that has none
     boxes: list[list[float]]  # corners as written
     difficult: list[bool]
 
 
-def _objects(file: Path) -> _Objects:
+def _objects(file: Path, report: Report) -> _Objects | None:
+    """The objects of a file that are not wrong; None when it cannot be read."""
+    tree, problem = None, ("", "")
     try:
         tree = ElementTree.fromstring(file.read_bytes())
     except OSError as error:
-        raise AnnotationError(f"annotations {file} cannot be read ({error.strerror}); add it or unlist it") from None
+        problem = f"annotations {file} cannot be read ({error.strerror})", "add it or unlist it"
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise AnnotationError(f"annotations {file} are not XML ({error}); mend the file or unlist it") from None
+        problem = f"annotations {file} are not XML ({error})", "mend the file or unlist it"
+    if tree is None:
+        report(BAD_FILE, *problem)
+        return None
     names, boxes, difficult = [], [], []
     for number, item in enumerate(tree.findall("object"), 1):
         name = (item.findtext("name") or "").strip()
         texts = [item.findtext(f"bndbox/{key}") for key in _CORNERS]
         corners = [_number(text) for text in texts]
-        if not name or not all(math.isfinite(value) for value in corners):
-            raise AnnotationError(
-                f"{file}: object {number} has the name {name!r} and the corners {texts}; want a name and, in bndbox, "
-                f"finite {', '.join(_CORNERS)}"
-            )
+        finite = all(math.isfinite(value) for value in corners)
+        if not name or not finite:
+            what = f"{file}: object {number} has the name {name!r} and the corners {texts}"
+            wanted = f"want a name and, in bndbox, finite {', '.join(_CORNERS)}"
+            report(UNKNOWN_CATEGORY if finite else BAD_BOX, what, wanted)
+        if not finite:
+            continue
         names.append(name)
         boxes.append(corners)
         difficult.append((item.findtext("difficult") or "0").strip().lower() in ("1", "true"))
@@ -186,12 +207,14 @@ def _images(folder: Path) -> dict[str, str]:
     return {os.path.splitext(name)[0]: name for name in names if os.path.splitext(name)[1].lower() in SUFFIXES}
 
 
-def _size(found: _Objects, image: Path, file: Path) -> tuple[int, int]:
-    """(height, width) of an image as its XML file says, or else its own."""
+def _size(found: _Objects, image: Path, file: Path, report: Report) -> tuple[int, int] | None:
+    """(height, width) of an image as its XML file says, or else its own; None when neither is known."""
     try:
         return found.size or image_size(image)
     except ImageError as error:
-        raise AnnotationError(f"{file} does not say how large its image is, and {error}") from None
+        what, _, remedy = str(error).partition("; ")
+    report(BAD_FILE, f"{file} does not say how large its image is, and {what}", remedy)
+    return None
 
 
 def _labels_file(path: Path) -> tuple[str, ...]:

@@ -12,8 +12,9 @@ import numpy as np
 import yaml
 
 from autofocus_jax.config import DataSource
-from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, pixels, read_lines
+from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, pixels, read_lines, refuse
 from autofocus_jax.data.image import SUFFIXES, image_size, read_image
+from autofocus_jax.data.problems import BAD_BOX, BAD_FILE, NO_IMAGE, UNKNOWN_CATEGORY, UNREADABLE, Report
 from autofocus_jax.structures import GroundTruth, ImageError, ImageInfo
 
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -39,33 +40,47 @@ class YoloSource(DataSource):
         programs do not look there. Raises AnnotationError naming the file and line that is missing or malformed. An
         image whose size cannot be read is kept without boxes, for image() to complain about; they count as dropped.
         """
+        return self.open_tolerant(split, refuse)
+
+    def open_tolerant(self, split: str, report: Report) -> AnnotatedImages:
+        """As open, but `report` hears of text files that cannot be read and of lines that are wrong.
+
+        When it returns, the image of such a file is left out, and such a line too; one of an unknown class is an ignore
+        region.
+        """
         root = Path(self.root).expanduser()
         layout = _layout(root)
         folder = root if root.is_dir() else root.parent
         categories = _names(folder, layout)
-        files = _split_files(folder, layout, split)
+        files, whole = _split_files(folder, layout, split)
         if files and not any(_beside(file, "labels").is_file() for file in files):
             first = _beside(files[0], "labels")
             raise AnnotationError(f"not one image of {split!r} has a file of labels, as {first}; check the folders")
-        infos, owner, rows, ignore, dropped = [], [], [], [], 0
+        infos, paths, owner, rows, ignore, dropped = [], [], [], [], [], 0
+        noticed = [(NO_IMAGE, f"{path} belongs to no image") for path in _orphans(files, whole)]
         for file in files:
-            found = [(_rows(_beside(file, room), len(categories)), room == "ignore") for room in ("labels", "ignore")]
+            parts = [_rows(_beside(file, room), len(categories), report) for room in ("labels", "ignore")]
+            if any(part is None for part in parts):
+                continue
             try:
                 height, width = image_size(file, oriented=True)
-            except ImageError:
+            except ImageError as error:
                 height, width = 1, 1
-                dropped += sum(len(part) for part, _ in found)
-                found = []
-            for part, flag in found:
+                dropped += sum(len(part) for part in parts)
+                noticed.append((UNREADABLE, str(error)))
+                parts = []
+            for part, flag in zip(parts, (False, True)):
                 owner += [len(infos)] * len(part)
                 rows += part
-                ignore += [flag] * len(part)
+                ignore += [flag or row[0] < 0 for row in part]
             infos.append(ImageInfo(len(infos) + 1, file.name, height, width))
+            paths.append(file)
         labels, centres, sides = (np.array(rows, np.float64).reshape(-1, 5)[:, part] for part in _COLUMNS)
         shares = np.concatenate([centres - sides / 2, centres + sides / 2], axis=1)
         sizes = np.array([info[2:] for info in infos], np.float64).reshape(-1, 2)[np.array(owner, np.int64)]
         boxes = pixels(shares, sizes[:, 0], sizes[:, 1])
-        return AnnotatedImages(categories, infos, files, owner, boxes, labels, ignore, _read, dropped)
+        labels = np.maximum(labels, 0)
+        return AnnotatedImages(categories, infos, paths, owner, boxes, labels, ignore, _read, dropped, noticed)
 
 
 _COLUMNS = (0, slice(1, 3), slice(3, 5))
@@ -134,8 +149,11 @@ def _names(folder: Path, layout: dict) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
-def _split_files(folder: Path, layout: dict, split: str) -> list[Path]:
-    """The images of a split, sorted; "val" is also looked for as "valid", as some programs write it."""
+def _split_files(folder: Path, layout: dict, split: str) -> tuple[list[Path], list[Path]]:
+    """The images of a split, sorted, and the folders of which it takes all images.
+
+    "val" is also looked for as "valid", as some programs write it.
+    """
     names = [split, "valid", "validation"] if split == "val" else [split]
     named = next((layout[name] for name in names if layout.get(name)), None)
     if named is None:
@@ -145,16 +163,17 @@ def _split_files(folder: Path, layout: dict, split: str) -> list[Path]:
             raise AnnotationError(
                 f"{folder} has no split {split!r}; want the folder images/{split} or a line in data.yaml"
             )
-    files: list[Path] = []
+    files, whole = [], []
     for entry in named if isinstance(named, list) else [named]:
         path = _found(folder, str(layout.get("path") or "."), str(entry))
         if path.is_dir():
             files += (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            whole.append(path)
         elif path.suffix == ".txt":
             files += (_found(path.parent, ".", line) for line in read_lines(path))
         else:
             raise AnnotationError(f"{path} is no folder of images and no .txt list of them; mend data.yaml's {split!r}")
-    return sorted(set(files))
+    return sorted(set(files)), whole
 
 
 def _found(folder: Path, base: str, entry: str) -> Path:
@@ -176,24 +195,45 @@ def _beside(image: Path, room: str) -> Path:
     return image.with_suffix(".txt") if room == "labels" else image.parent / room / f"{image.stem}.txt"
 
 
-def _rows(path: Path, classes: int) -> list[tuple[float, ...]]:
-    """(class, cx, cy, w, h) of each line; [] for a file that is not there."""
+def _orphans(files: list[Path], whole: list[Path]) -> list[Path]:
+    """Text files of labels below folders that hold the split alone, which have no image.
+
+    Only folders called labels, as images and lists of other things may lie together elsewhere.
+    """
+    known = {_beside(file, "labels") for file in files}
+    rooms = {_beside(folder / "any", "labels").parent for folder in whole if "images" in folder.parts}
+    return sorted(
+        path for room in rooms for path in room.rglob("*.txt") if path not in known and path.name != "classes.txt"
+    )  # fmt: skip
+
+
+def _rows(path: Path, classes: int, report: Report) -> list[tuple[float, ...]] | None:
+    """(class, cx, cy, w, h) of each line, class -1 for an unknown one; [] for a file that is not there.
+
+    None for a file that cannot be read.
+    """
     if not path.is_file():
         return []
+    try:
+        lines = read_lines(path)
+    except AnnotationError as error:
+        report(BAD_FILE, *str(error).split("; ", 1))
+        return None
     rows = []
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(lines, 1):
         try:
             label, *values = (float(word) for word in line.split())
         except ValueError:
             label, values = math.nan, []
         polygon = len(values) >= 6 and len(values) % 2 == 0
         if not (len(values) == 4 or polygon) or not all(abs(value) <= 2 for value in values):
-            raise AnnotationError(
-                f"{path}, line {number}: {line[:80]!r}; want a class and cx cy w h, or the corners of a polygon, as "
-                "shares of the image's sides between 0 and 1"
-            )
+            wanted = "want a class and cx cy w h, or the corners of a polygon, as shares of the image's sides"
+            report(BAD_BOX, f"{path}, line {number}: {line[:80]!r}", f"{wanted} between 0 and 1")
+            continue
         if label not in range(classes):
-            raise AnnotationError(f"{path}, line {number}: class {line.split()[0]}; data.yaml names 0 to {classes - 1}")
+            what = f"{path}, line {number}: class {line.split()[0]}"
+            report(UNKNOWN_CATEGORY, what, f"data.yaml names 0 to {classes - 1}")
+            label = -1
         if polygon:
             x, y = values[0::2], values[1::2]
             values = [(min(x) + max(x)) / 2, (min(y) + max(y)) / 2, max(x) - min(x), max(y) - min(y)]

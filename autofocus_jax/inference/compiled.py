@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 
 from autofocus_jax import parallel
-from autofocus_jax.config import Config
+from autofocus_jax.config import Config, DetectorConfig
 from autofocus_jax.detector.folding import fold
 from autofocus_jax.detector.model import Variables, detect
 from autofocus_jax.focus import buckets as bucket_ops
@@ -27,9 +28,16 @@ class CompiledDetector:
     `traces` counts how often JAX really traced the detector.
     """
 
-    def __init__(self, config: Config, variables: Variables, devices: Sequence[jax.Device] | None = None):
+    def __init__(
+        self,
+        config: Config,
+        variables: Variables,
+        devices: Sequence[jax.Device] | None = None,
+        answer: Callable[[DetectorConfig, Variables, ChipBatch], DetectorOutput] = detect,
+    ):
         """devices: each batch is split evenly over these, so that it must be a multiple of their number; by default
-        the first one alone. parallel.spread makes buckets for several. Raises BucketError for an uneven batch."""
+        the first one alone. parallel.spread makes buckets for several. answer: what is compiled; its N may be any.
+        Raises BucketError for an uneven batch."""
         devices = jax.local_devices()[:1] if devices is None else devices
         for bucket in config.buckets:
             if bucket.batch % len(devices):
@@ -37,22 +45,29 @@ class CompiledDetector:
                     f"batches of {bucket.batch} chips of {bucket.height}x{bucket.width} px do not split over "
                     f"{len(devices)} devices; use parallel.spread(config.buckets, {len(devices)})"
                 )
-        detector, variables = fold(config.detector, variables)
+        detector, folded = fold(config.detector, variables)
+        self._fold = lambda variables: fold(config.detector, variables)[1]
         self.buckets: tuple[Bucket, ...] = config.buckets
         self.traces = 0
         self._mesh = parallel.mesh(devices)
-        self._variables = parallel.replicate(variables, self._mesh)
+        self._variables = parallel.replicate(folded, self._mesh)
         self._programs: dict[tuple[int, int, int], Callable] = {}
 
         def traced(variables: Variables, chips: ChipBatch) -> DetectorOutput:
             self.traces += 1
-            return detect(detector, variables, chips)
+            return answer(detector, variables, chips)
 
         self._detect = jax.jit(parallel.pmap(traced, self._mesh, replicated=(True, False)))
 
     @property
     def compilations(self) -> int:
         return len(self._programs)
+
+    def using(self, variables: Variables) -> CompiledDetector:
+        """The same programs, and those compiled later too, with other variables of the same shapes."""
+        other = copy.copy(self)
+        other._variables = parallel.replicate(self._fold(variables), self._mesh)
+        return other
 
     def __call__(self, chips: ChipBatch, placements: Sequence[Placement] = ()) -> DetectorOutput:
         """Dispatches a batch of a bucket's shape; returns at once, with arrays that are still being computed.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import grain
 import numpy as np
@@ -11,8 +13,18 @@ from autofocus_jax.boxes import area, clip, scale, shift
 from autofocus_jax.config import Config
 from autofocus_jax.focus.labels import focus_labels
 from autofocus_jax.focus.pyramid import crop, factor
-from autofocus_jax.structures import IGNORE, STRIDE, AutoFocusError, ChipBatch, Dataset, TrainBatch
-from autofocus_jax.training.sampling import TrainChip, epoch, in_range
+from autofocus_jax.structures import IGNORE, STRIDE, AutoFocusError, ChipBatch, Dataset, ImageError, TrainBatch
+from autofocus_jax.training import sampling
+from autofocus_jax.training.sampling import Proposals, TrainChip, TrainChips, in_range
+
+PATIENCE = 64  # rows in a row whose image cannot be read, after which something else must be wrong
+
+
+class Position(NamedTuple):
+    """Which batch of which epoch comes next, both from 0."""
+
+    epoch: int = 0
+    batch: int = 0
 
 
 def load_chip(dataset: Dataset, chip: TrainChip, config: Config, generator: np.random.Generator) -> TrainBatch:
@@ -56,33 +68,125 @@ def load_chip(dataset: Dataset, chip: TrainChip, config: Config, generator: np.r
     return TrainBatch(chips, fill(boxes.astype(np.float32)), fill(classes), fill(present), fill(trainable), focus)
 
 
-def chip_list(dataset: Dataset, config: Config, count: int) -> list[TrainChip]:
-    """At least `count` chips: as many epochs as that takes, each with windows and an order of its own.
+def blank(config: Config) -> TrainBatch:
+    """A row, without the leading axis, that is not valid and trains nothing."""
+    side, boxes = config.training.chip, config.training.max_boxes
+    chips = ChipBatch(np.zeros((side, side, 3), np.uint8), np.array([side, side], np.int32), np.bool_(False))
+    cells = np.full((side // STRIDE, side // STRIDE), IGNORE, np.int8)
+    flags = np.zeros(boxes, bool)
+    return TrainBatch(chips, np.zeros((boxes, 4), np.float32), np.zeros(boxes, np.int32), flags, flags, cells)
 
-    Raises AutoFocusError when the data set is empty.
+
+def chip_list(dataset: Dataset, config: Config, epoch: int, proposals: Proposals | None = None) -> TrainChips:
+    """The chips of an epoch, in order; they depend on the seed and the epoch's number alone.
+
+    That is one pass over the data; of a data set that fills no batch, as many passes as one batch takes. Raises
+    AutoFocusError when the data set is empty.
     """
     if not len(dataset):
         raise AutoFocusError("the data set has no image to train on; check the config's data")
-    generator = np.random.default_rng(config.seed)
-    chips: list[TrainChip] = []
-    while len(chips) < count:
-        chips += epoch(dataset, config.scales, config.training, generator)
-    return chips
+    generator = np.random.default_rng((config.seed, epoch))
+    passes: list[TrainChips] = []
+    while sum(map(sampling.count, passes)) < config.training.batch:
+        passes.append(sampling.epoch(dataset, config.scales, config.training, generator, proposals))
+    return TrainChips(*(np.concatenate(fields) for fields in zip(*passes, strict=True)))
 
 
-def batches(dataset: Dataset, chips: Sequence[TrainChip], config: Config, start: int = 0) -> Iterator[TrainBatch]:
-    """TrainBatches of NumPy arrays in the order of `chips`, from batch number `start` on.
+class Batches(Iterator[TrainBatch]):
+    """TrainBatches of NumPy arrays without end, epoch after epoch.
 
-    What batch n holds depends on the seed and on n alone: a run that goes on from step n sees what it would have seen.
+    What a batch holds depends on the seed and on its position alone: a run that goes on from a position sees what it
+    would have seen, and no earlier epoch is sampled again. The last rows of an epoch that fill no batch are left out.
+    The chips of the next epoch are chosen in the background.
+
+    position: of the batch that comes next.
     """
-    stacked = (
-        grain.MapDataset.source(chips)
-        .seed(config.seed)
-        .random_map(lambda chip, generator: load_chip(dataset, chip, config, generator))
-        .batch(config.training.batch, drop_remainder=True, batch_fn=_stack)
-    )
-    reading = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
-    return iter(stacked[start:].to_iter_dataset(reading))
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        config: Config,
+        position: Position = Position(),
+        proposals: Proposals | None = None,
+        share: tuple[int, int] = (0, 1),
+        on_unreadable: Callable[[str], None] = lambda reason: None,
+    ):
+        """Starts with the batch at `position`.
+
+        share: (number, count) of this process; it loads its rows of every batch, config.training.batch / count.
+        on_unreadable: told why an image could not be read; its row is not valid. It is called from several threads.
+        """
+        self.position = position
+        self._dataset, self._config, self._on_unreadable = dataset, config, on_unreadable
+        self._number, count = share
+        self._rows = config.training.batch // count
+        self._sampler = ThreadPoolExecutor(1, "sampling")
+        self._sample = lambda epoch: self._sampler.submit(chip_list, dataset, config, epoch, proposals)
+        self._missed, self._reason = 0, ""
+        self._this = self._sample(position.epoch)
+        self._next: Future[TrainChips] | None = None
+        self._reading: Iterator[TrainBatch] | None = None
+
+    def __next__(self) -> TrainBatch:
+        """Raises ImageError when one image after the other cannot be read."""
+        if self._reading is None:
+            self._reading = self._open(self._this.result(), self.position)
+            self._next = self._sample(self.position.epoch + 1)
+        batch = next(self._reading)
+        self._missed = 0 if batch.chips.valid.any() else self._missed + len(batch.chips.valid)
+        if self._missed >= PATIENCE:
+            raise ImageError(f"the last {self._missed} images could not be read, {self._reason}; check the data")
+        self._advance()
+        return batch
+
+    def close(self) -> None:
+        """Stops reading ahead."""
+        self._sampler.shutdown(wait=False, cancel_futures=True)
+        if self._reading is not None:
+            self._reading.close()
+
+    def _advance(self) -> None:
+        """Moves the position on; at the end of an epoch the next one starts to be read at once."""
+        epoch, number = self.position
+        if number + 1 < sampling.count(self._this.result()) // self._config.training.batch:
+            self.position = Position(epoch, number + 1)
+            return
+        self.position, self._this = Position(epoch + 1, 0), self._next
+        self._reading.close()
+        self._reading = self._open(self._this.result(), self.position)
+        self._next = self._sample(epoch + 2)
+
+    def again(self, position: Position) -> TrainBatch:
+        """The batch at a position once more, whole, whatever the share of this process."""
+        epoch, number = position
+        chips = self._this.result() if epoch == self.position.epoch else self._sample(epoch).result()
+        size = self._config.training.batch
+        return _stack([self._load(chips, epoch, row) for row in range(number * size, (number + 1) * size)])
+
+    def _open(self, chips: TrainChips, position: Position) -> Iterator[TrainBatch]:
+        """Batches of this process's rows of an epoch, read ahead in threads."""
+        size, threads = self._config.training.batch, self._config.training.read_threads
+        total = sampling.count(chips) // size
+
+        def load(index: int) -> TrainBatch:
+            batch, row = divmod(index, self._rows)
+            return self._load(chips, position.epoch, batch * size + self._number * self._rows + row)
+
+        rows = grain.MapDataset.range(position.batch * self._rows, total * self._rows).map(load)
+        ahead = grain.ReadOptions(threads, prefetch_buffer_size=max(3 * self._rows, threads))
+        reading = iter(rows.to_iter_dataset(ahead).batch(self._rows, batch_fn=_stack))
+        reading.start_prefetch()
+        return reading
+
+    def _load(self, chips: TrainChips, epoch: int, row: int) -> TrainBatch:
+        # One more than the row, since zeros at the end of a seed do not count.
+        generator = np.random.default_rng((self._config.seed, epoch, row + 1))
+        try:
+            return load_chip(self._dataset, chips.row(row), self._config, generator)
+        except ImageError as error:
+            self._reason = str(error)
+            self._on_unreadable(self._reason)
+            return blank(self._config)
 
 
 def _stack(rows: Sequence[TrainBatch]) -> TrainBatch:

@@ -1,4 +1,4 @@
-"""Positive chips of SNIPER (Singh, Najibi, Davis 2018): few windows that together hold every object in range.
+"""Training chips of SNIPER (Singh, Najibi, Davis 2018): few windows that show every object in range, and negatives.
 
 Windows are chosen per scale in the image frame; the coarsest scale sees the whole image (the authors' release).
 """
@@ -6,7 +6,7 @@ Windows are chosen per scale in the image frame; the coarsest scale sees the who
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,10 @@ from autofocus_jax.boxes import area
 from autofocus_jax.config import TrainingConfig
 from autofocus_jax.focus.pyramid import factor
 from autofocus_jax.structures import Dataset, GroundTruth, Scale, ValidRange
+from autofocus_jax.training.cover import cover
+from autofocus_jax.training.negatives import negative_windows
+
+Proposals = Callable[[int], np.ndarray]  # index of an image -> [p, 4] float32 image px, in any order
 
 
 class TrainChip(NamedTuple):
@@ -25,76 +29,85 @@ class TrainChip(NamedTuple):
     window: np.ndarray  # [4] int32, image frame
 
 
+class TrainChips(NamedTuple):
+    """Many training chips, an array for each field: an epoch of COCO has 600 000. `count` tells how many."""
+
+    image: np.ndarray  # [n] int32
+    scale: np.ndarray  # [n] int8, 1-based
+    window: np.ndarray  # [n, 4] int32, image frame
+
+    def row(self, index: int) -> TrainChip:
+        return TrainChip(int(self.image[index]), int(self.scale[index]), self.window[index])
+
+
+def count(chips: TrainChips) -> int:
+    """How many chips there are; len() of a NamedTuple is the number of its fields."""
+    return len(chips.image)
+
+
 def in_range(ground_truth: GroundTruth, valid: ValidRange) -> np.ndarray:
     """[G] bool: objects, not ignore regions, whose sqrt(area) in image px lies in the range."""
     side = np.sqrt(area(ground_truth.boxes))
     return (side >= valid.low) & (side <= valid.high) & ~ground_truth.ignore
 
 
-def cover(
-    boxes: np.ndarray, height: int, width: int, side: int, step: float, generator: np.random.Generator
-) -> np.ndarray:
-    """Greedy cover: again and again the window that holds most boxes, not held before, whole.
+def positive_windows(
+    ground_truth: GroundTruth, height: int, width: int, scales: Sequence[Scale], training: TrainingConfig,
+    generator: np.random.Generator,
+) -> list[np.ndarray]:  # fmt: skip
+    """Of each scale the windows [n, 4] int32 (image frame) that together hold every object in its training range whole.
 
-    Candidate windows lie on a grid of `step` that starts at a random offset, and at the image's edges. A box that no
-    window holds (one longer than about side - step) is left to coarser scales.
-
-    Args:
-      boxes: [G, 4]. height, width: of the image. side: of the window. step: of the grid. All in the same frame, px.
-      generator: draws the offset of the grid and breaks ties.
-
-    Returns: [n, 4] int32 windows, cut at the image, in order of choice; ties are broken at random.
+    An object longer than about chip - chip_stride at a scale is left to coarser ones. The coarsest scale always gives
+    its one window, the whole image, also where nothing is in range: its FocusPixels are learnt there.
     """
-    x, y = (_starts(length, side, step, generator) for length in (width, height))
-    holds_x = (x[:, None] <= boxes[:, 0]) & (boxes[:, 2] <= x[:, None] + side)
-    holds_y = (y[:, None] <= boxes[:, 1]) & (boxes[:, 3] <= y[:, None] + side)
-    waiting, windows = np.ones(len(boxes)), []
-    tie = generator.random((len(y), len(x))) / 2
-    while True:
-        count = (holds_y * waiting) @ holds_x.T.astype(np.float64)
-        row, column = np.unravel_index(np.argmax(np.where(count > 0, count + tie, 0)), count.shape)
-        if count[row, column] < 0.5:
-            break
-        windows.append((x[column], y[row], min(x[column] + side, width), min(y[row] + side, height)))
-        waiting[holds_y[row] & holds_x[column]] = 0
-    return np.asarray(windows, np.int32).reshape(-1, 4)
+    windows = [np.array([[0, 0, width, height]], np.int32)]
+    for scale, valid in zip(scales[1:], training.ranges[1:], strict=True):
+        ratio = factor(height, width, scale)
+        boxes = ground_truth.boxes[in_range(ground_truth, valid)]
+        side = math.floor(training.chip / ratio)
+        windows.append(cover(boxes, height, width, side, training.chip_stride / ratio, generator))
+    return windows
 
 
 def positive_chips(
     ground_truth: GroundTruth, height: int, width: int, scales: Sequence[Scale], training: TrainingConfig,
     generator: np.random.Generator,
 ) -> list[tuple[int, np.ndarray]]:  # fmt: skip
-    """(scale, window [4] int32 in the image frame) of the chips of one image.
-
-    The coarsest scale always gives its one chip, the whole image, also where nothing is in range: its FocusPixels are
-    learnt there.
-    """
-    chosen = [(1, np.array([0, 0, width, height], np.int32))]
-    for number, (scale, valid) in enumerate(zip(scales, training.ranges, strict=True), 1):
-        if number == 1:
-            continue
-        ratio = factor(height, width, scale)
-        boxes = ground_truth.boxes[in_range(ground_truth, valid)]
-        side = math.floor(training.chip / ratio)
-        windows = cover(boxes, height, width, side, training.chip_stride / ratio, generator)
-        chosen += [(number, window) for window in windows]
-    return chosen
+    """(scale, window [4] int32 in the image frame) of the chips of one image; which, positive_windows says."""
+    windows = positive_windows(ground_truth, height, width, scales, training, generator)
+    return [(number, window) for number, of_scale in enumerate(windows, 1) for window in of_scale]
 
 
 def epoch(
-    dataset: Dataset, scales: Sequence[Scale], training: TrainingConfig, generator: np.random.Generator
-) -> list[TrainChip]:
-    """The chips of one pass over the data, in random order."""
-    chips = []
+    dataset: Dataset, scales: Sequence[Scale], training: TrainingConfig, generator: np.random.Generator,
+    proposals: Proposals | None = None,
+) -> TrainChips:  # fmt: skip
+    """The chips of one pass over the data, in random order.
+
+    Positive chips of every image and, with proposals, at most training.negative_chips of its negative ones, drawn at
+    random from those of all scales (the release draws 2). Without proposals there are no negative chips.
+    """
+    parts: list[np.ndarray] = []  # windows of one image and scale
+    owners: list[tuple[int, int, int]] = []  # image, scale and number of windows of each part
     for index in range(len(dataset)):
         info, ground_truth = dataset.info(index), dataset.ground_truth(index)
-        found = positive_chips(ground_truth, info.height, info.width, scales, training, generator)
-        chips += [TrainChip(index, scale, window) for scale, window in found]
-    return [chips[i] for i in generator.permutation(len(chips))]
-
-
-def _starts(length: int, side: int, step: float, generator: np.random.Generator) -> np.ndarray:
-    """Left ends of the candidate windows along one axis."""
-    last = max(length - side, 0)
-    grid = np.arange(generator.random() * step, last, step)
-    return np.unique(np.concatenate([[0], grid, [last]]).astype(np.int32))
+        size = info.height, info.width
+        windows = positive_windows(ground_truth, *size, scales, training, generator)
+        owners += [(index, number, len(of_scale)) for number, of_scale in enumerate(windows, 1)]
+        parts += windows
+        if proposals is None or not training.negative_chips:
+            continue
+        pool = negative_windows(proposals(index), windows, *size, scales, training, generator)
+        numbers = np.repeat(np.arange(1, len(pool) + 1), [len(of_scale) for of_scale in pool])
+        if len(numbers):
+            drawn = generator.permutation(len(numbers))[: training.negative_chips]
+            owners += [(index, int(number), 1) for number in numbers[drawn]]
+            parts.append(np.concatenate(pool)[drawn])
+    image, scale, lengths = np.array(owners, np.int64).reshape(-1, 3).T
+    order = generator.permutation(int(lengths.sum()))
+    window = np.concatenate([np.zeros((0, 4), np.int32), *parts])
+    return TrainChips(
+        np.repeat(image, lengths).astype(np.int32)[order],
+        np.repeat(scale, lengths).astype(np.int8)[order],
+        window[order],
+    )

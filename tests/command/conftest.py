@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import cv2
+import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from autofocus_jax.command import detect
 from autofocus_jax.command.main import main
@@ -41,3 +45,71 @@ def pictures(tmp_path):
     for name, shape in (("a.png", (60, 90)), ("below/b.jpg", (40, 50)), ("below/a.jpg", (64, 64))):
         cv2.imwrite(str(folder / name), random.integers(0, 255, (*shape, 3), np.uint8))
     return folder
+
+
+TRAINING = """
+import math
+from autofocus_jax.config import *
+from autofocus_jax.data.coco import CocoSource
+from autofocus_jax.structures import *
+
+def get_config():
+    return Config(
+        name="tiny", data=CocoSource("FOLDER"),
+        scales=(
+            Scale(32, 48, ValidRange(20, math.inf), ChipRule(0.3, 1, 16)),
+            Scale(64, 96, ValidRange(0, 40), None),
+        ),
+        focus_range=FocusRange(5, 64, 90), buckets=(Bucket(64, 96, 2),),
+        detector=DetectorConfig(
+            num_classes=2, backbone=BackboneConfig(units=(1, 1, 1, 1), channels=(4, 8, 8, 8, 8)),
+            anchors=AnchorConfig((1.0,), (16, 32)), rpn_channels=4, proposals_before_nms=16, proposals=4,
+            roi_channels=4, head_channels=8, focus_channels=4,
+        ),
+        training=TrainingConfig(
+            steps=4, batch=2, chip=48, chip_stride=8, ranges=(ValidRange(20, math.inf), ValidRange(0, 50)), max_boxes=4,
+            rpn_batch=8, roi_batch=8, log_every=1, checkpoint_every=2, warmup_steps=2, drop_at=None,
+        ),
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def compile_once(tmp_path_factory, quick_compilation):
+    """Every run of train.py compiles the same programs; keep them on disk between those of a module."""
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": 0,
+    }
+    before = {name: jax.config.values[name] for name in settings}
+    for values in (settings, before):
+        for name, value in values.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        if values is settings:
+            yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A COCO folder of four images for training, one without an object for validation, and a config of it."""
+    root = tmp_path_factory.mktemp("tiny")
+    random = np.random.default_rng(0)
+    (root / "annotations").mkdir()
+    for split, count in (("train", 4), ("val", 1), ("empty", 0)):
+        (root / split).mkdir()
+        images = [{"id": n, "file_name": f"{n}.png", "height": 60, "width": 90} for n in range(1, count + 1)]
+        for image in images:
+            cv2.imwrite(str(root / split / image["file_name"]), random.integers(0, 255, (60, 90, 3), np.uint8))
+        annotations = [
+            {"id": n, "image_id": n, "category_id": 1 + n % 2, "bbox": [10, 10, 10 * n, 30], "area": 300 * n}
+            for n in range(1, count + 1) if split == "train"
+        ]  # fmt: skip
+        content = {
+            "images": images, "annotations": annotations,
+            "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
+        }  # fmt: skip
+        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+    (root / "config.py").write_text(TRAINING.replace("FOLDER", str(root)))
+    return root

@@ -1,91 +1,26 @@
 """train.py from the command line: a whole run of a few steps, going on with it, and errors in one line."""
 
+import contextlib
 import hashlib
+import itertools
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from autofocus_jax import checkpoint
-from autofocus_jax.command import train
+from autofocus_jax.command import stage, train
 from autofocus_jax.config_file import load_config, to_dict
-from autofocus_jax.training.loop import LOSSES
+from autofocus_jax.training import bad_batch, pipeline
 from autofocus_jax.weights import safetensors
 
 ROOT = Path(__file__).parents[2]
-
-CONFIG = """
-import math
-from autofocus_jax.config import *
-from autofocus_jax.data.coco import CocoSource
-from autofocus_jax.structures import *
-
-def get_config():
-    return Config(
-        name="tiny", data=CocoSource("FOLDER"),
-        scales=(
-            Scale(32, 48, ValidRange(20, math.inf), ChipRule(0.3, 1, 16)),
-            Scale(64, 96, ValidRange(0, 40), None),
-        ),
-        focus_range=FocusRange(5, 64, 90), buckets=(Bucket(64, 96, 2),),
-        detector=DetectorConfig(
-            num_classes=2, backbone=BackboneConfig(units=(1, 1, 1, 1), channels=(4, 8, 8, 8, 8)),
-            anchors=AnchorConfig((1.0,), (16, 32)), rpn_channels=4, proposals_before_nms=16, proposals=4,
-            roi_channels=4, head_channels=8, focus_channels=4,
-        ),
-        training=TrainingConfig(
-            steps=4, batch=2, chip=48, chip_stride=8, ranges=(ValidRange(20, math.inf), ValidRange(0, 50)), max_boxes=4,
-            rpn_batch=8, roi_batch=8, log_every=1, checkpoint_every=2, warmup_steps=2, drop_at=None,
-        ),
-    )
-"""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compile_once(tmp_path_factory, quick_compilation):
-    """Every run of train.py compiles the same programs; keep them on disk between those of this module."""
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_persistent_cache_min_entry_size_bytes": 0,
-    }
-    before = {name: jax.config.values[name] for name in settings}
-    for values in (settings, before):
-        for name, value in values.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        if values is settings:
-            yield
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A COCO folder of four images for training, one without an object for validation, and a config of it."""
-    root = tmp_path_factory.mktemp("tiny")
-    random = np.random.default_rng(0)
-    (root / "annotations").mkdir()
-    for split, count in (("train", 4), ("val", 1), ("empty", 0)):
-        (root / split).mkdir()
-        images = [{"id": n, "file_name": f"{n}.png", "height": 60, "width": 90} for n in range(1, count + 1)]
-        for image in images:
-            cv2.imwrite(str(root / split / image["file_name"]), random.integers(0, 255, (60, 90, 3), np.uint8))
-        annotations = [
-            {"id": n, "image_id": n, "category_id": 1 + n % 2, "bbox": [10, 10, 10 * n, 30], "area": 300 * n}
-            for n in range(1, count + 1) if split == "train"
-        ]  # fmt: skip
-        content = {
-            "images": images, "annotations": annotations,
-            "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
-        }  # fmt: skip
-        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
-    (root / "config.py").write_text(CONFIG.replace("FOLDER", str(root)))
-    return root
+pytestmark = pytest.mark.usefixtures("compile_once")
 
 
 def words(folder, workdir, *more):
@@ -108,14 +43,16 @@ def log(workdir):
 def test_a_whole_run(folder, trained):
     config = load_config(folder / "config.py")
     assert json.loads((trained / "config.json").read_text()) == to_dict(config)
-    entries = log(trained)
+    *entries, validation = log(trained)
     assert [entry["step"] for entry in entries] == [1, 2, 3, 4]
     for entry in entries:
         assert set(entry) == {
             "step", "loss", "proposal_class", "proposal_box", "box_class", "box", "focus", "gradient_norm",
-            "chips_per_second", "learning_rate", "seconds",
+            "chips_per_second", "data_wait", "learning_rate",
         }  # fmt: skip
-        assert all(np.isfinite(value) for value in entry.values())
+        assert all(np.isfinite(value) for value in entry.values()) and 0 <= entry["data_wait"] <= 1
+    assert validation["step"] == 4 and validation["AP"] is None and validation["side"] > 0  # no object to find
+    assert list((trained / "panels").glob("*.png"))
     variables, metadata = safetensors.load(trained / "model.safetensors")
     assert metadata["steps"] == 4 and metadata["config"] == to_dict(config)
     newest = checkpoint.load_variables(trained, config)
@@ -126,24 +63,24 @@ def test_a_whole_run(folder, trained):
 def test_the_same_command_again_has_nothing_left_to_do(folder, trained, capsys):
     before = (trained / "model.safetensors").read_bytes()
     assert train.main(words(folder, trained, "--validation-images", "0")) == 0
-    assert "going on from step 4" in capsys.readouterr().out and len(log(trained)) == 4
+    assert "going on from step 4" in capsys.readouterr().out and len(log(trained)) == 5
     variables, _ = safetensors.load(trained / "model.safetensors")
     (trained / "model.safetensors").write_bytes(before)
     for name, array in safetensors.flatten(safetensors.load(trained / "model.safetensors")[0]).items():
         np.testing.assert_array_equal(array, safetensors.flatten(variables)[name])
 
 
-def test_going_on_gives_what_one_run_gives(folder, trained, tmp_path, capsys):
-    """As if the run had been killed after step 2."""
-    shutil.copytree(trained, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "checkpoints" / "4")
-    assert train.main(words(folder, tmp_path / "run", "--validation-images", "0")) == 0
-    assert "going on from step 2" in capsys.readouterr().out
-    assert [entry["step"] for entry in log(tmp_path / "run")] == [1, 2, 3, 4, 3, 4]
-    files = (folder / "model.safetensors" for folder in (trained, tmp_path / "run"))
-    one, other = (safetensors.flatten(safetensors.load(file)[0]) for file in files)
-    for name in one:
-        np.testing.assert_allclose(one[name], other[name], atol=1e-5, err_msg=name)
+def test_validations_during_the_training(folder, tmp_path, capsys):
+    """Each is logged; the checkpoint of the best is named, kept, and can be evaluated."""
+    more = "--training.validate-every", 1, "--training.checkpoints-kept", 1, "--training.checkpoint-every", 9
+    given = words(folder, tmp_path, *more, "--validation-split", "train", "--validation-images", 2)
+    assert train.main(given) == 0
+    out = capsys.readouterr().out
+    validations = {entry["step"]: entry["AP"] for entry in log(tmp_path) if "AP" in entry}
+    assert sorted(validations) == [1, 2, 3, 4] and all(f"step {n}: autofocus on 2 validation" in out for n in (1, 4))
+    best = max(validations, key=lambda step: (validations[step], step))
+    assert set(checkpoint.steps(tmp_path)) == {best, 4}
+    checkpoint.load_variables(tmp_path / "checkpoints" / str(best), load_config(folder / "config.py"))
 
 
 def test_starting_from_a_file(folder, trained, tmp_path, capsys, monkeypatch):
@@ -151,11 +88,11 @@ def test_starting_from_a_file(folder, trained, tmp_path, capsys, monkeypatch):
     file, workdir, begun = tmp_path / "start.safetensors", tmp_path / "run", []
     shutil.copy(trained / "model.safetensors", file)
 
-    def run(step, state, *rest, real=train.loop.run):
+    def run(step, state, *rest, real=stage.loop.run):
         begun.append(safetensors.flatten(jax.tree.map(np.array, train.variables(state))))
         return real(step, state, *rest)
 
-    monkeypatch.setattr(train.loop, "run", run)
+    monkeypatch.setattr(stage.loop, "run", run)
     more = ["--initial", file, "--validation-images", 0]
     assert train.main(words(folder, workdir, *more)) == 0
     out = capsys.readouterr().out
@@ -205,18 +142,88 @@ def test_another_config_in_the_same_workdir(folder, trained, capsys):
     assert train.main(words(folder, trained, "--training.learning-rate", "0.5")) == 1
     message = capsys.readouterr().err
     assert "training.learning_rate: 0.015 -> 0.5" in message and "use another --workdir" in message
+    assert "--accept-changes" in message
     assert message.count("\n") == 1 and (trained / "config.json").read_bytes() == before
 
 
-def test_divergence_is_one_line(folder, tmp_path, monkeypatch, capsys):
-    def make_step(config, transform):
-        return lambda state, batch: (state._replace(step=state.step + 1), dict.fromkeys(("loss", *LOSSES), jnp.nan))
+def test_more_steps_for_a_finished_training(folder, trained, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "run")
+    longer = words(folder, tmp_path / "run", "--training.steps", 6, "--validation-images", 0)
+    assert train.main(longer) == 1
+    assert "training.steps: 4 -> 6" in capsys.readouterr().err
+    assert train.main([*longer, "--accept-changes"]) == 0
+    out = capsys.readouterr().out
+    assert "changed: training.steps: 4 -> 6" in out and "going on from step 4" in out
+    assert [entry["step"] for entry in log(tmp_path / "run") if "loss" in entry] == [1, 2, 3, 4, 5, 6]
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["steps"] == 6
+    assert train.main(longer) == 0
 
-    monkeypatch.setattr(train, "make_step", make_step)
+
+def test_settings_that_are_newer_than_the_workdir(folder, trained, tmp_path, capsys):
+    """They had their defaults, so what is the default now is no change; anything else is."""
+    shutil.copytree(trained, tmp_path / "run")
+    file = tmp_path / "run" / "config.json"
+    settings = json.loads(file.read_text())
+    del settings["metric"], settings["training"]["ema"], settings["detector"]["backbone"]["kind"]
+    del settings["scales"][0]["chips"]["dilation"]  # has no default, so nothing is known of it
+    file.write_text(json.dumps(settings))
+    given = words(folder, tmp_path / "run", "--validation-images", 0)
+    assert train.main(given) == 1
+    message = capsys.readouterr().err
+    assert "scales.0.chips.dilation" in message and "metric" not in message and "kind" not in message
+    settings["scales"][0]["chips"]["dilation"] = 1
+    file.write_text(json.dumps(settings))
+    assert train.main(given) == 0
+    assert json.loads(file.read_text()) == to_dict(load_config(folder / "config.py"))
+    settings["training"].pop("frozen_stages", None)
+    file.write_text(json.dumps(settings))
+    assert train.main([*given, "--training.frozen-stages", "1"]) == 1
+    assert "training.frozen_stages: 0 -> 1" in capsys.readouterr().err
+
+
+def test_a_batch_that_does_not_split_over_the_devices(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train.parallel, "mesh", lambda: SimpleNamespace(size=3))
     assert train.main(words(folder, tmp_path / "run")) == 1
     message = capsys.readouterr().err
-    assert "the loss is nan at step 1; lower training.learning_rate" in message and message.count("\n") == 1
-    assert log(tmp_path / "run") == [] and not (tmp_path / "run" / "model.safetensors").exists()
+    assert "training.batch 2 does not split over 3 devices" in message and message.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_negative_chips(folder, tmp_path, capsys):
+    """One command trains the region proposals, writes the file of proposals, and trains the detector with them."""
+    more = "--training.negative-chips", 2, "--training.negative-proposals", 0, 0, "--training.proposals-steps", 2
+    given = words(folder, tmp_path, *more, "--validation-images", 0)
+    assert train.main([*given, "--stage", "detector"]) == 1
+    message = capsys.readouterr().err
+    assert "proposals.npz do not exist; run train.py with --stage proposals" in message and message.count("\n") == 1
+    assert train.main([*given, "--stage", "proposals"]) == 0
+    assert (tmp_path / "proposals.npz").exists() and checkpoint.steps(tmp_path) == []
+    assert checkpoint.steps(tmp_path / "proposals")[-1] == 2 and "step 2/2" in capsys.readouterr().out
+    assert train.main(given) == 0
+    out = capsys.readouterr().out
+    assert "step 2/2" not in out and "step 4/4" in out and checkpoint.steps(tmp_path)[-1] == 4
+
+
+def test_divergence_is_one_line_and_keeps_the_batch(folder, tmp_path, monkeypatch, capsys):
+    def make_step(config, transform, over):
+        def step(state, batch):
+            bad = state.step == 2
+            return state._replace(step=state.step + 1), {"loss": jnp.where(bad, jnp.nan, 1.0), "focus": jnp.float32(1)}
+
+        return step
+
+    monkeypatch.setattr(train, "make_step", make_step)
+    assert train.main(words(folder, tmp_path / "run", "--training.checkpoint-every", 1)) == 1
+    message = capsys.readouterr().err
+    assert "the loss is nan at step 3; lower training.learning_rate" in message and message.count("\n") == 1
+    assert [entry["step"] for entry in log(tmp_path / "run")] == [1, 2] and checkpoint.steps(tmp_path / "run") == [1, 2]
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    config = load_config(folder / "config.py")
+    with contextlib.closing(pipeline.Batches(config.data.open("train"), config)) as batches:
+        *_, expected = itertools.islice(batches, 3)
+    kept = bad_batch.load(next((tmp_path / "run").glob("bad_batch_*3.npz")))
+    np.testing.assert_array_equal(kept.batch.chips.pixels, expected.chips.pixels)
+    assert np.isnan(kept.info["loss"])
 
 
 @pytest.mark.parametrize(

@@ -93,3 +93,19 @@ def test_warm_up_compiles_everything_once(config, tiny_variables, chip_batch):
     detector.warm_up()
     detector(chip_batch([], 64, 64, batch=2))
     assert detector.traces == 2
+
+
+def test_other_variables_need_no_compiling(config, detector, draw_variables, chip_batch):
+    """And they do not change what the first detector answers."""
+    other = draw_variables(config.detector, 9)
+    chips = chip_batch([np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)], 32, 32, batch=3)
+    before = jax.device_get(detector(chips))
+    renewed = detector.using(other)
+    compilations = detector.compilations
+    found, expected = jax.device_get(renewed(chips)), jax.device_get(compile_detector(config, other)(chips))
+    assert renewed.compilations == compilations
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(found.focus, before.focus)
+    for one, two in zip(jax.device_get(detector(chips)), before, strict=True):
+        np.testing.assert_array_equal(one, two)

@@ -1,14 +1,26 @@
 """Training chips: boxes lie on the object's pixels, and what a batch holds depends on its number alone."""
 
+import contextlib
 import dataclasses
+import itertools
 import math
 
 import numpy as np
 import pytest
 
-from autofocus_jax.structures import BACKGROUND, FOCUS, IGNORE, ChipRule, FocusRange, ImageError, Scale, ValidRange
-from autofocus_jax.training.pipeline import batches, chip_list, load_chip
-from autofocus_jax.training.sampling import TrainChip
+from autofocus_jax.structures import (
+    BACKGROUND,
+    FOCUS,
+    IGNORE,
+    AutoFocusError,
+    ChipRule,
+    FocusRange,
+    ImageError,
+    Scale,
+    ValidRange,
+)
+from autofocus_jax.training.pipeline import PATIENCE, Batches, Position, chip_list, load_chip
+from autofocus_jax.training.sampling import TrainChip, count
 
 COLOURS = [(250, 10, 10), (10, 250, 10), (10, 10, 250), (250, 250, 10)]
 BOXES = [[10, 20, 40, 50], [70, 15, 130, 75], [100, 80, 120, 95], [50, 60, 66, 76]]
@@ -157,42 +169,138 @@ def many(memory_dataset, truth):
     return memory_dataset(images, [truth(BOXES[: 1 + n % 4], range(1 + n % 4)) for n in range(5)])
 
 
-def test_batches_depend_on_their_number_alone(many, config):
-    chips = chip_list(many, config, 12)
-    assert len(chips) >= 12 and [c.image for c in chips] == [c.image for c in chip_list(many, config, 12)]
-    everything = list(batches(many, chips[:12], config))
-    assert len(everything) == 4
-    for start in (0, 1, 3):
-        rest = list(batches(many, chips[:12], config, start))
-        assert len(rest) == 4 - start
-        for one, other in zip(everything[start:], rest, strict=True):
-            for a, b in zip([*one.chips, *one[1:]], [*other.chips, *other[1:]], strict=True):
-                np.testing.assert_array_equal(a, b)
-    assert list(batches(many, chips[:12], config, 4)) == []
+def take(dataset, config, number, position=Position(), **given):
+    """The first `number` batches from a position on."""
+    with contextlib.closing(Batches(dataset, config, position, **given)) as batches:
+        return list(itertools.islice(batches, number))
+
+
+def arrays(batch):
+    return [*batch.chips, *batch[1:]]
+
+
+def same(one, other):
+    for a, b in zip(arrays(one), arrays(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def per_epoch(many, config, epochs):
+    return [count(chip_list(many, config, epoch)) // config.training.batch for epoch in range(epochs)]
+
+
+def test_batches_depend_on_their_position_alone(many, config):
+    """Whatever position a run goes on from, also in a later epoch."""
+    total = sum(per_epoch(many, config, 3))
+    everything, positions = [], []
+    with contextlib.closing(Batches(many, config)) as batches:
+        for _ in range(total):
+            positions.append(batches.position)
+            everything.append(next(batches))
+        assert batches.position == (3, 0)
+    lengths = per_epoch(many, config, 3)
+    assert positions == [(epoch, n) for epoch in range(3) for n in range(lengths[epoch])]
+    for number in (1, lengths[0] - 1, lengths[0], total - 1):
+        for one, other in zip(everything[number:], take(many, config, total - number, positions[number]), strict=True):
+            same(one, other)
+
+
+def test_epochs_differ_and_each_shows_every_image(many, config):
+    lists = [chip_list(many, config, epoch) for epoch in range(3)]
+    assert all(set(chips.image) == set(range(5)) for chips in lists)
+    assert len({chips.image.tobytes() for chips in lists}) == 3
+    again = chip_list(many, config, 1)
+    for one, other in zip(lists[1], again, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_another_seed_gives_other_batches(many, config):
+    (one,), (other,) = (take(many, dataclasses.replace(config, seed=seed), 1) for seed in (0, 1))
+    assert not np.array_equal(one.chips.pixels, other.chips.pixels)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_processes_share_the_rows_of_a_batch(many, config, processes):
+    config = dataclasses.replace(config, training=dataclasses.replace(config.training, batch=4))
+    number = sum(per_epoch(many, config, 2))
+    parts = [take(many, config, number, share=(process, processes)) for process in range(processes)]
+    for whole, *shares in zip(take(many, config, number), *parts, strict=True):
+        for values, pieces in zip(arrays(whole), zip(*map(arrays, shares), strict=True), strict=True):
+            assert all(len(piece) == 4 // processes for piece in pieces)
+            np.testing.assert_array_equal(values, np.concatenate(pieces))
+
+
+def test_a_batch_once_more(many, config):
+    first = per_epoch(many, config, 1)[0]
+    with contextlib.closing(Batches(many, config, share=(1, 3))) as batches:
+        everything = take(many, config, first + 1)
+        for _ in range(first):
+            next(batches)
+        for number, position in ((0, Position(0, 0)), (first - 1, Position(0, first - 1)), (first, Position(1, 0))):
+            same(batches.again(position), everything[number])
+
+
+def test_fewer_chips_than_a_batch(many, config):
+    """Then an epoch is as many passes as a batch takes."""
+    config = dataclasses.replace(config, training=dataclasses.replace(config.training, batch=100))
+    (batch,) = take(many, config, 1)
+    assert batch.chips.valid.sum() == 100 and per_epoch(many, config, 2) == [1, 1]
 
 
 def test_batch_types_and_order(many, config):
-    chips = chip_list(many, config, 12)[:12]
-    for number, batch in enumerate(batches(many, chips, config)):
+    chips = chip_list(many, config, 0)
+    for number, batch in enumerate(take(many, config, per_epoch(many, config, 1)[0])):
         assert batch.chips.pixels.shape == (3, 96, 96, 3) and batch.chips.pixels.dtype == np.uint8
         assert batch.chips.size.dtype == np.int32 and batch.chips.valid.all()
         assert batch.boxes.shape == (3, 4, 4) and batch.boxes.dtype == np.float32
         assert batch.labels.dtype == np.int32 and batch.present.dtype == batch.trainable.dtype == bool
         assert batch.focus.shape == (3, 6, 6) and batch.focus.dtype == np.int8
-        for row, chip in enumerate(chips[3 * number : 3 * number + 3]):
+        for row in range(3):
+            chip = chips.row(3 * number + row)
             plain = [load_chip(many, chip, config, Coin(flipped)).chips.pixels for flipped in (False, True)]
             assert any((batch.chips.pixels[row] == pixels).all() for pixels in plain)
 
 
 def test_half_of_the_chips_are_flipped(many, config):
-    chips = [TrainChip(0, 1, window(0, 0, WIDTH, HEIGHT))] * 96
-    plain = load_chip(many, chips[0], config, Coin(False)).chips.pixels
-    rows = [(pixels == plain).all() for batch in batches(many, chips, config) for pixels in batch.chips.pixels]
-    assert 30 < sum(rows) < 66
+    flipped = total = 0
+    chips = chip_list(many, config, 0)
+    with contextlib.closing(Batches(many, config)) as batches:
+        for epoch in range(8):
+            chips = chip_list(many, config, epoch)
+            for row in range(count(chips) // 3 * 3):
+                if row % 3 == 0:
+                    batch = next(batches)
+                plain = load_chip(many, chips.row(row), config, Coin(False)).chips.pixels
+                flipped, total = flipped + (batch.chips.pixels[row % 3] != plain).any(), total + 1
+    assert total > 80 and 0.35 < flipped / total < 0.65
+
+
+def test_no_image_at_all(memory_dataset, config):
+    with pytest.raises(AutoFocusError, match="no image to train on"):
+        take(memory_dataset([], []), config, 1)
 
 
 def test_an_image_that_cannot_be_read(many, config):
-    chips = chip_list(many, config, 12)
+    """Its rows are not valid and hold nothing; all others are what they would have been."""
+    number = sum(per_epoch(many, config, 2))
+    whole, told = take(many, config, number), []
+    chips = [chip_list(many, config, epoch) for epoch in range(2)]
+    image = np.concatenate([c.image[: count(c) // 3 * 3] for c in chips])
+    many.info = [many.info(index) for index in range(5)].__getitem__  # its size stays known
     many.images[3] = None
-    with pytest.raises(ImageError, match=r"3\.png"):
-        list(batches(many, chips[:12], config))
+    broken = take(many, config, number, on_unreadable=told.append)
+    lost = np.concatenate([~batch.chips.valid for batch in broken])
+    np.testing.assert_array_equal(lost, image == 3)
+    assert lost.any() and all("3.png" in reason for reason in told)
+    for one, other in zip(whole, broken):
+        for a, b in zip(arrays(one), arrays(other), strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_array_equal(a[other.chips.valid], b[other.chips.valid])
+        gone = ~other.chips.valid
+        assert not other.present[gone].any() and not other.trainable[gone].any()
+        assert (other.focus[gone] == IGNORE).all() and (other.chips.pixels[gone] == 0).all()
+
+
+def test_no_image_can_be_read(many, config):
+    many.images[:] = [None] * 5
+    with pytest.raises(ImageError, match=r"could not be read, image \d\.png cannot be decoded; check the data"):
+        take(many, config, PATIENCE)

@@ -1,93 +1,19 @@
-"""Positive chips: against the chips of the authors' release, and what must hold for any boxes."""
+"""Training chips of an image and of an epoch."""
 
 import dataclasses
 import math
-from pathlib import Path
 
 import numpy as np
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from autofocus_jax.config import TrainingConfig
 from autofocus_jax.structures import ChipRule, Scale, ValidRange
-from autofocus_jax.training.sampling import cover, epoch, in_range, positive_chips
-
-GOLDEN = Path(__file__).parent.parent / "golden" / "sniper_cover.npz"
+from autofocus_jax.training.sampling import count, epoch, in_range, positive_chips
 
 
 def held(boxes, windows):
     """[n, G] bool: which windows hold which boxes whole."""
     low = windows[:, None, :2] <= boxes[None, :, :2]
     return (low & (boxes[None, :, 2:] <= windows[:, None, 2:])).all(axis=2)
-
-
-class GridAtZero:
-    """Draws ties, but lets the grid start at 0 as the release does."""
-
-    def __init__(self, seed):
-        self.generator = np.random.default_rng(seed)
-
-    def random(self, size=None):
-        return 0.0 if size is None else self.generator.random(size)
-
-
-@pytest.mark.parametrize("number", range(6))
-def test_no_worse_than_the_release(number):
-    """Ties may be broken another way, so the number of chips is that of the best of a few draws, and never far off."""
-    with np.load(GOLDEN) as golden:
-        boxes, theirs = golden[f"cover{number}_boxes"], golden[f"cover{number}_chips"]
-        width, height, side, step = (int(value) for value in golden[f"cover{number}_params"])
-    covered = held(boxes, theirs).any(axis=0)
-    inclusive = boxes + np.array([0, 0, 1, 1], np.float32)  # the last pixel of a box is part of it there
-    counts = []
-    for seed in range(6):
-        windows = cover(inclusive, height, width, side, step, GridAtZero(seed))
-        assert held(inclusive, windows).any(axis=0)[covered].all()
-        counts.append(len(windows))
-    assert min(counts) <= len(theirs) and max(counts) <= len(theirs) + 1
-
-
-@st.composite
-def scenes(draw):
-    height, width, side = draw(st.integers(1, 300)), draw(st.integers(1, 300)), draw(st.integers(1, 200))
-    step = draw(st.floats(1, 80))
-    corner = st.tuples(st.floats(0, 1, width=32), st.floats(0, 1, width=32))
-    pairs = draw(st.lists(st.tuples(corner, corner), max_size=12))
-    scale = np.array([width, height], np.float32)
-    boxes = [np.concatenate([np.minimum(a, b) * scale, np.maximum(a, b) * scale]) for a, b in np.float32(pairs)]
-    return np.array(boxes, np.float32).reshape(-1, 4), height, width, side, step, draw(st.integers(0, 2**32 - 1))
-
-
-@given(scenes())
-def test_cover(scene):
-    boxes, height, width, side, step, seed = scene
-    windows = cover(boxes, height, width, side, step, np.random.default_rng(seed))
-    assert windows.dtype == np.int32 and windows.shape[1:] == (4,)
-    # Inside the image, and as large as it and the side allow.
-    assert (windows[:, :2] >= 0).all() and (windows[:, 2] <= width).all() and (windows[:, 3] <= height).all()
-    assert (windows[:, 2] - windows[:, 0] == min(side, width)).all()
-    assert (windows[:, 3] - windows[:, 1] == min(side, height)).all()
-    # Every box that a candidate must hold is held: starts lie less than step + 1 px apart.
-    by_window = held(boxes, windows)
-    sure = ((boxes[:, 2:] - boxes[:, :2]) <= side - step - 1).all(axis=1) | (side >= max(height, width))
-    assert by_window.any(axis=0)[sure].all()
-    # Every window holds a box that those chosen before it do not, and they hold ever fewer new ones (greedy).
-    new = [int((row & ~by_window[:index].any(axis=0)).sum()) for index, row in enumerate(by_window)]
-    assert all(count > 0 for count in new) and new == sorted(new, reverse=True)
-
-
-def test_same_seed_same_windows():
-    boxes = np.random.default_rng(0).uniform(0, 200, (20, 2)).astype(np.float32)
-    boxes = np.concatenate([boxes, boxes + 15], axis=1)
-    one, again, other = (cover(boxes, 220, 220, 64, 8.0, np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert one.tolist() == again.tolist() != other.tolist()
-
-
-def test_nothing_to_cover():
-    assert cover(np.zeros((0, 4), np.float32), 100, 100, 50, 10, np.random.default_rng(0)).shape == (0, 4)
-    long = np.array([[0, 0, 100, 5]], np.float32)
-    assert cover(long, 100, 100, 50, 10, np.random.default_rng(0)).shape == (0, 4)
 
 
 def test_in_range_has_both_ends_and_no_regions(truth):
@@ -128,10 +54,66 @@ def test_every_box_in_range_has_a_chip_and_order_is_random(memory_dataset, truth
     dataset = memory_dataset(images, truths)
     training = dataclasses.replace(TRAINING, chip=320)
     chips = epoch(dataset, SCALES, training, np.random.default_rng(1))
+    assert (chips.image.dtype, chips.scale.dtype, chips.window.dtype) == (np.int32, np.int8, np.int32)
+    assert len(chips.image) == len(chips.scale) == len(chips.window) == count(chips)
     for index, answer in enumerate(truths):
-        mine = [chip for chip in chips if chip.image == index]
-        assert sum(chip.scale == 1 for chip in mine) == 1
-        windows = np.array([chip.window for chip in mine if chip.scale == 2])
+        mine = chips.image == index
+        assert (chips.scale[mine] == 1).sum() == 1
+        windows = chips.window[mine & (chips.scale == 2)]
         assert held(answer.boxes, windows).any(axis=0).all()
-    order = [[chip.image for chip in epoch(dataset, SCALES, training, np.random.default_rng(s))] for s in (1, 2)]
-    assert order[0] == [chip.image for chip in chips] and order[0] != order[1]
+    order = [epoch(dataset, SCALES, training, np.random.default_rng(seed)).image.tolist() for seed in (1, 2)]
+    assert order[0] == chips.image.tolist() and order[0] != order[1]
+
+
+def test_a_row_is_what_a_chip_is_loaded_by(memory_dataset, truth):
+    dataset = memory_dataset([np.zeros((50, 70, 3), np.uint8)] * 3, [truth()] * 3)
+    chips = epoch(dataset, SCALES, TRAINING, np.random.default_rng(0))
+    assert count(chips) == 3
+    for index in range(3):
+        row = chips.row(index)
+        assert (type(row.image), type(row.scale)) == (int, int) and row.window.tolist() == [0, 0, 70, 50]
+        assert (row.image, row.scale) == (chips.image[index], chips.scale[index])
+
+
+def test_an_epoch_of_no_images(memory_dataset):
+    chips = epoch(memory_dataset([], []), SCALES, TRAINING, np.random.default_rng(0))
+    assert count(chips) == 0 and chips.window.shape == (0, 4) and chips.window.dtype == np.int32
+
+
+NEGATIVES = dataclasses.replace(TRAINING, negative_chips=2, negative_proposals=(0, 4))
+
+
+def proposals_at(*corners, per_place=6, side=12):
+    """Some proposals of 12 px at each place, a pixel apart."""
+    corners = np.repeat(np.array(corners, np.float32).reshape(-1, 2), per_place, axis=0)
+    corners += np.tile(np.arange(per_place, dtype=np.float32)[:, None], (len(corners) // per_place, 1))
+    return np.concatenate([corners, corners + side], axis=1)
+
+
+def test_negative_chips_of_an_epoch(memory_dataset, truth):
+    """One object, and proposals at it and in three far corners: two of the three are drawn, never the object's."""
+    images = [np.zeros((400, 600, 3), np.uint8)] * 40  # windows of 160 px
+    dataset = memory_dataset(images, [truth([[300, 200, 320, 220]], [0])] * 40)
+    found = proposals_at((300, 200), (5, 5), (570, 5), (5, 370))
+    chips = epoch(dataset, SCALES, NEGATIVES, np.random.default_rng(3), lambda index: found)
+    drawn = np.zeros(4, int)
+    for index in range(40):
+        windows = chips.window[(chips.image == index) & (chips.scale == 2)]
+        assert len(windows) == 3 and held(dataset.truths[0].boxes, windows).sum() == 1
+        drawn += held(found, windows).any(axis=0).reshape(4, -1).all(axis=1)
+    assert (drawn[1:] > 10).all() and drawn[1:].sum() == 80  # each of the three in about two thirds of the epochs
+    assert (chips.scale == 1).sum() == 40 and count(chips) == 40 * 4
+
+
+def test_no_proposals_or_none_wanted_is_no_negative_chip(memory_dataset, truth):
+    dataset = memory_dataset([np.zeros((400, 600, 3), np.uint8)], [truth()])
+    found, seed = proposals_at((5, 5), (570, 5)), 0
+    wanted = epoch(dataset, SCALES, NEGATIVES, np.random.default_rng(seed), lambda index: found)
+    assert count(wanted) == 3
+    for training, proposals in (
+        (NEGATIVES, None),
+        (NEGATIVES, lambda index: np.zeros((0, 4), np.float32)),
+        (dataclasses.replace(NEGATIVES, negative_chips=0), lambda index: found),
+        (dataclasses.replace(NEGATIVES, negative_proposals=(0, 6)), lambda index: found),  # more than 6 of 6
+    ):
+        assert count(epoch(dataset, SCALES, training, np.random.default_rng(seed), proposals)) == 1

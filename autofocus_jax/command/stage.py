@@ -1,0 +1,175 @@
+"""One stage of a training: from the newest checkpoint of its folder, or from a given state, to the last step."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import rich.progress
+from jax.sharding import Mesh
+from rich.console import Console
+
+from autofocus_jax import checkpoint, parallel
+from autofocus_jax.command import validation
+from autofocus_jax.config import Config
+from autofocus_jax.config_file import to_dict
+from autofocus_jax.data.problems import UNREADABLE, Problems
+from autofocus_jax.detector.model import Variables, detect
+from autofocus_jax.structures import Dataset, TrainBatch, TrainState
+from autofocus_jax.training import bad_batch, log, loop, panels, pipeline, stopping
+from autofocus_jax.training.optimizer import schedule
+from autofocus_jax.training.pipeline import Position
+from autofocus_jax.training.sampling import Proposals
+from autofocus_jax.training.step import variables
+
+PANELS = 6  # chips that are drawn at a validation
+PARTS = ("loss", "chips_per_second", "data_wait", "learning_rate", "gradient_norm")  # of a log, what is no loss
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What a stage trains, and where.
+
+    config: its training.steps are those of this stage. folder: of its checkpoints and log. step: (state, batch) ->
+    (state, info), not jitted, over the devices of `over`. proposals: for negative chips. problems: collects images
+    that cannot be read. validate: None for no validation in this stage.
+    """
+
+    name: str
+    config: Config
+    dataset: Dataset
+    folder: Path
+    step: loop.Step
+    over: Mesh
+    problems: Problems
+    proposals: Proposals | None = None
+    validate: validation.Validate | None = None
+
+
+def run(stage: Stage, state: TrainState, console: Console) -> tuple[TrainState, Mapping[str, Any] | None]:
+    """Trains until the last step; returns the last state and, where this run validated it, its scores.
+
+    state: to begin with where the folder has no checkpoint. Of several processes all run it, and the first one alone
+    reads and writes the folder. Raises StoppedError on SIGTERM and Ctrl-C, with everything saved, DivergenceError, and
+    CheckpointError when no checkpoint can be read.
+    """
+    config, training = stage.config, stage.config.training
+    process, processes = parallel.process()
+    seen: list[Mapping[str, Any]] = []
+    with contextlib.ExitStack() as stack:
+        checkpoints = None
+        if process == 0:
+            stage.folder.mkdir(parents=True, exist_ok=True)
+            warn(console, checkpoint.put_aside(stage.folder))
+            checkpoints = stack.enter_context(checkpoint.manager(stage.folder, training.checkpoints_kept))
+        state, position = _resume(checkpoints, state)
+        first = int(state.step)
+        if first:
+            console.print(f"going on from step {first} of {stage.folder}", soft_wrap=True)
+        writer = stack.enter_context(log.open_log(stage.folder, first, write=process == 0))
+        progress = stack.enter_context(progress_bar(console))
+        task = progress.add_task(stage.name, total=training.steps, completed=first, text="")
+        request = stack.enter_context(stopping.requests(processes))
+        unreadable = lambda reason: stage.problems.add(UNREADABLE, reason)  # noqa: E731
+        source = stage.dataset, config, position, stage.proposals, (process, processes), unreadable
+        batches = stack.enter_context(contextlib.closing(pipeline.Batches(*source)))
+        rate, draw = schedule(training), _drawing(config, stage.dataset.categories)
+        latest: list[TrainBatch] = []
+
+        def on_log(entry: dict[str, float]) -> None:
+            number = int(entry.pop("step"))
+            entry["learning_rate"] = float(rate(number))
+            writer.scalars(number, entry)
+            text = _summary(entry)
+            progress.update(task, completed=number, text=text)
+            if not console.is_terminal:
+                console.print(f"{stage.name}, step {number}/{training.steps}: {text}", soft_wrap=True)
+            warn(console, stage.problems.lines(new=True))
+
+        def on_save(state: TrainState, position: Position, scores: Mapping[str, Any] | None) -> None:
+            if checkpoints is not None:
+                checkpoint.save(checkpoints, state, position, to_dict(config), validation.score(scores))
+
+        def on_validate(state: TrainState) -> Mapping[str, Any]:
+            if process:
+                return {}
+            weights, number = parallel.fetch(variables(state)), int(state.step)
+            scores = stage.validate(weights)
+            seen[:] = [scores]
+            writer.scalars(number, {name: scores[name] for name in ("AP", "AP50", "side") if name in scores})
+            writer.images(number, {"chips": draw(weights, latest[0])})
+            console.print(f"step {number}: {validation.line(scores)}", soft_wrap=True)
+            return scores
+
+        def on_divergence(number: int, position: Position, info: dict[str, float]) -> str:
+            if process:
+                return ""
+            path = bad_batch.save(stage.folder / f"bad_batch_{number:06d}.npz", batches.again(position), info)
+            return f"its batch is in {path}"
+
+        def put(batch: TrainBatch) -> TrainBatch:
+            latest[:] = [batch]
+            return parallel.split(batch, stage.over)
+
+        hooks = loop.Hooks(on_log, on_save, stage.validate and on_validate, on_divergence, request)
+        step = jax.jit(stage.step, donate_argnums=0)
+        state = loop.run(step, parallel.replicate(state, stage.over), batches, training, hooks, put)
+        last = int(state.step)
+        if request.signal is not None and last < training.steps:
+            raise stopping.StoppedError(last, request.signal)
+    return state, seen[0] if seen and last > first else None
+
+
+def _resume(checkpoints: ocp.CheckpointManager | None, state: TrainState) -> tuple[TrainState, Position]:
+    """The newest checkpoint and its position; what was given, and the beginning, without one.
+
+    checkpoints: None on every process but the first, which tells the others.
+    """
+    newest = checkpoints.latest_step() if checkpoints is not None else None
+    if not parallel.from_first(np.int32(newest is not None)):
+        return state, Position()
+    arrays, position = parallel.fetch(state._asdict()), np.zeros(2, np.int32)  # of the right shapes
+    if checkpoints is not None:
+        saved = checkpoint.restore(checkpoints, state)
+        arrays, position = parallel.fetch(saved.state._asdict()), np.array(saved.position, np.int32)
+    arrays, position = parallel.from_first((arrays, position))
+    return TrainState(**arrays | {"key": jax.random.wrap_key_data(arrays["key"])}), Position(*map(int, position))
+
+
+def _drawing(config: Config, categories: Sequence[str]) -> Callable[[Variables, TrainBatch], np.ndarray]:
+    """A function that draws what the detector says of the first chips of a batch beside what it was to say."""
+    answer = jax.jit(partial(detect, config.detector))
+
+    def draw(weights: Variables, batch: TrainBatch) -> np.ndarray:
+        shown = panels.first(batch, PANELS)
+        return panels.panels(shown, jax.device_get(answer(weights, shown.chips)), categories)
+
+    return draw
+
+
+def warn(console: Console, lines: Sequence[str]) -> None:
+    """Prints warnings, a line each."""
+    for line in lines:
+        console.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _summary(entry: Mapping[str, float]) -> str:
+    """A line of a log as a person reads it: the parts of the loss, chips per second, waiting."""
+    parts = ", ".join(f"{name} {value:.3f}" for name, value in entry.items() if name not in PARTS)
+    return f"{parts}, {entry['chips_per_second']:.1f} chips/s, {100 * entry['data_wait']:.0f}% waiting for data"
+
+
+def progress_bar(console: Console) -> rich.progress.Progress:
+    """With the time that is left; shown on a terminal only. Its tasks have a `text`."""
+    return rich.progress.Progress(
+        "[progress.description]{task.description}", rich.progress.BarColumn(bar_width=20),
+        rich.progress.MofNCompleteColumn(), rich.progress.TimeRemainingColumn(), "{task.fields[text]}",
+        console=console, disable=not console.is_terminal,
+    )  # fmt: skip

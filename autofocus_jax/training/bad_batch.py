@@ -1,0 +1,59 @@
+"""A batch that made the loss infinite or NaN, kept on disk so that a person can look at it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from autofocus_jax.structures import AutoFocusError, ChipBatch, TrainBatch
+from autofocus_jax.training.panels import panels
+
+_CHIPS = ("pixels", "size", "valid")
+_TARGETS = ("boxes", "labels", "present", "trainable", "focus")
+_INFO = "info_"
+
+
+class BadBatch(NamedTuple):
+    """What `save` kept."""
+
+    batch: TrainBatch  # of NumPy arrays
+    info: dict[str, np.ndarray]  # what the step returned: parts of the loss, gradient norm
+
+
+def save(path: str | os.PathLike, batch: TrainBatch, info: Mapping[str, Any]) -> Path:
+    """Writes a batch and what the step returned for it to an .npz file, and a picture of the chips beside it (.png).
+
+    batch, info: of arrays on the host. The file holds the arrays of TrainBatch and its ChipBatch by their names
+    (pixels, size, valid, boxes, labels, present, trainable, focus), and each value of info as info_NAME. Returns the
+    path.
+    """
+    path = Path(path)
+    arrays = {name: np.asarray(value) for name, value in zip(_CHIPS, batch.chips, strict=True)}
+    arrays |= {name: np.asarray(value) for name, value in zip(_TARGETS, batch[1:], strict=True)}
+    arrays |= {_INFO + name: np.asarray(value) for name, value in info.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+        np.savez_compressed(file, **arrays)
+    os.replace(file.name, path)
+    host = TrainBatch(ChipBatch(*(arrays[name] for name in _CHIPS)), *(arrays[name] for name in _TARGETS))
+    cv2.imwrite(str(path.with_suffix(".png")), panels(host, count=len(host.boxes))[..., ::-1])
+    return path
+
+
+def load(path: str | os.PathLike) -> BadBatch:
+    """What save wrote; raises AutoFocusError when the file is missing or something else."""
+    try:
+        with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
+            chips = ChipBatch(*(file[name] for name in _CHIPS))
+            batch = TrainBatch(chips, *(file[name] for name in _TARGETS))
+            return BadBatch(batch, {name.removeprefix(_INFO): file[name] for name in file if name.startswith(_INFO)})
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())
+        raise AutoFocusError(f"{path} is no saved batch ({reason}); give the .npz file that a training named") from None

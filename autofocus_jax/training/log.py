@@ -1,0 +1,130 @@
+"""The log of a training: TensorBoard, the same numbers as JSON lines, and pictures; a resumed run goes on in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from tensorboardX import SummaryWriter
+
+from autofocus_jax.structures import AutoFocusError
+
+LINES, EVENTS, PICTURES = "log.jsonl", "tensorboard", "panels"  # in the workdir
+
+
+class Log(Protocol):
+    """Where a training writes what it measured."""
+
+    def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
+        """Numbers that belong to a step; None is what cannot be measured, as the AP of a class without objects."""
+
+    def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Pictures [H, W, 3] uint8 RGB that belong to a step."""
+
+
+@contextlib.contextmanager
+def open_log(workdir: str | os.PathLike, first_step: int, write: bool = True) -> Iterator[Log]:
+    """The log of a workdir, for a run that goes on from first_step; 0 for one that begins.
+
+    What a killed run wrote of later steps is dropped first, as this run takes those steps again: lines and pictures for
+    good, TensorBoard's events in what TensorBoard shows. write: False gives a log that writes nothing, for processes
+    other than the first. Raises OSError when the workdir cannot be written to, AutoFocusError for a picture of another
+    type.
+    """
+    if not write:
+        yield _Nothing()
+        return
+    workdir = Path(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    drop_after(workdir, first_step)
+    # The suffix keeps two runs apart that start within a second.
+    suffix = f".{first_step}.{os.getpid()}"
+    with (
+        open(workdir / LINES, "a", encoding="utf-8") as lines,
+        SummaryWriter(str(workdir / EVENTS), purge_step=first_step + 1, filename_suffix=suffix) as board,
+    ):
+        yield _Files(workdir / PICTURES, lines, board)
+
+
+def drop_after(workdir: Path, step: int) -> None:
+    """Drops lines and pictures of later steps, and lines that were cut off; the file of lines is replaced at once."""
+    path = workdir / LINES
+    if path.exists():
+        before = path.read_bytes()
+        after = b"".join(line for line in before.splitlines(keepends=True) if _step(line) <= step)
+        if after != before:
+            draft = path.with_name(f"{LINES}.draft")
+            with open(draft, "wb") as file:
+                file.write(after)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+    for picture in (workdir / PICTURES).glob("*.png"):
+        number = re.match(r"\d+", picture.name)
+        if number and int(number[0]) > step:
+            picture.unlink()
+
+
+def read(workdir: str | os.PathLike) -> list[dict]:
+    """The lines of a workdir's log, oldest first; [] without a log. A last line that was cut off is left out."""
+    path = Path(workdir) / LINES
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if _step(line) < math.inf]
+
+
+def _step(line: bytes) -> float:
+    """The step of a whole line; infinity for anything else."""
+    try:
+        step = json.loads(line)["step"] if line.endswith(b"\n") else math.inf
+    except (ValueError, TypeError, KeyError):
+        return math.inf
+    return step if isinstance(step, int) else math.inf
+
+
+class _Nothing:
+    """A Log that writes nothing."""
+
+    def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
+        pass
+
+    def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        pass
+
+
+class _Files:
+    """A Log on disk."""
+
+    def __init__(self, folder: Path, lines, board: SummaryWriter):
+        self._folder, self._lines, self._board = folder, lines, board
+
+    def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
+        plain = {name: None if value is None else float(value) for name, value in values.items()}
+        entry = {name: value if value is not None and math.isfinite(value) else None for name, value in plain.items()}
+        # One write a line, so that a kill leaves at most one of them unfinished.
+        self._lines.write(json.dumps({"step": int(step)} | entry, allow_nan=False) + "\n")
+        self._lines.flush()
+        for name, value in plain.items():
+            if value is not None:
+                self._board.add_scalar(name, value, int(step))
+
+    def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        self._folder.mkdir(exist_ok=True)
+        for name, picture in pictures.items():
+            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+                raise AutoFocusError(
+                    f"picture {name!r} is {picture.dtype} {list(picture.shape)}; want uint8 [height, width, 3]"
+                )
+            png = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+            path = self._folder / f"{int(step):07d}_{re.sub(r'[^0-9A-Za-z_.-]', '_', name)}.png"
+            draft = path.with_suffix(".draft")
+            draft.write_bytes(png)
+            os.replace(draft, path)
+            self._board.add_image(name, picture, int(step), dataformats="HWC")

@@ -1,0 +1,147 @@
+"""Pictures of training chips: their boxes, their FocusPixel labels, and what the detector says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from autofocus_jax.config import StackingConfig
+from autofocus_jax.focus.stacking import merge
+from autofocus_jax.structures import FOCUS, IGNORE, STRIDE, ChipBatch, DetectorOutput, TrainBatch
+from autofocus_jax.visualize import GREY, MAGENTA, RED, YELLOW, draw_boxes
+
+_TILE = 448  # side of a tile, px
+_VOID = (40, 40, 48)  # what a chip does not fill
+_BLUE = (60, 130, 255)
+_ROWS = ("boxes", "focus labels", "prediction")
+_LEGEND = (
+    "boxes: green trained, yellow neither object nor background, grey ignore region        "
+    "labels: red focus, blue left out        prediction: red focus map, magenta detections"
+)
+
+
+def first(batch: TrainBatch, count: int) -> TrainBatch:
+    """The first `count` valid rows of a batch of host arrays, or fewer."""
+    return _take(batch, np.flatnonzero(batch.chips.valid)[:count])
+
+
+def panels(
+    batch: TrainBatch,
+    output: DetectorOutput | None = None,
+    categories: Sequence[str] = (),
+    count: int = 6,
+    min_score: float = 0.3,
+) -> np.ndarray:
+    """A picture [H, W, 3] uint8 RGB with a column for each of the first `count` valid chips of a batch.
+
+    Above is the chip with its boxes: those that train green, with names; those that are out of the scale's range or cut
+    too much yellow; ignore regions grey. Below are its FocusPixel labels, red where the next scale shall look and blue
+    where nothing is learnt. With an output, the third row is what the detector says: focus map and detections of at
+    least min_score after NMS of the chip.
+
+    Args:
+      batch: of NumPy arrays. output: detector.model.detect's, on the host, for the rows of batch.chips.
+      categories: names [K], or none.
+    """
+    rows = np.flatnonzero(batch.chips.valid)[:count]
+    batch = _take(batch, rows)
+    tiles = [[_boxes_tile(batch, row, categories), _labels_tile(batch, row)] for row in range(len(rows))]
+    titles = [_title(batch, row) for row in range(len(rows))]
+    if output is not None:
+        output = DetectorOutput(*(np.asarray(values)[rows] for values in output))
+        for row, column in enumerate(tiles):
+            column.append(_output_tile(batch, output, row, categories, min_score))
+    return _grid(tiles, titles)
+
+
+def _take(batch: TrainBatch, rows: np.ndarray) -> TrainBatch:
+    chips = ChipBatch(*(np.asarray(values)[rows] for values in batch.chips))
+    return TrainBatch(chips, *(np.asarray(values)[rows] for values in batch[1:]))
+
+
+def _boxes_tile(batch: TrainBatch, row: int, categories: Sequence[str]) -> np.ndarray:
+    canvas, zoom = _enlarged(batch, row)
+    boxes, labels = batch.boxes[row] * zoom, batch.labels[row]
+    shown = batch.present[row] & np.isfinite(boxes).all(axis=1)
+    trained = shown & batch.trainable[row]
+    for rows, color in ((shown & ~trained & (labels < 0), GREY), (shown & ~trained & (labels >= 0), YELLOW)):
+        canvas = draw_boxes(canvas, boxes[rows], color=color)
+    named = np.where(trained & (labels < len(categories)))[0]
+    canvas = draw_boxes(canvas, boxes[trained])
+    return draw_boxes(canvas, boxes[named], labels[named], None, categories) if categories else canvas
+
+
+def _labels_tile(batch: TrainBatch, row: int) -> np.ndarray:
+    canvas, zoom = _enlarged(batch, row)
+    labels = batch.focus[row]
+    canvas = _tint(canvas, (labels == FOCUS).astype(np.float32), RED, zoom, batch.chips.size[row])
+    return _tint(canvas, (labels == IGNORE).astype(np.float32), _BLUE, zoom, batch.chips.size[row])
+
+
+def _output_tile(
+    batch: TrainBatch, output: DetectorOutput, row: int, categories: Sequence[str], min_score: float
+) -> np.ndarray:
+    canvas, zoom = _enlarged(batch, row)
+    canvas = _tint(canvas, np.nan_to_num(output.focus[row]), RED, zoom, batch.chips.size[row])
+    scores = np.where(output.valid[row][:, None], output.scores[row], 0)
+    proposal, label = np.nonzero((scores >= min_score) & np.isfinite(output.boxes[row]).all(axis=1)[:, None])
+    found = merge(
+        output.boxes[row][proposal], scores[proposal, label], label.astype(np.int32),
+        StackingConfig(nms_iou=0.5, score_threshold=0.0),
+    )  # fmt: skip
+    names = categories or None
+    return draw_boxes(canvas, found.boxes * zoom, found.labels, found.scores, names, MAGENTA)
+
+
+def _title(batch: TrainBatch, row: int) -> str:
+    height, width = batch.chips.size[row]
+    present, trained = int(batch.present[row].sum()), int((batch.present[row] & batch.trainable[row]).sum())
+    return f"{width}x{height} px, {trained} of {present} boxes train"
+
+
+def _enlarged(batch: TrainBatch, row: int) -> tuple[np.ndarray, float]:
+    """The chip on a tile, what it does not fill dark, and the factor from chip px."""
+    pixels, (height, width) = batch.chips.pixels[row].copy(), batch.chips.size[row]
+    pixels[height:], pixels[:, width:] = _VOID, _VOID
+    zoom = _TILE / max(pixels.shape[:2])
+    size = tuple(round(side * zoom) for side in pixels.shape[1::-1])
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR if zoom > 1 else cv2.INTER_AREA), zoom
+
+
+def _tint(
+    canvas: np.ndarray, weights: np.ndarray, color: tuple[int, int, int], zoom: float, size: np.ndarray
+) -> np.ndarray:
+    """Blends a color into a tile as strongly as the cells [h, w] say, inside the chip's true size (height, width)."""
+    side = (weights.shape[1] * STRIDE * zoom, weights.shape[0] * STRIDE * zoom)
+    spread = cv2.resize(weights, tuple(max(1, round(length)) for length in side), interpolation=cv2.INTER_NEAREST)
+    spread = spread[: canvas.shape[0], : canvas.shape[1]]
+    weight = np.zeros(canvas.shape[:2], np.float32)
+    weight[: spread.shape[0], : spread.shape[1]] = 0.55 * np.clip(spread, 0, 1)
+    height, width = (round(length * zoom) for length in size)
+    weight[height:], weight[:, width:] = 0, 0
+    return (canvas * (1 - weight[..., None]) + np.array(color) * weight[..., None]).astype(np.uint8)
+
+
+def _grid(tiles: Sequence[Sequence[np.ndarray]], titles: Sequence[str]) -> np.ndarray:
+    """Columns of tiles under their titles, with the rows' names at the left and the legend below."""
+    columns, rows = max(len(tiles), 1), len(tiles[0]) if tiles else 1
+    figure = Figure(figsize=(3.0 * columns + 0.4, 3.05 * rows + 0.5), dpi=150, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_frame_on(False)
+    for column, (stack, title) in enumerate(zip(tiles, titles)):
+        grid[0][column].set_title(title, fontsize=9)
+        for row, tile in enumerate(stack):
+            grid[row][column].imshow(tile, interpolation="antialiased")
+    for row in range(rows):
+        grid[row][0].set_ylabel(_ROWS[row], fontsize=10)
+    figure.supxlabel(_LEGEND if tiles else "no chip could be read", fontsize=8)
+    drawing = FigureCanvasAgg(figure)
+    drawing.draw()
+    return np.asarray(drawing.buffer_rgba())[..., :3].copy()
