@@ -9,10 +9,11 @@ import pytest
 from autofocus_jax.config import ConfigError
 from autofocus_jax.detector.freezing import in_frozen_stage
 from autofocus_jax.structures import TrainBatch, TrainState
-from autofocus_jax.training.loop import LOSSES
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step, variables
 from autofocus_jax.weights.safetensors import flatten
+
+LOSSES = ("proposal_class", "proposal_box", "box_class", "box", "focus")
 
 
 @pytest.fixture(scope="module")
