@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,8 @@ from autofocus_jax.detector.model import Variables, init
 from autofocus_jax.structures import AutoFocusError, TrainState
 from autofocus_jax.weights import safetensors
 from autofocus_jax.weights.meaning import changed_meaning
+
+_UNFINISHED = "*.orbax-checkpoint-tmp*"  # names of folders that orbax is writing, or was killed in
 
 
 class CheckpointError(AutoFocusError):
@@ -41,11 +44,13 @@ def manager(workdir: str | Path, keep: int = 2) -> ocp.CheckpointManager:
     """
     folder = _folder(workdir)
     folder.mkdir(parents=True, exist_ok=True)
+    for unfinished in folder.glob(_UNFINISHED):  # orbax would do so in the background, at some later time
+        shutil.rmtree(unfinished)
     # BestN sorts rising and keeps the last.
     best = BestN(get_metric_fn=lambda metrics: metrics["score"], n=1, keep_checkpoints_without_metrics=False)
     options = ocp.CheckpointManagerOptions(
         preservation_policy=AnyPreservationPolicy([LatestN(keep), best]), create=False,
-        cleanup_tmp_directories=True, multiprocessing_options=_alone(),
+        multiprocessing_options=_alone(),
     )  # fmt: skip
     return ocp.CheckpointManager(folder, options=options)
 
@@ -132,7 +137,7 @@ def put_aside(workdir: Path) -> list[str]:
     What a kill cut off in the middle of its writing is named too; `manager` removes it. Raises CheckpointError when
     there are checkpoints but none of them can be read; then nothing is moved.
     """
-    cut = sorted(item.name for item in _folder(workdir).glob("*.orbax-checkpoint-tmp*"))
+    cut = sorted(item.name for item in _folder(workdir).glob(_UNFINISHED))
     lines = [f"checkpoint {name.split('.')[0]} was cut off while it was written, and is passed over" for name in cut]
     broken: dict[int, str] = {}
     for step in reversed(steps(workdir)):
