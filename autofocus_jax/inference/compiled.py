@@ -86,7 +86,8 @@ class CompiledDetector:
         Calls `progress` after each.
         """
         shapes = [(bucket.batch, bucket.height, bucket.width) for bucket in self.buckets]
-        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
+        try:
             # Tracing runs Python and stays in this thread; compiling does not.
             compiling = {
                 shape: pool.submit(self._lowered(shape).compile) for shape in shapes if shape not in self._programs
@@ -97,6 +98,8 @@ class CompiledDetector:
                     jax.block_until_ready(self(bucket_ops.pad([], bucket)))
                 if progress is not None:
                     progress(bucket)
+        finally:
+            pool.shutdown(cancel_futures=True)  # an interrupt does not wait for programs that nobody will run
 
     def _program(self, shape: tuple[int, ...]) -> Callable:
         if shape not in self._programs:
