@@ -23,7 +23,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from autofocus_jax import parallel
+from autofocus_jax import heap, parallel
 from autofocus_jax.api import Model, load, with_sides, with_thresholds
 from autofocus_jax.command import video, writers
 from autofocus_jax.command.budget import thresholds_within
@@ -71,6 +71,7 @@ class Arguments:
 def run(argv: Sequence[str], console: Console) -> int:
     """The command; returns its exit code."""
     quiet_decoders()
+    heap.share_one()
     parallel.cache_compilations()
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet too
     arguments = parse(Arguments, list(argv), prog="autofocus detect", description=__doc__)
