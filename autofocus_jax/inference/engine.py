@@ -71,9 +71,7 @@ def stream(
     with contextlib.closing(_read_ahead(readers, threads, seconds)) as images:
         settings = scales, detect, buckets, stacking, chip_functions
         with contextlib.closing(
-            cascade.stream(
-                images, *settings, shrink=shrink, window=window, threads=threads, keep_stages=keep_stages
-            )
+            cascade.stream(images, *settings, shrink=shrink, window=window, threads=threads, keep_stages=keep_stages)
         ) as outcomes:
             for outcome in outcomes:
                 took = seconds.pop(outcome.index)
