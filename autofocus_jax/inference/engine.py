@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from autofocus_jax import heap
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.focus import cascade
 from autofocus_jax.focus.cascade import Detect, Outcome
@@ -23,6 +24,7 @@ from autofocus_jax.inference.pieces import Piece, Skipped
 from autofocus_jax.structures import Bucket, CascadeInfo, Dataset, Detections, ImageError, Scale
 
 PIECE = 64  # images whose results are written together
+GIVE_BACK = 2.0  # seconds between the times that freed memory is given back to the system
 
 Reader = Callable[[], np.ndarray]  # gives an image, uint8 RGB [h, w, 3], or raises ImageError
 Streamed = Callable[[Iterable[Reader]], Iterator[Outcome]]  # `stream` with everything but the readers given
@@ -59,23 +61,26 @@ def stream(
     """Yields the Outcome of every image, in the order of their readers, which run in threads ahead of the device.
 
     Outcome.index counts the readers. A reader's ImageError becomes an Outcome with `error`; other errors end the
-    stream. Memory is bounded by `window` images and a few that are read ahead. The rest as focus.cascade.stream.
+    stream. Memory is bounded by `window` images and a few that are read ahead; what the heap keeps of the others is
+    given back every GIVE_BACK seconds. The rest as focus.cascade.stream.
     threads: that read, and as many that crop, resize and stack; by default host_threads().
     """
     threads = host_threads() if threads is None else threads
     seconds: dict[int, float] = {}
+    given_back = time.perf_counter()
     with contextlib.closing(_read_ahead(readers, threads, seconds)) as images:
         settings = scales, detect, buckets, stacking, chip_functions
         with contextlib.closing(
-            cascade.stream(
-                images, *settings, shrink=shrink, window=window, threads=threads, keep_stages=keep_stages
-            )
+            cascade.stream(images, *settings, shrink=shrink, window=window, threads=threads, keep_stages=keep_stages)
         ) as outcomes:
             for outcome in outcomes:
                 took = seconds.pop(outcome.index)
                 if outcome.info is not None:
                     spend(outcome.info, "read", took)
                 yield outcome
+                if time.perf_counter() - given_back > GIVE_BACK:
+                    heap.give_back()
+                    given_back = time.perf_counter()
 
 
 def run(
