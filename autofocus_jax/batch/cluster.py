@@ -11,18 +11,19 @@ import contextlib
 import json
 import logging
 import os
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from autofocus_jax.batch.attempts import Attempts, Care
 from autofocus_jax.batch.job import Done, Job, do_piece
 from autofocus_jax.batch.plan import Piece
 from autofocus_jax.structures import AutoFocusError
 
 _BLOCKS = 10_000  # tasks that Ray Data makes of the pieces, at most
-_RETRIES = 5  # of a piece whose worker died
-_LOST = 16  # pieces that may fail for good before the run ends
 _CORES = 4  # of a worker without GPU, by default
 _STORE = 200 * 10**6  # bytes of a local cluster's object store, beside the weights
 
@@ -40,6 +41,13 @@ class Share(NamedTuple):
     gpus: float  # 0, 1, or a part of one
 
 
+class Failed(NamedTuple):
+    """A piece that could not be done; nothing of it is written."""
+
+    number: int
+    reason: str
+
+
 @contextlib.contextmanager
 def cluster(address: str | None, cores: int | None = None, weights_bytes: int = 0) -> Iterator[None]:
     """Joins the cluster at `address`, or starts one on this machine that ends with the block.
@@ -51,6 +59,7 @@ def cluster(address: str | None, cores: int | None = None, weights_bytes: int = 
     folder = None
     try:
         if address is not None:
+            _check_there(address)
             ray.init(address=address, **quiet)
         else:
             folder = tempfile.mkdtemp(prefix="autofocus-ray-", dir="/tmp" if os.path.isdir("/tmp") else None)
@@ -87,42 +96,46 @@ def share(workers: tuple[int, int] | None, cores: int | None, per_gpu: int) -> S
     return Share(*workers, cores, gpus)
 
 
-def run(job: Job, variables: Any, pieces: Sequence[Piece], share: Share, window: int | None = None) -> Iterator[Done]:
+def run(
+    job: Job, variables: Any, pieces: Sequence[Piece], share: Share, window: int | None = None
+) -> Iterator[Done | Failed]:
     """Does pieces on the cluster that was joined, in any order; yields what each came to as it is finished.
 
-    A piece whose worker died six times, or whose input or output does not answer, is left out: the caller sees which
-    are missing. Raises ClusterError when more than 16 are, with what the last one said.
+    Raises ClusterError when the workers cannot be started, or the cluster goes away.
     """
     ray = _ray()
-    import ray.data  # noqa: F811
+    from ray import data
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    context = ray.data.DataContext.get_current()
+    context = data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.max_errored_blocks = _LOST
     reference = ray.put(variables)
+    watch = ray.remote(num_cpus=0, max_restarts=-1)(Attempts).remote()
     items = [{"piece": json.dumps(piece)} for piece in pieces]
-    described = ray.data.from_items(items, override_num_blocks=min(len(items), _BLOCKS))
+    described = data.from_items(items, override_num_blocks=min(len(items), _BLOCKS))
     least, most = (min(count, len(items)) for count in (share.least, share.most))
+    # By default Ray Data starts an actor that died anew, and gives it the pieces that it had, without limit.
     results = described.map_batches(
         _Actor, batch_size=1, batch_format="numpy",
-        compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most),
-        fn_constructor_args=(job, [reference], share, window), num_cpus=share.cores, num_gpus=share.gpus or None,
+        compute=data.ActorPoolStrategy(min_size=least, max_size=most),
+        fn_constructor_args=(job, [reference], watch, share, window),
+        num_cpus=share.cores, num_gpus=share.gpus or None,
     )  # fmt: skip
     try:
         for batch in results.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"):
             for text in batch["done"].tolist():
-                yield Done(*json.loads(text))
+                entry = json.loads(text)
+                yield Failed(*entry) if len(entry) == len(Failed._fields) else Done(*entry)
     except ray.exceptions.RayError as error:
         reason = " ".join(str(getattr(error, "cause", None) or error).split())[-300:]
-        raise ClusterError(f"more than {_LOST} pieces failed, the last: {reason}") from None
+        raise ClusterError(f"the workers cannot go on: {reason}") from None
 
 
 class _Actor:
     """A worker's process: a Worker made once, and a call for every piece."""
 
-    def __init__(self, job: Job, references: list, share: Share, window: int | None):
+    def __init__(self, job: Job, references: list, watch: Any, share: Share, window: int | None):
         _limit(share)
         import jax
 
@@ -133,15 +146,43 @@ class _Actor:
         quiet_decoders()
         parallel.cache_compilations()
         self._job, self._window, self._threads = job, window, max(1, min(16, share.cores))
+        self._watch = _RemoteWatch(watch)
         (variables,) = _ray().get(references)
         self._worker = Worker(variables, job.config)
         with _one_at_a_time(jax.config.jax_compilation_cache_dir):
             self._worker.warm_up()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        pieces = [_piece(json.loads(text)) for text in batch["piece"].tolist()]
-        done = [do_piece(self._worker, self._job, piece, self._window, self._threads) for piece in pieces]
-        return {"done": [json.dumps(entry) for entry in done]}
+        return {"done": [json.dumps(self._do(_piece(json.loads(text)))) for text in batch["piece"].tolist()]}
+
+    def _do(self, piece: Piece) -> Done | Failed:
+        try:
+            return do_piece(self._worker, self._job, piece, self._window, self._threads, self._watch)
+        except Exception as error:  # told to the user; the other pieces go on
+            return Failed(piece.number, " ".join(f"{type(error).__name__}: {error}".split())[:300])
+
+
+class _RemoteWatch:
+    """A Watch in another process; what it is told has arrived when a call returns."""
+
+    def __init__(self, actor: Any):
+        self._actor = actor
+
+    def begin(self, piece: int) -> Care:
+        return _ray().get(self._actor.begin.remote(piece))
+
+    def at(self, piece: int, position: int) -> None:
+        _ray().get(self._actor.at.remote(piece, position))
+
+    def end(self, piece: int) -> None:
+        _ray().get(self._actor.end.remote(piece))
+
+
+def _check_there(address: str) -> None:
+    """Raises OSError for a HOST:PORT where nobody listens, which Ray would wait for and then end the process."""
+    match = re.fullmatch(r"(?:ray://)?([^:]+):(\d+)", address)
+    if match:
+        socket.create_connection((match[1], int(match[2])), timeout=10).close()
 
 
 def _limit(share: Share) -> None:

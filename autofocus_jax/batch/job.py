@@ -7,12 +7,14 @@ import hashlib
 import json
 import re
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from autofocus_jax.batch.attempts import Attempts, Care, Watch
 from autofocus_jax.batch.images import images
 from autofocus_jax.batch.plan import Piece, Plan
 from autofocus_jax.batch.storage import Folder
@@ -20,7 +22,7 @@ from autofocus_jax.batch.table import Counts, counts, encode
 from autofocus_jax.config import Config
 from autofocus_jax.config_file import to_dict
 from autofocus_jax.detector.model import Variables
-from autofocus_jax.inference.worker import Worker
+from autofocus_jax.inference.worker import Row, Worker, error_row
 from autofocus_jax.structures import AutoFocusError
 
 MANIFEST = "_batch.json"  # readers of Parquet data sets pass over names that begin with "_"
@@ -53,6 +55,7 @@ class Done(NamedTuple):
     found: int  # detections
     pixels: int  # processed
     full_pixels: int  # of all levels
+    begun: float  # seconds since the epoch
     seconds: float
 
 
@@ -63,18 +66,47 @@ def make_job(plan: Plan, output: str, config: Config, variables: Variables, cate
     )
 
 
-def do_piece(worker: Worker, job: Job, piece: Piece, window: int | None = None, threads: int | None = None) -> Done:
+def do_piece(
+    worker: Worker,
+    job: Job,
+    piece: Piece,
+    window: int | None = None,
+    threads: int | None = None,
+    watch: Watch | None = None,
+) -> Done:
     """Detects in the images of a piece and writes its part of the output, which appears whole or not at all.
 
-    Raises StorageError when the input or output does not answer; nothing is written then.
+    watch: what it tells of itself, and what it hears of workers that died of this piece before. Raises StorageError
+    when the input or output does not answer; nothing is written then.
     """
-    begin = time.perf_counter()
-    rows = list(worker.rows(images(Folder(job.input), piece), job.score, window, threads))
-    Folder(job.output).write(part_name(piece.number), encode(rows, job.model, job.settings, job.categories))
+    begun, begin = time.time(), time.perf_counter()
+    watch = watch or Attempts()
+    care = watch.begin(piece.number)
+    try:
+        readers = images(Folder(job.input), piece)
+        if care.one_by_one:
+            rows = list(_one_by_one(worker, job, piece, readers, care, watch, threads))
+        else:
+            rows = list(worker.rows(readers, job.score, window, threads))
+        content = encode(rows, job.model, job.settings, job.categories)
+        Folder(job.output).write(part_name(piece.number), content)
+    finally:
+        watch.end(piece.number)
     good = [row for row in rows if row.error is None]
     pixels, full = (sum(int(getattr(row, name).sum()) for row in good) for name in ("pixels", "full_pixels"))
     found = sum(len(row.scores) for row in good)
-    return Done(piece.number, len(rows), len(rows) - len(good), found, pixels, full, time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
+    return Done(piece.number, len(rows), len(rows) - len(good), found, pixels, full, begun, seconds)
+
+
+def _one_by_one(worker, job, piece, readers, care: Care, watch: Watch, threads: int | None) -> Iterator[Row]:
+    for position, (name, reader) in enumerate(readers):
+        if position in care.deadly:
+            reason = "the worker died of this image twice; it may be too large for the memory, or crash the decoder"
+            yield error_row(name, reason)
+            continue
+        watch.at(piece.number, position)
+        yield from worker.rows([(name, reader)], job.score, 1, threads)
 
 
 def open_output(job: Job, plan: Plan, size: int) -> set[int]:

@@ -128,7 +128,7 @@ def _table_pieces(folder: Folder, names: Sequence[str], size: int) -> Iterator[P
             first = row = rows = 0
             for number, count in enumerate(groups):
                 rows += count
-                if rows >= size or number == len(groups) - 1:
+                if rows >= size or (rows and number == len(groups) - 1):
                     yield Piece(0, "Parquet files", (name,), (first, number + 1), row, rows)
                     first, row, rows = number + 1, row + rows, 0
 

@@ -144,19 +144,25 @@ def resolved(uri: str) -> str:
 
 def split_pattern(uri: str) -> tuple[str, str]:
     """(folder, pattern below it) of a resolved glob; the pattern is "" where there is none."""
-    body, mark, query = uri.partition("?endpoint_override=") if "://" in uri else (uri, "", "")
+    body, query = _without_query(uri)
     parts = body.split("/")
     first = next((number for number, part in enumerate(parts) if _MAGIC.search(part)), None)
     if first is None:
         return uri, ""
-    return "/".join(parts[:first]) + mark + query, "/".join(parts[first:])
+    return "/".join(parts[:first]) + query, "/".join(parts[first:])
 
 
 def parent(uri: str) -> tuple[str, str]:
     """(folder, name) of a resolved file."""
-    body, mark, query = uri.partition("?") if "://" in uri else (uri, "", "")
+    body, query = _without_query(uri)
     folder, _, name = body.rpartition("/")
-    return (folder or "/") + mark + query, name
+    return (folder or "/") + query, name
+
+
+def _without_query(uri: str) -> tuple[str, str]:
+    """A URI's settings ("?region=…") taken off; "?" is also the sign of a glob."""
+    match = re.search(r"\?[a-z_]+=", uri) if "://" in uri else None
+    return (uri[: match.start()], uri[match.start() :]) if match else (uri, "")
 
 
 @functools.lru_cache(maxsize=16)

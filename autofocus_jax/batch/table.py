@@ -65,7 +65,7 @@ def counts(file: Any) -> Counts:
     metadata = pq.read_metadata(file)
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     place = [metadata.schema.column(number).path for number in range(metadata.num_columns)].index("error")
-    nulls = sum(group.column(place).statistics.null_count for group in groups)
+    nulls = sum(group.column(place).statistics.null_count for group in groups if group.num_rows)
     return Counts(metadata.num_rows, metadata.num_rows - nulls)
 
 

@@ -15,7 +15,6 @@ import dataclasses
 import re
 import signal
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
@@ -29,6 +28,8 @@ from autofocus_jax.api import read_weights, with_sides, with_thresholds
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import load_config, parse
 from autofocus_jax.structures import AutoFocusError
+
+_FAILED = 16  # pieces that may fail before the run ends
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +66,15 @@ class Arguments:
 class Tally:
     """What a run did so far."""
 
+    done: set[int] = dataclasses.field(default_factory=set)  # numbers of pieces
+    failed: int = 0  # pieces
     images: int = 0
     errors: int = 0
     found: int = 0
     pixels: int = 0
     full_pixels: int = 0
-    seconds: float = 0.0
+    begun: float = float("inf")  # of the first piece, seconds since the epoch
+    ended: float = 0.0  # of the last one
 
 
 def run(argv: Sequence[str], console: Console) -> int:
@@ -102,36 +106,41 @@ def run(argv: Sequence[str], console: Console) -> int:
         say(f"{len(there)} of {len(planned.pieces)} pieces are there already, {before.images} images")
     tally, stopped = Tally(), None
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(variables))
-    with _term_as_interrupt():
-        try:
-            if missing:
-                with cluster.cluster(arguments.address, weights_bytes=size):
-                    share = cluster.share(workers, arguments.cores, arguments.per_gpu)
-                    say(_shared(share))
-                    results = cluster.run(made, variables, missing, share, arguments.window)
-                    left = {piece.number for piece in missing}
-                    total = None if planned.images is None else planned.images - before.images
-                    for done in _shown(results, total, tally, console):
-                        left.discard(done.number)
-                missing = [piece for piece in missing if piece.number in left]
-        except (KeyboardInterrupt, AutoFocusError) as error:
-            stopped = error
-    return _report(tally, before, len(missing), stopped, arguments, say)
+    try:
+        if missing:
+            # Ray has a SIGTERM handler of its own, which ours replaces.
+            with cluster.cluster(arguments.address, weights_bytes=size), _term_as_interrupt():
+                share = cluster.share(workers, arguments.cores, arguments.per_gpu)
+                say(_shared(share))
+                results = cluster.run(made, variables, missing, share, arguments.window)
+                total = None if planned.images is None else planned.images - before.images
+                _gather(results, total, tally, console)
+    except (KeyboardInterrupt, AutoFocusError) as error:
+        stopped = error
+    return _report(tally, before, len(missing) - len(tally.done), stopped, arguments, say)
 
 
-def _shown(results: Iterator, total: int | None, tally: Tally, console: Console) -> Iterator:
-    """The same results, with a bar; adds them up. The clock starts with the first piece that is done."""
+def _gather(results: Iterator, total: int | None, tally: Tally, console: Console) -> None:
+    """Adds the results up, with a bar, and names the pieces that failed; AutoFocusError when they are too many."""
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(),
                TextColumn("{task.fields[speed]}"))  # fmt: skip
-    begin = time.perf_counter()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("batch", total=total, speed="starting workers")
         for done in results:
+            if not hasattr(done, "images"):  # cluster.Failed
+                tally.failed += 1
+                progress.console.print(f"piece {done.number} failed: {done.reason}", soft_wrap=True, markup=False)
+                if tally.failed > _FAILED:
+                    raise AutoFocusError(f"more than {_FAILED} pieces failed, the last: {done.reason}")
+                continue
+            if done.number in tally.done:  # done again, because a machine went away with what it said
+                continue
+            tally.done.add(done.number)
             for name in ("images", "errors", "found", "pixels", "full_pixels"):
                 setattr(tally, name, getattr(tally, name) + getattr(done, name))
-            tally.seconds = time.perf_counter() - begin
+            tally.begun = min(tally.begun, done.begun)
+            tally.ended = max(tally.ended, done.begun + done.seconds)
             progress.update(task, completed=tally.images, speed=f"{_speed(tally)}, {tally.errors} errors")
-            yield done
 
 
 def _report(tally: Tally, before, missing: int, stopped, arguments: Arguments, say) -> int:
@@ -139,7 +148,7 @@ def _report(tally: Tally, before, missing: int, stopped, arguments: Arguments, s
     images, errors = tally.images + before.images, tally.errors + before.errors
     if tally.images:
         share = f", {tally.pixels / tally.full_pixels:.1%} of the pyramid's pixels" if tally.full_pixels else ""
-        say(f"{tally.images} images, {tally.found} detections; {_speed(tally)} with the start of the workers{share}")
+        say(f"{tally.images} images, {tally.found} detections; {_speed(tally)}{share}")
     say(f"{arguments.output} holds {images} images; {errors} of them could not be read, their rows say why")
     if isinstance(stopped, KeyboardInterrupt):
         print("autofocus batch: interrupted; what was finished is kept, the same command goes on", file=sys.stderr)
@@ -189,7 +198,8 @@ def _shared(share) -> str:
 
 
 def _speed(tally: Tally) -> str:
-    return f"{tally.images / max(tally.seconds, 1e-9):.1f} images/s"
+    """Images/s from the first piece's beginning to the last one's end, without the start of the workers."""
+    return f"{tally.images / max(tally.ended - tally.begun, 1e-9):.1f} images/s"
 
 
 @contextlib.contextmanager

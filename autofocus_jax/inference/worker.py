@@ -39,6 +39,11 @@ class Row(NamedTuple):
     error: str | None
 
 
+def error_row(name: str, reason: str) -> Row:
+    """The Row of an image that could not be read."""
+    return Row(name, *[None] * (len(Row._fields) - 2), reason)
+
+
 class Worker:
     """A detector with the AutoFocus cascade around it, its weights on the devices of this process.
 
@@ -138,7 +143,7 @@ def _read(name: str, content: bytes | None, path: str | None) -> np.ndarray:
 
 def _row(name: str, outcome: Outcome, score: float) -> Row:
     if outcome.error is not None:
-        return Row(name, *[None] * (len(Row._fields) - 2), outcome.error)
+        return error_row(name, outcome.error)
     boxes, scores, labels = outcome.detections
     keep = scores >= score
     return Row(name, *outcome.size, boxes[keep], scores[keep], labels[keep], outcome.info.pixels,
