@@ -168,7 +168,9 @@ def settings_hash(config: Config, score: float) -> str:
     settings: dict[str, Any] = to_dict(config)
     for name in ("name", "data", "training", "weights", "window", "metric"):  # nothing that is found depends on these
         settings.pop(name, None)
-    return hashlib.sha256(json.dumps([settings, score], sort_keys=True).encode()).hexdigest()[:16]
+    # 5 and 5.0 are the same setting, whichever a config file or the weights' header has.
+    same = json.loads(json.dumps([settings, score]), parse_int=float)
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _manifest(folder: Folder) -> dict[str, Any]:

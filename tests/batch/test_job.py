@@ -9,10 +9,14 @@ import pyarrow.dataset
 import pytest
 
 from autofocus_jax import evaluation
+from autofocus_jax.api import SOURCES
 from autofocus_jax.batch import job, plan
 from autofocus_jax.batch.attempts import Care
 from autofocus_jax.batch.job import JobError
 from autofocus_jax.batch.table import Counts
+from autofocus_jax.config_dict import from_dict
+from autofocus_jax.config_file import to_dict
+from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.inference import engine
 from autofocus_jax.inference.compiled import compile_detector
 
@@ -144,6 +148,8 @@ def test_hashes_follow_what_results_depend_on(tiny_variables, config, draw_varia
     assert job.model_hash(tiny_variables) == job.model_hash({**tiny_variables})
     assert job.model_hash(tiny_variables) != job.model_hash(draw_variables(config.detector, 1))
     base = job.settings_hash(config, 0.0)
+    stored = from_dict(json.loads(json.dumps(to_dict(dataclasses.replace(config, data=CocoSource("no"))))), SOURCES, "")
+    assert job.settings_hash(stored, 0) == base
     assert job.settings_hash(dataclasses.replace(config, window=1, name="other"), 0.0) == base
     assert base not in (
         job.settings_hash(config, 0.1),
