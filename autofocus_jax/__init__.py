@@ -44,6 +44,7 @@ _PUBLIC = {
     "checkpoint": ("load_variables",),
     "weights.safetensors": ("shipped",),
     "inference.compiled": ("CompiledDetector", "compile_detector"),
+    "inference.worker": ("Worker",),
     "metrics.coco": ("CocoScores", "coco_results", "evaluate"),
     "metrics.voc": ("VocScores",),
     "metrics.focus": ("FocusCurve", "chip_recall", "pixel_curve"),

@@ -5,15 +5,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from autofocus_jax import parallel
 from autofocus_jax.checkpoint import load_variables, trained_with
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_dict import from_dict
@@ -25,8 +22,7 @@ from autofocus_jax.data.voc import VocSource
 from autofocus_jax.data.yolo import YoloSource
 from autofocus_jax.detector.model import Variables
 from autofocus_jax.focus.cascade import Outcome
-from autofocus_jax.inference.compiled import compile_detector
-from autofocus_jax.inference.engine import stream
+from autofocus_jax.inference.worker import Worker
 from autofocus_jax.result import Result
 from autofocus_jax.structures import STRIDE, Bucket, ChipBatch, DetectorOutput, ImageError, Placement, Scale
 from autofocus_jax.weights import safetensors
@@ -46,11 +42,7 @@ class Model:
     def __init__(self, config: Config, variables: Variables, categories: Sequence[str]):
         self.config = config
         self.categories = _checked(categories, config)
-        self._variables = variables
-        devices = jax.local_devices()
-        spread = dataclasses.replace(config, buckets=parallel.spread(config.buckets, len(devices)))
-        self._detector = compile_detector(spread, variables, devices)
-        self._lock = threading.Lock()
+        self._worker = Worker(variables, config)
 
     def changed(self, change: Callable[[Config], Config]) -> Model:
         """The same detector run with other settings, as `with_sides` and `with_thresholds` make them.
@@ -60,10 +52,8 @@ class Model:
         config = change(self.config)
         if config.detector != self.config.detector:
             raise ConfigError("these settings change the detector; load its weights with their own config")
-        if config.buckets != self.config.buckets:
-            return Model(config, self._variables, self.categories)
         other = copy.copy(self)
-        other.config = config
+        other.config, other._worker = config, self._worker.changed(config)
         return other
 
     def renamed(self, categories: Sequence[str]) -> Model:
@@ -74,13 +64,11 @@ class Model:
 
     def detect(self, chips: ChipBatch, placements: Sequence[Placement] = ()) -> DetectorOutput:
         """The detector alone, a focus.cascade.Detect; returns at once, with arrays that are still being computed."""
-        with self._lock:  # two threads would compile the same program
-            return self._detector(chips, placements)
+        return self._worker.detect(chips, placements)
 
     def warm_up(self, progress: Callable[[Bucket], None] | None = None) -> None:
         """Compiles every bucket's program; calls `progress` after each."""
-        with self._lock:
-            self._detector.warm_up(progress)
+        self._worker.warm_up(progress)
 
     def __call__(self, images: Image | Sequence[Image], score: float = 0.5, stages: bool = False) -> Any:
         """The Result of one image, or a list of them for a list or tuple of images, whose chips share batches.
@@ -105,9 +93,7 @@ class Model:
 
         window: images whose chips share batches, and a bound of those that are held; by default Config.window.
         """
-        config = self.config
-        return stream(readers, config.scales, self.detect, self._detector.buckets, config.stacking,
-                      shrink=config.shrink, window=window or config.window, keep_stages=stages)  # fmt: skip
+        return self._worker.stream(readers, stages, window)
 
     def result(self, outcome: Outcome, name: str | None = None) -> Result:
         """An outcome without error as a Result."""
@@ -128,6 +114,13 @@ def load(
 
     Raises WeightsError, CheckpointError or ConfigError, one line.
     """
+    return Model(*read_weights(weights, config, categories))
+
+
+def read_weights(
+    weights: str | os.PathLike, config: Config | None = None, categories: Sequence[str] | None = None
+) -> tuple[Config, Variables, tuple[str, ...]]:
+    """What `load` makes a Model of, as `load` finds it: settings, variables of the detector, names of the classes."""
     path = Path(weights)
     if not path.exists() and path.parent == Path() and path.suffix in ("", ".safetensors"):
         path = safetensors.shipped(f"{path.stem}.safetensors") if _is_shipped(path.stem) else path
@@ -138,7 +131,7 @@ def load(
         config = from_dict(metadata["config"], SOURCES, str(path))
     variables = load_variables(path, config)
     config = dataclasses.replace(config, buckets=holding(config.buckets, config.scales))
-    return Model(config, variables, categories or stored_categories(metadata, config))
+    return config, variables, _checked(categories or stored_categories(metadata, config), config)
 
 
 def stored_categories(metadata: Mapping[str, Any], config: Config) -> tuple[str, ...]:

@@ -130,16 +130,16 @@ def test_threads_share_one_compilation(tiny_weights):
     for thread in threads:
         thread.join()
     assert all(same(result, results[0]) for result in results)
-    assert model._detector.traces == model._detector.compilations <= len(model.config.buckets)
-    before = model._detector.traces
+    assert model._worker.detector.traces == model._worker.detector.compilations <= len(model.config.buckets)
+    before = model._worker.detector.traces
     model(PICTURE)
-    assert model._detector.traces == before
+    assert model._worker.detector.traces == before
 
 
 def test_changed_settings_share_programs(model):
     whole = model.changed(lambda config: api.with_thresholds(config, [0.0]))
     result = whole(PICTURE)
-    assert result.pixels == result.pyramid_pixels and whole._detector is model._detector
+    assert result.pixels == result.pyramid_pixels and whole._worker.detector is model._worker.detector
     assert model.config.scales[0].chips.threshold == 0.3
     larger = model.changed(lambda config: api.with_sides(config, [(48, 64), (100, 130)]))
     assert [(b.height, b.width) for b in larger.config.buckets[-2:]] == [(112, 144), (144, 112)]

@@ -39,6 +39,7 @@ ROOMS = {
     "suggestion": GROUND | {"focus"},
     "api": GROUND
     | {"config_dict", "checkpoint", "weights", "data", "detector", "focus", "inference", "parallel", "result"},
+    "batch": GROUND | {"config_file", "data", "detector", "inference", "parallel"},
     "command": None,  # the command line may know everything
     "__main__": {"command"},
     "__init__": None,  # the public names, from anywhere
@@ -52,6 +53,8 @@ FORBIDDEN = {  # pattern of a module's name -> packages it must not import
     r"(data|metrics)\..*": DEVICE,
     r"(structures|boxes|config)": DEVICE | {"scipy", "cv2", "tyro"},
     r"(?!detector\.).*": {"flax"},
+    r"(?!batch\.cluster$).*": {"ray"},
+    r"(?!batch\.).*": {"pyarrow"},
 }
 
 

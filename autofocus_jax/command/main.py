@@ -16,6 +16,7 @@ from autofocus_jax.structures import AutoFocusError
 # imported only when it is called, so that help and the commands that need no detector start at once.
 COMMANDS = {
     "detect": "find objects in images, folders of images and videos",
+    "batch": "find objects in more images than one machine does, with Ray, into a Parquet data set",
     "suggest": "propose scales, valid ranges, chips and buckets for a data set, and write a config",
     "train": "train a detector on SNIPER's chips, or go on with a training",
     "evaluate": "measure each scale alone, the full pyramid and AutoFocus on a data set",

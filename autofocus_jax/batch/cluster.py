@@ -1,0 +1,230 @@
+"""A job on Ray Data: an autoscaling pool of workers, each with a GPU, a share of one, or a share of a machine's cores.
+
+Only the descriptions of pieces and what they came to travel through Ray, and the detector's weights, once to a machine.
+A worker reads, decodes and detects its piece's images and writes its part of the output itself. Workers that die are
+started anew and their pieces done again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from autofocus_jax.batch.attempts import Attempts, Care
+from autofocus_jax.batch.job import Done, Job, do_piece
+from autofocus_jax.batch.plan import Piece
+from autofocus_jax.structures import AutoFocusError
+
+_BLOCKS = 10_000  # tasks that Ray Data makes of the pieces, at most
+_CORES = 4  # of a worker without GPU, by default
+_STORE = 200 * 10**6  # bytes of a local cluster's object store, beside the weights
+
+
+class ClusterError(AutoFocusError):
+    """There is no Ray, no such cluster, or not enough of it."""
+
+
+class Share(NamedTuple):
+    """The workers, and what each gets."""
+
+    least: int  # workers
+    most: int
+    cores: int
+    gpus: float  # 0, 1, or a part of one
+
+
+class Failed(NamedTuple):
+    """A piece that could not be done; nothing of it is written."""
+
+    number: int
+    reason: str
+
+
+@contextlib.contextmanager
+def cluster(address: str | None, cores: int | None = None, weights_bytes: int = 0) -> Iterator[None]:
+    """Joins the cluster at `address`, or starts one on this machine that ends with the block.
+
+    cores: of the local cluster, by default all that this process may use. Raises ClusterError.
+    """
+    ray = _ray()
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    folder = None
+    try:
+        if address is not None:
+            _check_there(address)
+            ray.init(address=address, **quiet)
+        else:
+            folder = tempfile.mkdtemp(prefix="autofocus-ray-", dir="/tmp" if os.path.isdir("/tmp") else None)
+            ray.init(address="local", num_cpus=cores or len(os.sched_getaffinity(0)), include_dashboard=False,
+                     object_store_memory=_STORE + 2 * weights_bytes, _temp_dir=folder, **quiet)  # fmt: skip
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        _remove(folder)
+        where = f"cluster at {address} cannot be joined" if address else "a local cluster cannot be started"
+        raise ClusterError(f"{where} ({' '.join(str(error).split())[:200]}); check --address") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        _remove(folder)
+
+
+def share(workers: tuple[int, int] | None, cores: int | None, per_gpu: int) -> Share:
+    """What each worker gets of the cluster that was joined: a GPU (or 1 / per_gpu of one) where it has any.
+
+    workers: bounds of their number; by default as many as there are GPUs, or one for every 4 cores. cores: of each; by
+    default an even share. Raises ClusterError when the cluster does not hold the least number.
+    """
+    ray = _ray()
+    total = ray.cluster_resources()
+    all_cores, all_gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
+    if workers is None:
+        count = all_gpus * per_gpu if all_gpus else max(1, all_cores // (cores or _CORES))
+        workers = count, count
+    cores = cores or max(1, all_cores // workers[1])
+    gpus = (1 / per_gpu if per_gpu > 1 else 1) if all_gpus else 0
+    if workers[0] * cores > all_cores:
+        raise ClusterError(f"{workers[0]} workers of {cores} cores, but the cluster has {all_cores}; give --workers or "
+                           "--cores fewer, or add machines")  # fmt: skip
+    return Share(*workers, cores, gpus)
+
+
+def run(
+    job: Job, variables: Any, pieces: Sequence[Piece], share: Share, window: int | None = None
+) -> Iterator[Done | Failed]:
+    """Does pieces on the cluster that was joined, in any order; yields what each came to as it is finished.
+
+    Raises ClusterError when the workers cannot be started, or the cluster goes away.
+    """
+    ray = _ray()
+    from ray import data
+
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    context = data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    reference = ray.put(variables)
+    watch = ray.remote(num_cpus=0, max_restarts=-1)(Attempts).remote()
+    items = [{"piece": json.dumps(piece)} for piece in pieces]
+    described = data.from_items(items, override_num_blocks=min(len(items), _BLOCKS))
+    least, most = (min(count, len(items)) for count in (share.least, share.most))
+    # By default Ray Data starts an actor that died anew, and gives it the pieces that it had, without limit.
+    results = described.map_batches(
+        _Actor, batch_size=1, batch_format="numpy",
+        compute=data.ActorPoolStrategy(min_size=least, max_size=most),
+        fn_constructor_args=(job, [reference], watch, share, window),
+        num_cpus=share.cores, num_gpus=share.gpus or None,
+    )  # fmt: skip
+    try:
+        for batch in results.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"):
+            for text in batch["done"].tolist():
+                entry = json.loads(text)
+                yield Failed(*entry) if len(entry) == len(Failed._fields) else Done(*entry)
+    except ray.exceptions.RayError as error:
+        reason = " ".join(str(getattr(error, "cause", None) or error).split())[-300:]
+        raise ClusterError(f"the workers cannot go on: {reason}") from None
+
+
+class _Actor:
+    """A worker's process: a Worker made once, and a call for every piece."""
+
+    def __init__(self, job: Job, references: list, watch: Any, share: Share, window: int | None):
+        _limit(share)
+        import jax
+
+        from autofocus_jax import parallel
+        from autofocus_jax.data.image import quiet_decoders
+        from autofocus_jax.inference.worker import Worker
+
+        quiet_decoders()
+        parallel.cache_compilations()
+        self._job, self._window, self._threads = job, window, max(1, min(16, share.cores))
+        self._watch = _RemoteWatch(watch)
+        (variables,) = _ray().get(references)
+        self._worker = Worker(variables, job.config)
+        with _one_at_a_time(jax.config.jax_compilation_cache_dir):
+            self._worker.warm_up()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        return {"done": [json.dumps(self._do(_piece(json.loads(text)))) for text in batch["piece"].tolist()]}
+
+    def _do(self, piece: Piece) -> Done | Failed:
+        try:
+            return do_piece(self._worker, self._job, piece, self._window, self._threads, self._watch)
+        except Exception as error:  # told to the user; the other pieces go on
+            return Failed(piece.number, " ".join(f"{type(error).__name__}: {error}".split())[:300])
+
+
+class _RemoteWatch:
+    """A Watch in another process; what it is told has arrived when a call returns."""
+
+    def __init__(self, actor: Any):
+        self._actor = actor
+
+    def begin(self, piece: int) -> Care:
+        return _ray().get(self._actor.begin.remote(piece))
+
+    def at(self, piece: int, position: int) -> None:
+        _ray().get(self._actor.at.remote(piece, position))
+
+    def end(self, piece: int) -> None:
+        _ray().get(self._actor.end.remote(piece))
+
+
+def _check_there(address: str) -> None:
+    """Raises OSError for a HOST:PORT where nobody listens, which Ray would wait for and then end the process."""
+    match = re.fullmatch(r"(?:ray://)?([^:]+):(\d+)", address)
+    if match:
+        socket.create_connection((match[1], int(match[2])), timeout=10).close()
+
+
+def _limit(share: Share) -> None:
+    """Before JAX starts: its threads, and its part of the GPU's memory, unless the environment has settled them."""
+    os.environ["NPROC"] = str(share.cores)  # what XLA takes for the number of cores
+    if 0 < share.gpus < 1:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 * share.gpus:.3f}")
+    elif share.gpus:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "true")  # a GPU of its own
+    else:
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: str | None) -> Iterator[None]:
+    """Lets the processes of a machine compile in turns, where they share a folder: the first fills it for the rest."""
+    if folder is None:
+        yield
+        return
+    import filelock
+
+    os.makedirs(folder, exist_ok=True)
+    with filelock.FileLock(os.path.join(folder, "warm_up.lock")):
+        yield
+
+
+def _piece(fields: list) -> Piece:
+    number, kind, files, groups, *rest = fields
+    return Piece(number, kind, tuple(files), tuple(groups), *rest)
+
+
+def _ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        import ray
+    except ImportError:
+        raise ClusterError("Ray is not installed; pip install 'autofocus_jax[ray]'") from None
+    return ray
+
+
+def _remove(folder: str | None) -> None:
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)

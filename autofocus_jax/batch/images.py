@@ -1,0 +1,175 @@
+"""The images of a piece, each with what reads it: fetched ahead of the decoder, decoded by who calls the reader."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import tarfile
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from autofocus_jax.batch.plan import BYTES, PATHS, Piece
+from autofocus_jax.batch.storage import Folder, parent, resolved
+from autofocus_jax.data.image import SUFFIXES, decode_image
+from autofocus_jax.structures import ImageError
+
+Reader = Callable[[], np.ndarray]  # gives an image, uint8 RGB [h, w, 3], or raises ImageError
+Result = TypeVar("Result")
+
+FETCHERS = 16  # files of a store that are fetched at a time; what they hold is compressed
+_AHEAD = 32  # images whose bytes wait for the decoder
+_END = object()
+
+
+def images(folder: Folder, piece: Piece) -> Iterator[tuple[str, Reader]]:
+    """(id, reader) of every image of a piece, in order.
+
+    An id is the path of the image file below the input's folder; for a shard the shard's path and the member's; for a
+    Parquet file the value of its column `id`, or else its path, "#" and the number of the row. What cannot be read of a
+    shard or a Parquet file is an image more, named by the file, whose reader raises ImageError with the reason.
+    """
+    if piece.kind == "images":
+        return _files(folder, piece.files)
+    source = _table(folder, piece) if piece.kind == "Parquet files" else _shard(folder, piece.files[0])
+    return _in_thread(source)
+
+
+def _files(folder: Folder, names: Iterable[str]) -> Iterator[tuple[str, Reader]]:
+    if folder.local:
+        for name in names:
+            yield name, partial(_decoded, folder, name)
+        return
+    names = list(names)
+    fetched = _ahead((partial(_fetched, folder, name) for name in names), FETCHERS, _AHEAD)
+    for name, content in zip(names, fetched):
+        yield name, partial(_decode, content, name)
+
+
+def _table(folder: Folder, piece: Piece) -> Iterator[tuple[str, Reader]]:
+    name, row = piece.files[0], piece.row
+    try:
+        with folder.open(name, seekable=True) as file:
+            table = pq.ParquetFile(file)
+            column, names = _image_column(table.schema_arrow), "id" in table.schema_arrow.names
+            if column is None:
+                known = ", ".join(table.schema_arrow.names)
+                raise ImageError(f"{name} has no column of images or of their paths ({', '.join((*BYTES, *PATHS))}); "
+                                 f"it has {known}")  # fmt: skip
+            wanted = [column, "id"] if names else [column]
+            groups = list(range(*piece.groups))
+            for batch in table.iter_batches(_AHEAD, groups, columns=wanted, use_threads=False):
+                ids = batch.column("id").to_pylist() if names else itertools.repeat(None)
+                for given, value in zip(ids, batch.column(column).to_pylist()):
+                    yield str(given) if given is not None else f"{name}#{row}", _value(folder, value, f"{name}#{row}")
+                    row += 1
+    except (pa.ArrowException, FileNotFoundError, ImageError) as error:
+        reason = f"{name}: {error}" if isinstance(error, pa.ArrowException) else str(error)
+        yield name, partial(_raise, " ".join(reason.split()))
+
+
+def _shard(folder: Folder, name: str) -> Iterator[tuple[str, Reader]]:
+    seen = 0
+    try:
+        with (
+            folder.open(name, seekable=False) as file,
+            tarfile.open(fileobj=file, mode="r|*", tarinfo=_Checked) as shard,
+        ):
+            for member in shard:
+                if not member.isfile() or not member.name.lower().endswith(SUFFIXES):
+                    continue
+                content = shard.extractfile(member).read()
+                seen += 1
+                path = f"{name}/{PurePosixPath(member.name)}"
+                yield path, partial(_decode, content, path)
+    except (tarfile.TarError, EOFError, zlib.error, FileNotFoundError) as error:
+        yield name, partial(_raise, f"shard {name} ends after {seen} images ({error}); copy it again")
+
+
+class _Checked(tarfile.TarInfo):
+    """Headers of a shard; one that is damaged or missing is an error, where tarfile takes it for the end."""
+
+    @classmethod
+    def fromtarfile(cls, shard: tarfile.TarFile) -> tarfile.TarInfo:
+        try:
+            return super().fromtarfile(shard)
+        except tarfile.EOFHeaderError:
+            raise  # the mark of the end
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from None
+
+
+def _image_column(schema: pa.Schema) -> str | None:
+    """The column that holds the images or their paths."""
+    for name in (*BYTES, *PATHS):
+        if name in schema.names:
+            kind = schema.field(name).type
+            if pa.types.is_struct(kind) or any(
+                test(kind)
+                for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_string, pa.types.is_large_string)
+            ):
+                return name
+    return None
+
+
+def _value(folder: Folder, value: Any, name: str) -> Reader:
+    """What reads the value of a cell: bytes, a path, or a struct of both as Hugging Face's data sets have."""
+    if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return partial(_decode, value, name)
+    if not value:
+        return partial(_raise, f"image {name} is null; leave the row out")
+    if "://" in value or value.startswith("/"):
+        base, relative = parent(resolved(value))
+        return partial(_decoded, Folder(base), relative)
+    return partial(_decoded, folder, value)
+
+
+def _decoded(folder: Folder, name: str) -> np.ndarray:
+    return decode_image(folder.read(name), name, oriented=True)
+
+
+def _fetched(folder: Folder, name: str) -> bytes | ImageError:
+    try:
+        return folder.read(name)
+    except ImageError as error:
+        return error
+
+
+def _decode(content: bytes | ImageError, name: str) -> np.ndarray:
+    if isinstance(content, ImageError):
+        raise content
+    return decode_image(content, name, oriented=True)
+
+
+def _raise(reason: str) -> np.ndarray:
+    raise ImageError(reason)
+
+
+def _in_thread(source: Iterator[Result]) -> Iterator[Result]:
+    """The same items, made one after the other in a thread of their own, a few ahead."""
+    following = partial(next, source, _END)
+    return itertools.takewhile(lambda item: item is not _END, _ahead(itertools.repeat(following), 1, _AHEAD))
+
+
+def _ahead(calls: Iterable[Callable[[], Result]], threads: int, most: int) -> Generator[Result, None, None]:
+    """What each call returns, in order; `threads` of them run ahead, and at most `most` results wait."""
+    waiting: collections.deque[Future] = collections.deque()
+    calls = iter(calls)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
+    try:
+        while True:
+            waiting.extend(pool.submit(call) for call in itertools.islice(calls, most - len(waiting)))
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

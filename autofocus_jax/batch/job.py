@@ -1,0 +1,188 @@
+"""A job: which pieces of an input are missing in an output, and how one of them is done. Knows no cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from autofocus_jax.batch.attempts import Attempts, Care, Watch
+from autofocus_jax.batch.images import images
+from autofocus_jax.batch.plan import Piece, Plan
+from autofocus_jax.batch.storage import Folder
+from autofocus_jax.batch.table import Counts, counts, encode
+from autofocus_jax.config import Config
+from autofocus_jax.config_file import to_dict
+from autofocus_jax.detector.model import Variables
+from autofocus_jax.inference.worker import Row, Worker, error_row
+from autofocus_jax.structures import AutoFocusError
+
+MANIFEST = "_batch.json"  # readers of Parquet data sets pass over names that begin with "_"
+_PART = re.compile(r"part-(\d{8})\.parquet")
+
+
+class JobError(AutoFocusError):
+    """An output folder is of another job."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is done with every piece; small, and the same on every machine."""
+
+    input: str  # resolved folder
+    output: str  # resolved folder
+    model: str  # hash of the detector's arrays
+    settings: str  # hash of what else the results depend on
+    config: Config
+    categories: tuple[str, ...]
+    score: float  # detections below are left out
+
+
+class Done(NamedTuple):
+    """What one piece came to."""
+
+    number: int
+    images: int  # rows written
+    errors: int  # of these, how many could not be read
+    found: int  # detections
+    pixels: int  # processed
+    full_pixels: int  # of all levels
+    begun: float  # seconds since the epoch
+    seconds: float
+
+
+def make_job(plan: Plan, output: str, config: Config, variables: Variables, categories, score: float) -> Job:
+    """The job of a plan. output: resolved."""
+    return Job(
+        plan.folder, output, model_hash(variables), settings_hash(config, score), config, tuple(categories), score
+    )
+
+
+def do_piece(
+    worker: Worker,
+    job: Job,
+    piece: Piece,
+    window: int | None = None,
+    threads: int | None = None,
+    watch: Watch | None = None,
+) -> Done:
+    """Detects in the images of a piece and writes its part of the output, which appears whole or not at all.
+
+    watch: what it tells of itself, and what it hears of workers that died of this piece before. Raises StorageError
+    when the input or output does not answer; nothing is written then.
+    """
+    begun, begin = time.time(), time.perf_counter()
+    watch = watch or Attempts()
+    care = watch.begin(piece.number)
+    try:
+        readers = images(Folder(job.input), piece)
+        if care.one_by_one:
+            rows = list(_one_by_one(worker, job, piece, readers, care, watch, threads))
+        else:
+            rows = list(worker.rows(readers, job.score, window, threads))
+        content = encode(rows, job.model, job.settings, job.categories)
+        Folder(job.output).write(part_name(piece.number), content)
+    finally:
+        watch.end(piece.number)
+    good = [row for row in rows if row.error is None]
+    pixels, full = (sum(int(getattr(row, name).sum()) for row in good) for name in ("pixels", "full_pixels"))
+    found = sum(len(row.scores) for row in good)
+    seconds = time.perf_counter() - begin
+    return Done(piece.number, len(rows), len(rows) - len(good), found, pixels, full, begun, seconds)
+
+
+def _one_by_one(worker, job, piece, readers, care: Care, watch: Watch, threads: int | None) -> Iterator[Row]:
+    for position, (name, reader) in enumerate(readers):
+        if position in care.deadly:
+            reason = "the worker died of this image twice; it may be too large for the memory, or crash the decoder"
+            yield error_row(name, reason)
+            continue
+        watch.at(piece.number, position)
+        yield from worker.rows([(name, reader)], job.score, 1, threads)
+
+
+def open_output(job: Job, plan: Plan, size: int) -> set[int]:
+    """Makes the output's folder, or goes on with one of the same job; the numbers of the pieces that are there.
+
+    Raises JobError, which says what differs, for the output of another job, and for a folder with other files.
+    """
+    folder = Folder(job.output)
+    run = {
+        "input": job.input, "kind": plan.kind, "files": plan.digest, "pieces": len(plan.pieces), "piece": size,
+        "model": job.model, "settings": job.settings, "categories": list(job.categories),
+    }  # fmt: skip
+    there = folder.files()
+    if MANIFEST in there:
+        before = _manifest(folder)
+        changed = [
+            f"{key}: {_short(before.get(key))} -> {_short(run[key])}" for key in run if before.get(key) != run[key]
+        ]
+        if changed:
+            raise JobError(f"{job.output} holds the results of another job ({'; '.join(changed)}); give another OUTPUT")
+        folder.sweep()
+        return {int(match[1]) for match in map(_PART.fullmatch, there) if match}
+    if there:
+        raise JobError(f"{job.output} holds other files ({next(iter(there))} …); give a new or empty folder")
+    folder.write(MANIFEST, json.dumps(run, indent=1).encode())
+    return set()
+
+
+def count_parts(job: Job, numbers: set[int]) -> Counts:
+    """The counts of finished pieces, from the ends of their files."""
+    folder = Folder(job.output)
+
+    def count(number: int) -> Counts:
+        with folder.open(part_name(number), seekable=True) as file:
+            return counts(file)
+
+    with ThreadPoolExecutor(16, thread_name_prefix="footers") as pool:
+        found = list(pool.map(count, sorted(numbers)))
+    return Counts(*(sum(column) for column in zip(*found))) if found else Counts(0, 0)
+
+
+def part_name(number: int) -> str:
+    """Of the file of a piece."""
+    return f"part-{number:08d}.parquet"
+
+
+def model_hash(variables: Variables) -> str:
+    """16 hexadecimal digits of the SHA-256 of a detector's arrays, whatever file they came in."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def settings_hash(config: Config, score: float) -> str:
+    """16 hexadecimal digits of the SHA-256 of what the results depend on beside the weights and the images."""
+    settings: dict[str, Any] = to_dict(config)
+    for name in ("name", "data", "training", "weights", "window", "metric"):  # nothing that is found depends on these
+        settings.pop(name, None)
+    # 5 and 5.0 are the same setting, whichever a config file or the weights' header has.
+    same = json.loads(json.dumps([settings, score]), parse_int=float)
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _manifest(folder: Folder) -> dict[str, Any]:
+    try:
+        run = json.loads(folder.read(MANIFEST))
+    except ValueError:
+        run = None
+    if not isinstance(run, dict):
+        raise JobError(f"{folder.uri}/{MANIFEST} is damaged; give another OUTPUT")
+    return run
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,179 @@
+"""Folders and files on local disks and in object stores (s3://, gs://), through pyarrow's file systems."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import time
+import urllib.parse
+import uuid
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pyarrow import fs
+
+from autofocus_jax.structures import AutoFocusError, ImageError
+
+Answer = TypeVar("Answer")
+
+_MAGIC = re.compile(r"[*?\[]")
+_TRIES = 4  # of what an object store refuses
+_PARTIAL = re.compile(r"^\.(.+)\.[0-9a-f]{32}\.partial$")  # names of files that are being written
+
+
+class StorageError(AutoFocusError):
+    """A folder or file cannot be reached; not the fault of a single image."""
+
+
+class Folder:
+    """A folder, local or in an object store. Paths in it are relative, with "/" between their parts."""
+
+    def __init__(self, uri: str):
+        """uri: as `resolved` gives it. Raises StorageError for one that leads to no file system."""
+        self.uri = uri
+        self.fs, self.root = _open(uri)
+        self.local = isinstance(self.fs, fs.LocalFileSystem)
+
+    def __reduce__(self):
+        return Folder, (self.uri,)
+
+    def path(self, relative: str) -> str:
+        return f"{self.root.rstrip('/')}/{relative}" if relative else self.root
+
+    def files(self) -> dict[str, int]:
+        """Size in bytes of all files below, by path; hidden ones (a part that begins with a dot) are passed over."""
+        selector = fs.FileSelector(self.root, recursive=True, allow_not_found=True)
+        found = self._try(lambda: self.fs.get_file_info(selector), "")
+        names = {
+            info.path[len(self.root.rstrip("/")) + 1 :]: info.size for info in found if info.type == fs.FileType.File
+        }
+        return {name: names[name] for name in sorted(names) if not re.search(r"(^|/)\.", name)}
+
+    def kind(self) -> fs.FileType:
+        """Whether the root is a folder, a file or not there."""
+        return self._try(lambda: self.fs.get_file_info(self.root), "").type
+
+    def read(self, relative: str) -> bytes:
+        """The bytes of an image file; ImageError where there is none, StorageError where the store does not answer."""
+        try:
+            return self._try(lambda: self._read(relative), relative)
+        except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+            reason = {FileNotFoundError: "does not exist", PermissionError: "must not be read"}.get(type(error))
+            raise ImageError(f"image {relative} {reason or 'is a folder'}; check the input") from None
+
+    def open(self, relative: str, seekable: bool) -> Any:
+        """A pyarrow.NativeFile to read from; raises StorageError or FileNotFoundError."""
+        opened = self.fs.open_input_file if seekable else functools.partial(self.fs.open_input_stream, compression=None)
+        return self._try(lambda: opened(self.path(relative)), relative)
+
+    def write(self, relative: str, content: Any) -> None:
+        """Writes a file that appears whole or not at all, in place of one that was there; StorageError if it cannot.
+
+        content: bytes or a pyarrow.Buffer. A local file is renamed into its place; a store shows an object when all of
+        it has come.
+        """
+        path = self.path(relative)
+        try:
+            if not self.local:
+                self._try(lambda: self._put(path, content), relative)
+                return
+            folder, name = os.path.split(path)
+            partial = os.path.join(folder, f".{name}.{uuid.uuid4().hex}.partial")
+            os.makedirs(folder, exist_ok=True)
+            try:
+                with open(partial, "wb") as file:
+                    file.write(content)
+                os.replace(partial, path)
+            except BaseException:
+                if os.path.exists(partial):
+                    os.unlink(partial)
+                raise
+        except OSError as error:
+            raise StorageError(
+                f"{path} cannot be written ({_reason(error)}); check OUTPUT and its free space"
+            ) from None
+
+    def sweep(self) -> None:
+        """Removes what processes that were killed left half written, directly in this folder."""
+        if self.local and os.path.isdir(self.root):
+            for name in os.listdir(self.root):
+                if _PARTIAL.match(name):
+                    os.unlink(os.path.join(self.root, name))
+
+    def _read(self, relative: str) -> bytes:
+        with self.fs.open_input_stream(self.path(relative), compression=None) as file:
+            return file.read()
+
+    def _put(self, path: str, content: Any) -> None:
+        with self.fs.open_output_stream(path, compression=None) as file:
+            file.write(content)
+
+    def _try(self, call: Callable[[], Answer], relative: str) -> Answer:
+        """What `call` returns; a store that does not answer is asked again, longer and longer apart."""
+        for attempt in range(_TRIES):
+            try:
+                return call()
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError):
+                raise
+            except OSError as error:
+                if "ACCESS_DENIED" in str(error):
+                    raise PermissionError(_reason(error)) from None
+                if self.local or attempt == _TRIES - 1:
+                    raise StorageError(f"{self.uri}, {relative or 'the folder'}: {_reason(error)}") from None
+                time.sleep(0.5 * 2**attempt)
+        raise AssertionError  # the last attempt returns or raises
+
+
+def resolved(uri: str) -> str:
+    """A local path made absolute; a URI of a store as it is, S3's with the endpoint of $AWS_ENDPOINT_URL, if set.
+
+    So the same text means the same place in every process of a cluster.
+    """
+    if "://" not in uri:
+        return os.path.abspath(os.path.expanduser(uri))
+    parts = urllib.parse.urlsplit(uri)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if parts.scheme == "s3" and endpoint and "endpoint_override" not in parts.query:
+        query = urllib.parse.urlencode({"endpoint_override": endpoint}, safe=":/")
+        parts = parts._replace(query=f"{parts.query}&{query}" if parts.query else query)
+    if parts.scheme == "file":
+        return urllib.parse.unquote(parts.path)
+    return urllib.parse.urlunsplit(parts)
+
+
+def split_pattern(uri: str) -> tuple[str, str]:
+    """(folder, pattern below it) of a resolved glob; the pattern is "" where there is none."""
+    body, query = _without_query(uri)
+    parts = body.split("/")
+    first = next((number for number, part in enumerate(parts) if _MAGIC.search(part)), None)
+    if first is None:
+        return uri, ""
+    return "/".join(parts[:first]) + query, "/".join(parts[first:])
+
+
+def parent(uri: str) -> tuple[str, str]:
+    """(folder, name) of a resolved file."""
+    body, query = _without_query(uri)
+    folder, _, name = body.rpartition("/")
+    return (folder or "/") + query, name
+
+
+def _without_query(uri: str) -> tuple[str, str]:
+    """A URI's settings ("?region=…") taken off; "?" is also the sign of a glob."""
+    match = re.search(r"\?[a-z_]+=", uri) if "://" in uri else None
+    return (uri[: match.start()], uri[match.start() :]) if match else (uri, "")
+
+
+@functools.lru_cache(maxsize=16)
+def _open(uri: str) -> tuple[fs.FileSystem, str]:
+    if "://" not in uri:
+        return fs.LocalFileSystem(), uri
+    try:
+        return fs.FileSystem.from_uri(uri)
+    except (ValueError, OSError) as error:  # pyarrow.ArrowInvalid is a ValueError
+        raise StorageError(f"{uri} leads to no file system ({_reason(error)}); give a path, s3://… or gs://…") from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(getattr(error, "strerror", None) or error).split())[:200]

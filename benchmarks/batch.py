@@ -1,0 +1,190 @@
+"""`autofocus batch` against the engine of one process, in pairs on the same cores; and its memory.
+
+    python benchmarks/batch.py --images 2000 --rounds 5
+    python benchmarks/batch.py --images 0 --memory 500 5000
+
+Pairs: the images of the demo's `val`, over and over under other names, through the engine that evaluate.py runs, in
+one process and on all its cores, and through a local Ray cluster whose workers share these cores. Neither number holds
+the start: compiling here, the cluster and its workers there (from the first piece's beginning to the last one's end).
+The detections of both are compared. Memory: resident memory of this process and of the workers, and bytes in the object
+store, the largest that was seen while the workers worked; it must not grow with the number of images, and nothing be
+spilled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow.dataset
+import tyro
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from autofocus_jax import parallel
+from autofocus_jax.api import read_weights
+from autofocus_jax.batch import cluster, job, plan
+from autofocus_jax.config import open_split
+from autofocus_jax.data.image import read_image
+from autofocus_jax.inference.worker import Worker
+
+MB = 1e6
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    images: int = 200
+    """in each run of a pair; 0 for no pairs"""
+    rounds: int = 3
+    """pairs"""
+    workers: int = 2
+    piece: int = 64
+    """images"""
+    memory: tuple[int, ...] = ()
+    """numbers of images whose runs' memory is printed"""
+
+
+def make_folder(folder: Path, count: int) -> None:
+    """Links to the demo's `val` images under `count` names."""
+    config = read_weights("demo")[0]
+    open_split(config, "val")  # renders them, the first time
+    root = Path(os.environ.get("AUTOFOCUS_CACHE") or Path.home() / ".cache" / "autofocus_jax")
+    files = sorted(root.glob("scenes-*-val-200/images/*.jpg"))
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number:06d}.jpg").symlink_to(files[number % len(files)])
+
+
+class Watcher(threading.Thread):
+    """Looks at the memory of this process, of Ray's workers and of the object store, ten times a second."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.driver = self.worker = self.store = self.spilled = 0
+        self.stop = threading.Event()
+
+    def run(self) -> None:
+        from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+
+        state = get_state_from_address()
+        own = psutil.Process()
+        while not self.stop.wait(0.1):
+            self.driver = max(self.driver, own.memory_info().rss)
+            for child in own.children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if child.cmdline() and child.cmdline()[0].startswith("ray::MapWorker"):
+                        self.worker = max(self.worker, child.memory_info().rss)
+            with contextlib.suppress(Exception):  # the cluster may be on its way
+                stats = get_memory_info_reply(state).store_stats
+                self.store = max(self.store, stats.object_store_bytes_used)
+                self.spilled = max(self.spilled, stats.spilled_bytes_total)
+
+
+def with_ray(
+    options: Options, folder: Path, out: Path, weights: Any, watch: bool = False
+) -> tuple[float, Watcher | None]:
+    """Images/s of a run on a cluster of its own, and what was seen of its memory."""
+    config, variables, categories = weights
+    planned = plan.plan(str(folder), options.piece)
+    made = job.make_job(planned, str(out), config, variables, categories, 0.0)
+    job.open_output(made, planned, options.piece)
+    with cluster.cluster(None):
+        watcher = Watcher() if watch else None
+        if watcher is not None:
+            watcher.start()
+        share = cluster.share((options.workers, options.workers), None, 1)
+        done = list(cluster.run(made, variables, planned.pieces, share))
+        if watcher is not None:
+            watcher.stop.set()
+            watcher.join()
+    assert sorted(entry.number for entry in done) == list(range(len(planned.pieces))), "pieces failed"
+    seconds = max(entry.begun + entry.seconds for entry in done) - min(entry.begun for entry in done)
+    return sum(entry.images for entry in done) / seconds, watcher
+
+
+_worker: list[Worker] = []  # of the process that runs `alone`
+
+
+def warm_up() -> None:
+    """Makes the worker of this process."""
+    parallel.cache_compilations()
+    config, variables, _ = read_weights("demo")
+    _worker.append(Worker(variables, config))
+    _worker[0].warm_up()
+
+
+def alone(folder: Path) -> tuple[float, dict[str, Any]]:
+    """Images/s of the engine in this process, and its detections by file name."""
+    (worker,) = _worker
+    names = sorted(path.name for path in folder.iterdir())
+    begin = time.perf_counter()
+    outcomes = list(worker.stream(partial(read_image, folder / name, oriented=True) for name in names))
+    seconds = time.perf_counter() - begin
+    return len(names) / seconds, {name: outcome.detections for name, outcome in zip(names, outcomes)}
+
+
+def differences(out: Path, expected: dict[str, Any]) -> int:
+    """Images whose detections are not the same, to the bit, or that are missing or there twice."""
+    rows = pyarrow.dataset.dataset(str(out), format="parquet").to_table(["id", "boxes", "scores", "labels"]).to_pylist()
+    seen = {row["id"]: row for row in rows}
+    wrong = abs(len(rows) - len(expected))
+    for name, found in expected.items():
+        row = seen.get(name, {"boxes": [], "scores": [], "labels": []})
+        boxes = np.array(row["boxes"], np.float32).reshape(-1, 4)
+        wrong += not (
+            np.array_equal(boxes, found.boxes) and np.array_equal(np.array(row["scores"], np.float32), found.scores)
+            and row["labels"] == found.labels.tolist()
+        )  # fmt: skip
+    return wrong
+
+
+def compare(options: Options, root: Path, weights: Any) -> None:
+    """Prints the pairs."""
+    make_folder(root / "images", options.images)
+    pairs = []
+    # A process of its own, which is idle while Ray works: Ray forks this one, which must not run JAX's threads.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), warm_up) as pool:
+        for turn in range(options.rounds):
+            out = root / f"out{turn}"
+            runs = [
+                lambda: pool.submit(alone, root / "images").result(),
+                partial(with_ray, options, root / "images", out, weights),
+            ]
+            (single, expected), (ray, _) = [run() for run in runs] if turn % 2 else [run() for run in runs[::-1]][::-1]
+            wrong = differences(out, expected)
+            pairs.append(ray / single)
+            speeds = f"alone {single:.2f} images/s, Ray {ray:.2f}: {ray / single:.3f}"
+            print(f"{speeds}; {wrong} of {options.images} differ", flush=True)
+    print(f"median of {len(pairs)} pairs: {statistics.median(pairs):.3f}")
+
+
+def main() -> None:
+    options = tyro.cli(Options, description=__doc__)
+    weights = read_weights("demo")
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        if options.images:
+            compare(options, root, weights)
+        for count in options.memory:
+            make_folder(root / f"images{count}", count)
+            speed, seen = with_ray(options, root / f"images{count}", root / f"memory{count}", weights, watch=True)
+            memory = f"driver {seen.driver / MB:.0f} MB, largest worker {seen.worker / MB:.0f} MB"
+            store = f"object store {seen.store / MB:.1f} MB, spilled {seen.spilled / MB:.1f} MB"
+            print(f"{count} images, {speed:.1f} images/s: {memory}, {store}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""What tests of batch share: a worker in this process, a folder of pictures, an S3 store on loopback."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("pyarrow", reason="the extra `ray` is not installed")
+
+from autofocus_jax.api import holding
+from autofocus_jax.batch import job, plan
+from autofocus_jax.batch.storage import resolved
+from autofocus_jax.inference.worker import Worker
+
+CATEGORIES = ("ape", "bee", "cat")
+BAD = 5  # the picture that is cut off
+
+
+@pytest.fixture(scope="session")
+def config(tiny_config):
+    """The tiny detector's settings, with buckets for images of every shape."""
+    return dataclasses.replace(tiny_config, buckets=holding(tiny_config.buckets, tiny_config.scales))
+
+
+@pytest.fixture(scope="session")
+def worker(tiny_variables, config):
+    return Worker(tiny_variables, config)
+
+
+@pytest.fixture(scope="session")
+def contents():
+    """Ten PNG files of several shapes, as bytes; number 5 is cut off."""
+    random = np.random.default_rng(8)
+    shapes = [(40 + 7 * number % 30, 50 + 11 * number % 40) for number in range(10)]
+    images = [random.integers(0, 255, (*shape, 3), np.uint8) for shape in shapes]
+    files = [cv2.imencode(".png", image)[1].tobytes() for image in images]
+    files[BAD] = files[BAD][:500]
+    return files
+
+
+@pytest.fixture(scope="session")
+def pictures(contents, tmp_path_factory):
+    """A folder of them, three in a folder below."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "below").mkdir()
+    for number, content in enumerate(contents):
+        (folder / ("below" if number < 3 else "") / f"{number}.png").write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_job(config, tiny_variables):
+    """make_job(plan, output, score) -> Job of the tiny detector."""
+
+    def make(planned, output, score=0.0):
+        return job.make_job(planned, resolved(str(output)), config, tiny_variables, CATEGORIES, score)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def do_all(worker, make_job):
+    """do_all(input, output, size) does every piece in this process; returns what each came to."""
+
+    def do(given, output, size=4, score=0.0):
+        planned = plan.plan(str(given), size)
+        made = make_job(planned, output, score)
+        there = job.open_output(made, planned, size)
+        return [job.do_piece(worker, made, piece) for piece in planned.pieces if piece.number not in there]
+
+    return do
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory):
+    """Endpoint of an S3 store on loopback with the bucket "bucket"; the environment says where it is."""
+    server = pytest.importorskip("moto.server", reason="moto is not installed")
+    fs = pytest.importorskip("pyarrow.fs")
+    known = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in known.items():
+            patch.setenv(name, value)
+        running.start()
+        endpoint = "http://{}:{}".format(*running.get_host_and_port())
+        patch.setenv("AWS_ENDPOINT_URL", endpoint)
+        store = fs.S3FileSystem(endpoint_override=endpoint, allow_bucket_creation=True)
+        store.create_dir("bucket")
+        yield store
+        running.stop()

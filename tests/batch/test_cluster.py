@@ -1,0 +1,87 @@
+"""Who gets what of a cluster; and a real one of two workers on this machine, started and stopped by the command."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytest.importorskip("ray", reason="Ray is not installed (the extra `ray`)")
+
+from autofocus_jax.batch import cluster
+from autofocus_jax.batch.cluster import ClusterError, Share
+
+ROOT = Path(__file__).parents[2]
+
+
+def workers_of(process):
+    """Ray's worker processes that hold a detector, below a process."""
+    found = []
+    for one in process.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if one.cmdline() and one.cmdline()[0].startswith("ray::MapWorker"):
+                found.append(one)
+    return found
+
+
+def parts(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).glob("part-*")}
+
+
+def test_two_workers_one_of_them_killed(contents, do_all, tiny_weights, tmp_path):
+    """The same files, byte for byte, as one process writes; and nothing of Ray is left."""
+    pictures = tmp_path / "in"
+    pictures.mkdir()
+    for number in range(120):
+        (pictures / f"{number:03d}.png").write_bytes(contents[number % 10])
+    do_all(pictures, tmp_path / "alone", 2)
+    out, log = tmp_path / "out", tmp_path / "log"
+    command = [sys.executable, "-m", "autofocus_jax", "batch", pictures, out, "--weights", tiny_weights, "--piece", 2,
+               "--workers", 2]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    with log.open("w") as file:
+        process = psutil.Popen([str(word) for word in command], env=environment, cwd=ROOT, stdout=file, stderr=file)
+        killed, family = False, {}
+        while process.poll() is None:
+            family |= {one.pid: one for one in process.children(recursive=True)}
+            if not killed and parts(out):
+                for victim in workers_of(process)[:1]:
+                    victim.kill()
+                    killed = True
+            time.sleep(0.02)
+    printed = log.read_text()
+    assert process.returncode == 3 and killed, printed
+    assert "120 images; 12 of them could not be read" in printed and "Traceback" not in printed
+    assert parts(out) == parts(tmp_path / "alone")
+    _, alive = psutil.wait_procs(list(family.values()), timeout=20)
+    assert not alive
+
+
+@pytest.mark.parametrize("total, workers, cores, per_gpu, expected", [
+    ({"CPU": 2}, None, None, 1, Share(1, 1, 2, 0)),
+    ({"CPU": 16}, None, None, 1, Share(4, 4, 4, 0)),
+    ({"CPU": 16}, (1, 8), None, 1, Share(1, 8, 2, 0)),
+    ({"CPU": 32, "GPU": 4}, None, None, 1, Share(4, 4, 8, 1)),
+    ({"CPU": 32, "GPU": 4}, None, None, 2, Share(8, 8, 4, 0.5)),
+    ({"CPU": 2}, (2, 2), None, 1, Share(2, 2, 1, 0)),
+    ({"CPU": 2}, (1, 8), None, 1, Share(1, 8, 1, 0)),
+])  # fmt: skip
+def test_share(monkeypatch, total, workers, cores, per_gpu, expected):
+    monkeypatch.setattr("ray.cluster_resources", lambda: total)
+    assert cluster.share(workers, cores, per_gpu) == expected
+
+
+def test_too_many_workers(monkeypatch):
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+    with pytest.raises(ClusterError, match="4 workers of 1 cores, but the cluster has 2"):
+        cluster.share((4, 4), None, 1)
+
+
+def test_no_cluster_there():
+    with pytest.raises(ClusterError, match="cannot be joined"), cluster.cluster("127.0.0.1:1"):
+        pass

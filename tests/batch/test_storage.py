@@ -1,0 +1,108 @@
+"""Folders on disks and in a store: whole files, listings, names."""
+
+import os
+import pickle
+
+import pytest
+
+from autofocus_jax.batch import storage
+from autofocus_jax.batch.storage import Folder, StorageError, parent, resolved, split_pattern
+from autofocus_jax.structures import ImageError
+
+
+@pytest.fixture(params=["local", "s3"])
+def folder(request, tmp_path):
+    if request.param == "local":
+        return Folder(resolved(str(tmp_path / "new folder")))
+    request.getfixturevalue("s3")
+    return Folder(resolved(f"s3://bucket/{tmp_path.name}"))
+
+
+def test_what_is_written_is_there_and_replaces(folder):
+    assert folder.files() == {}
+    folder.write("a.bin", b"first")
+    folder.write("below/b c#1.bin", b"xy")
+    folder.write("a.bin", b"then")
+    assert folder.files() == {"a.bin": 4, "below/b c#1.bin": 2}
+    assert folder.read("a.bin") == b"then" and folder.read("below/b c#1.bin") == b"xy"
+    assert pickle.loads(pickle.dumps(folder)).files() == folder.files()
+
+
+def test_a_missing_file_is_an_image_error(folder):
+    folder.write("a", b"")
+    with pytest.raises(ImageError, match=r"no\.png does not exist"):
+        folder.read("no.png")
+
+
+def test_hidden_files_are_passed_over_and_halves_are_swept(tmp_path):
+    folder = Folder(str(tmp_path))
+    half = tmp_path / f".part-1.parquet.{'0' * 32}.partial"
+    half.write_bytes(b"half")
+    (tmp_path / ".other").write_bytes(b"")
+    assert folder.files() == {}
+    folder.sweep()
+    assert not half.exists() and (tmp_path / ".other").exists()
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+    folder = Folder(str(tmp_path))
+    folder.write("a", b"first")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage.os, "replace", full)
+    with pytest.raises(StorageError, match="No space left"):
+        folder.write("a", b"second")
+    assert folder.read("a") == b"first" and os.listdir(tmp_path) == ["a"]
+
+
+def test_a_store_that_does_not_answer(s3, monkeypatch):
+    monkeypatch.setattr(storage.time, "sleep", lambda _: None)
+    lost = Folder("s3://bucket/x?region=us-east-1&endpoint_override=http://127.0.0.1:9")
+    asked = []
+
+    def refuse():
+        asked.append(1)
+        raise OSError("AWS Error NETWORK_CONNECTION")
+
+    with pytest.raises(StorageError, match="NETWORK_CONNECTION"):
+        lost._try(refuse, "a")
+    assert len(asked) == 4
+
+
+def test_what_may_not_be_read_is_an_image_error(s3, monkeypatch):
+    folder = Folder(resolved("s3://bucket/x"))
+
+    def deny(_):
+        raise OSError("AWS Error ACCESS_DENIED during GetObject operation")
+
+    monkeypatch.setattr(folder, "_read", deny)
+    with pytest.raises(ImageError, match="must not be read"):
+        folder.read("a.png")
+
+
+def test_no_file_system():
+    with pytest.raises(StorageError, match="leads to no file system"):
+        Folder("nothing://bucket/x")
+
+
+def test_resolved(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    assert resolved("a/../b") == str(tmp_path / "b")
+    assert resolved("s3://bucket/a") == "s3://bucket/a"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:99")
+    full = "s3://bucket/a?endpoint_override=http://127.0.0.1:99"
+    assert resolved("s3://bucket/a") == full and resolved(full) == full
+    assert resolved("file:///a%20b") == "/a b"
+
+
+def test_patterns_and_parents():
+    assert split_pattern("/a/b") == ("/a/b", "")
+    assert split_pattern("/a/b*/c.tar") == ("/a", "b*/c.tar")
+    end = "?endpoint_override=http://127.0.0.1:99"
+    assert split_pattern(f"s3://bucket/a/*.tar{end}") == (f"s3://bucket/a{end}", "*.tar")
+    assert split_pattern(f"s3://bucket/a{end}") == (f"s3://bucket/a{end}", "")
+    assert parent("/a/b.tar") == ("/a", "b.tar") and parent("/b.tar") == ("/", "b.tar")
+    assert parent(f"s3://bucket/a/b.tar{end}") == (f"s3://bucket/a{end}", "b.tar")
