@@ -1,0 +1,26 @@
+"""The region proposals as a detector's answer: those of `propose`, and nothing in rows that hold none."""
+
+import numpy as np
+
+from autofocus_jax.detector.model import forward, propose
+from autofocus_jax.detector.region_proposals import region_proposals
+
+
+def test_they_are_those_of_propose(tiny_detector, tiny_variables, chip_batch):
+    random = np.random.default_rng(0)
+    chips = [random.integers(0, 256, (height, width, 3), np.uint8) for height, width in ((48, 64), (20, 37))]
+    batch = chip_batch(chips, 48, 64, 3)
+    answer = region_proposals(tiny_detector, tiny_variables, batch)
+    expected = propose(tiny_detector, forward(tiny_detector, tiny_variables, batch), batch.size)
+    count = tiny_detector.proposals
+    assert answer.boxes.shape == (3, count, 4) and answer.scores.shape == (3, count, 1)
+    np.testing.assert_allclose(answer.boxes, expected.boxes, atol=1e-4)
+    np.testing.assert_allclose(answer.scores[..., 0], expected.scores, atol=1e-6)
+    valid = np.asarray(answer.valid)
+    assert valid[:2].any(axis=1).all() and not valid[2].any()
+    np.testing.assert_array_equal(valid[:2], np.asarray(expected.valid)[:2])
+    for row, (height, width) in enumerate(((48, 64), (20, 37))):
+        boxes = np.asarray(answer.boxes)[row][valid[row]]
+        assert (boxes >= 0).all() and (boxes <= (width, height, width, height)).all()
+        assert (np.asarray(answer.scores)[row][valid[row]] > 0).all()
+    assert answer.focus.shape == (3, 3, 4) and not np.asarray(answer.focus).any()
