@@ -338,7 +338,8 @@ def test_names_of_bytes_that_are_no_text(tmp_path):
 
 def test_threads_decode_side_by_side():
     """While one thread decodes another one runs: the interpreter's lock is not held."""
-    content = with_cv2(".jpg", np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8))
+    noise = np.random.default_rng(0).integers(0, 256, (4000, 4000, 3), np.uint8)  # takes a quarter of a second
+    content = with_cv2(".jpg", noise)
 
     def seen_decoding() -> bool:
         begun, done = threading.Event(), threading.Event()
@@ -358,6 +359,6 @@ def test_threads_decode_side_by_side():
     interval = sys.getswitchinterval()
     sys.setswitchinterval(10)  # nobody is asked to hand the lock over: it must be released
     try:
-        assert any(seen_decoding() for _ in range(20))  # a busy machine may wake this thread too late once
+        assert any(seen_decoding() for _ in range(10))  # a busy machine may wake this thread too late once
     finally:
         sys.setswitchinterval(interval)
