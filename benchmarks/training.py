@@ -28,7 +28,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from autofocus_jax import parallel
+from autofocus_jax import heap, parallel
 from autofocus_jax.config import Config
 from autofocus_jax.config_file import load_config
 from autofocus_jax.detector.model import init
@@ -137,6 +137,8 @@ def main(options: Options) -> None:
     if options.batch < 1 or options.rounds < 1 or not options.dtype:
         raise AutoFocusError(f"batch {options.batch}, rounds {options.rounds}; want at least 1, and a type")
     config = load_config(options.config)
+    heap.share_one()  # as train.py does
+    heap.keep_freed()
     parallel.cache_compilations()
     batch = random_batch(config, options.batch)
     programs = {}

@@ -17,7 +17,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from autofocus_jax import checkpoint, parallel
+from autofocus_jax import checkpoint, heap, parallel
 from autofocus_jax.command import stage, validation
 from autofocus_jax.command.proposals import run_stage
 from autofocus_jax.command.workdir import began, changes, keep_config
@@ -131,6 +131,8 @@ def start(
 def run(argv: Sequence[str], console: Console, prog: str = "autofocus train") -> int:
     """The command; returns its exit code: 0, or 128 and the signal's number when it was asked to stop."""
     arguments, config = command_line(Arguments, argv, prog=prog, description=__doc__)
+    heap.share_one()
+    heap.keep_freed()  # on a CPU a step is a third shorter where its arrays are not new memory every time
     parallel.join(arguments.coordinator, arguments.processes, arguments.process)
     parallel.cache_compilations()
     console.quiet = parallel.process()[0] > 0
