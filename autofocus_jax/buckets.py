@@ -56,7 +56,8 @@ class Arguments:
     split: str | None = None
     """instead: a split of the config's own data"""
     chips: str | None = None
-    """instead: a recorded run, JSON {"chips": [[height, width, count], ...]} in chip px, all scales together"""
+    """instead: a recorded run, JSON {"chips": [[height, width, count], ...]} in chip px, all scales together, as
+    evaluate.py leaves it in chips.json; with "levels" of the same form for those of the pyramid"""
     levels: bool = False
     """choose for the whole levels of every image too, which the full image pyramid asks for"""
     count: int = 16
@@ -65,8 +66,9 @@ class Arguments:
     """memory budget: padded pixels of a batch, which has at least one chip; default: those of the config's largest"""
 
 
-def read_chips(path: Path) -> ChipSizes:
-    """The sizes of a recorded run, from a JSON file {"chips": [[height, width, count], ...]}; other keys are free.
+def read_chips(path: Path) -> tuple[ChipSizes, ChipSizes | None]:
+    """The sizes of a recorded run, from a JSON file {"chips": [[height, width, count], ...]}: of its chips and, where
+    the file has "levels" of the same form, of whole levels. Other keys are free.
 
     height and width in chip px, count how many such chips there were; rows may repeat a size. Raises ChipsFileError.
     """
@@ -76,13 +78,19 @@ def read_chips(path: Path) -> ChipSizes:
         raise ChipsFileError(f"chips {path} cannot be read ({error.strerror}); check the path") from None
     except (ValueError, RecursionError) as error:
         raise ChipsFileError(f"chips {path} are not JSON ({error}); give a recorded run") from None
-    rows = content.get("chips") if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        content = {}
+    return _rows(content, "chips", path), _rows(content, "levels", path) if "levels" in content else None
+
+
+def _rows(content: dict, key: str, path: Path) -> ChipSizes:
+    rows = content.get(key)
     if not isinstance(rows, list):
-        raise ChipsFileError(f'{path} has no list "chips"; want {{"chips": [[height, width, count], ...]}}')
+        raise ChipsFileError(f'{path} has no list "{key}"; want {{"{key}": [[height, width, count], ...]}}')
     for position, row in enumerate(rows):
         if not (isinstance(row, list) and len(row) == 3 and all(type(n) is int and 0 < n < 2**31 for n in row)):
             raise ChipsFileError(
-                f"{path}: chips[{position}] is {str(row)[:80]}; want [height, width, count], whole numbers from 1"
+                f"{path}: {key}[{position}] is {str(row)[:80]}; want [height, width, count], whole numbers from 1"
             )
     table = np.array(rows, np.int64).reshape(-1, 3)
     return count_sizes(table[:, :2], table[:, 2])
@@ -108,16 +116,17 @@ def snippet(buckets: Sequence[Bucket]) -> str:
 
 
 def _sizes(arguments: Arguments, config: Config, console: Console) -> tuple[ChipSizes, ChipSizes | None, str]:
-    """Sizes of the chips to choose for, those of whole levels (None of a recorded run), and their source."""
+    """Sizes of the chips to choose for, those of whole levels where they are known, and their source."""
     given = {name: getattr(arguments, name) for name in ("annotations", "split", "chips")}
     given = {name: value for name, value in given.items() if value is not None}
     if len(given) != 1:
         came = " and ".join(f"--{name}" for name in given) or "none of them"
         raise ConfigError(f"want one of --annotations FILE, --split NAME and --chips FILE; got {came}")
     if arguments.chips is not None:
-        if arguments.levels:
-            raise ConfigError("--levels needs the sizes of images; give --annotations or --split in place of --chips")
-        return read_chips(Path(arguments.chips)), None, f"recorded in {arguments.chips}"
+        chips, levels = read_chips(Path(arguments.chips))
+        if arguments.levels and levels is None:
+            raise ConfigError(f'--levels wants "levels" in {arguments.chips}, as evaluate.py writes them')
+        return chips, levels, f"recorded in {arguments.chips}"
     if arguments.split is not None:
         dataset = open_split(config, arguments.split)
     else:

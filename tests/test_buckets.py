@@ -93,19 +93,27 @@ def test_gzip_says_the_same(annotations, tmp_path, capsys):
 
 
 def test_a_recorded_run_with_the_same_chips_says_the_same(annotations, tmp_path, capsys):
-    chips, _ = oracle_sizes(load_config(CONFIG), CocoDataset(tmp_path, annotations), Console(quiet=True))
-    rows = np.concatenate([chips.sizes, chips.counts[:, None]], axis=1).tolist()
+    known = oracle_sizes(load_config(CONFIG), CocoDataset(tmp_path, annotations), Console(quiet=True))
+    rows, levels = (np.concatenate([part.sizes, part.counts[:, None]], axis=1).tolist() for part in known)
     path = tmp_path / "chips.json"
-    path.write_text(json.dumps({"chips": [*rows[1:], rows[0]], "config": "demo"}))
-    recorded = read_chips(path)
-    np.testing.assert_array_equal(recorded.sizes, chips.sizes)
-    np.testing.assert_array_equal(recorded.counts, chips.counts)
-    _, out, _ = printed(capsys, "--chips", path, "--count", 6, "--batch-pixels", 3_000_000)
-    _, other, _ = printed(capsys, "--annotations", annotations, "--count", 6, "--batch-pixels", 3_000_000)
-    assert other.count(" to whole levels") == 2 and "levels" not in out.replace("the largest levels included", "")
-    other = re.sub(r", [\d.]+% to whole levels", "", other)
-    assert out[out.index("before:") :] == other[other.index("before:") :]
-    assert Bucket(960, 1280, 2) in buckets_in(out, tmp_path)
+    path.write_text(json.dumps({"chips": [*rows[1:], rows[0]], "levels": levels[::-1], "config": "demo"}))
+    for recorded, part in zip(read_chips(path), known):
+        np.testing.assert_array_equal(recorded.sizes, part.sizes)
+        np.testing.assert_array_equal(recorded.counts, part.counts)
+    for words in ([], ["--levels"]):
+        words = [*words, "--count", 6, "--batch-pixels", 3_000_000]
+        _, out, _ = printed(capsys, "--chips", path, *words)
+        _, other, _ = printed(capsys, "--annotations", annotations, *words)
+        assert other.count(" to whole levels") == 2 and out[out.index("before:") :] == other[other.index("before:") :]
+        assert Bucket(960, 1280, 2) in buckets_in(out, tmp_path)
+
+
+def test_a_recorded_run_need_not_know_whole_levels(tmp_path, capsys):
+    path = tmp_path / "chips.json"
+    path.write_text(json.dumps({"chips": [[200, 100, 9]]}))
+    assert read_chips(path)[1] is None
+    code, out, _ = printed(capsys, "--chips", path, "--count", 6)
+    assert code == 0 and "levels" not in out.replace("the largest levels included", "")
 
 
 def test_buckets_of_the_config_that_hold_too_little_are_named(tmp_path, capsys):
@@ -134,6 +142,8 @@ def test_the_snippet_is_short_lines_of_python(tmp_path):
         ('{"chips": [[1, true, 3]]}', r"chips\[0\] is \[1, True, 3\]"),
         ('{"chips": []}', r"no chip"),
         ('{"chips": [[5000, 20, 1]]}', r"larger than every level"),
+        ('{"chips": [[1, 2, 3]], "levels": 3}', r'has no list "levels"'),
+        ('{"chips": [[1, 2, 3]], "levels": [[1, 2]]}', r"levels\[0\] is \[1, 2\]"),
     ],
 )
 def test_bad_chips_are_one_line(content, message, tmp_path, capsys):
@@ -144,9 +154,11 @@ def test_bad_chips_are_one_line(content, message, tmp_path, capsys):
 
 
 def test_bad_options_are_one_line(annotations, tmp_path, capsys):
+    recorded = tmp_path / "chips.json"
+    recorded.write_text('{"chips": [[16, 16, 1]]}')
     cases = [
         ((), "got none of them"),
-        (("--chips", annotations, "--levels"), "--levels needs the sizes of images"),
+        (("--chips", recorded, "--levels"), '--levels wants "levels" in '),
         (("--annotations", annotations, "--chips", annotations), "got --annotations and --chips"),
         (("--annotations", annotations, "--count", 0), "--count 0"),
         (("--annotations", annotations, "--count", 1), "cannot hold the largest levels 960x1280 and 1280x960"),

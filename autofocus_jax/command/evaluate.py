@@ -58,8 +58,8 @@ class Arguments:
 def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
     """Writes metrics.json and details.json after each row, then detections_autofocus.json, chips.json and panels/.
 
-    chips.json holds how often chips of which size were processed, by the pyramid and by AutoFocus: from it
-    `python -m autofocus_jax.buckets --chips` chooses buckets. What a resumed run did before is not in it.
+    chips.json holds how often chips of which size were processed, by AutoFocus ("chips") and by the pyramid ("levels"):
+    from it `python -m autofocus_jax.buckets --chips` chooses buckets. What a resumed run did before is not in it.
     """
     weights = _weights(arguments, config)
     variables = load_variables(weights, config)
@@ -80,13 +80,12 @@ def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
             pieces.open_folder(workdir / "pieces", run, arguments.resume)
         parallel.wait_for_all("pieces")
         rows = evaluation.rows(config)
-        sizes: collections.Counter[tuple[int, int]] = collections.Counter()
+        sizes = {row.name: collections.Counter() for row in rows}
         for row in rows:
             running = progress.add_task(row.name, total=len(indices))
             advance = partial(progress.advance, running)
             folder = evaluation.make_folder(workdir / "pieces" / row.name)
-            # The chips of single scales would only be those of the pyramid again.
-            watched = evaluation.counting(detect, sizes) if len(row.scales) == len(config.scales) else detect
+            watched = evaluation.counting(detect, sizes[row.name])
             compilations = lambda: detect.compilations  # noqa: E731
             measured = evaluation.measure(config, row, watched, dataset, indices, advance, folder, compilations)
             metrics[row.name] = evaluation.metrics(measured)
@@ -97,7 +96,9 @@ def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
     if not first:
         return
     run = measured.run  # of the last row, autofocus
-    evaluation.write_json(workdir / "chips.json", {"chips": [[*size, count] for size, count in sorted(sizes.items())]})
+    processed = {"chips": rows[-1].name, "levels": rows[-2].name}
+    tables = {key: [[*size, count] for size, count in sorted(sizes[name].items())] for key, name in processed.items()}
+    evaluation.write_json(workdir / "chips.json", tables)
     results = coco_results(dataset, run.detections, run.indices)
     evaluation.write_json(workdir / f"detections_{rows[-1].name}.json", results)
     evaluation.write_panels(workdir / "panels", config, rows[-1], detect, dataset, run.indices, arguments.panels)
