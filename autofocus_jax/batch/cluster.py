@@ -8,6 +8,7 @@ started anew and their pieces done again.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import logging
 import os
@@ -25,6 +26,7 @@ from autofocus_jax.structures import AutoFocusError
 
 _BLOCKS = 10_000  # tasks that Ray Data makes of the pieces, at most
 _CORES = 4  # of a worker without GPU, by default
+_FOLDER, _LOCK = "autofocus-ray-", "owner.lock"  # of a local cluster's files
 _STORE = 200 * 10**6  # bytes of a local cluster's object store, beside the weights
 
 
@@ -56,24 +58,20 @@ def cluster(address: str | None, cores: int | None = None, weights_bytes: int = 
     """
     ray = _ray()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    folder = None
-    try:
-        if address is not None:
-            _check_there(address)
-            ray.init(address=address, **quiet)
-        else:
-            folder = tempfile.mkdtemp(prefix="autofocus-ray-", dir="/tmp" if os.path.isdir("/tmp") else None)
-            ray.init(address="local", num_cpus=cores or len(os.sched_getaffinity(0)), include_dashboard=False,
-                     object_store_memory=_STORE + 2 * weights_bytes, _temp_dir=folder, **quiet)  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        _remove(folder)
-        where = f"cluster at {address} cannot be joined" if address else "a local cluster cannot be started"
-        raise ClusterError(f"{where} ({' '.join(str(error).split())[:200]}); check --address") from None
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            if address is not None:
+                _check_there(address)
+                ray.init(address=address, **quiet)
+            else:
+                folder = stack.enter_context(_own_folder("/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()))
+                ray.init(address="local", num_cpus=cores or len(os.sched_getaffinity(0)), include_dashboard=False,
+                         object_store_memory=_STORE + 2 * weights_bytes, _temp_dir=folder, **quiet)  # fmt: skip
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            where = f"cluster at {address} cannot be joined" if address else "a local cluster cannot be started"
+            raise ClusterError(f"{where} ({' '.join(str(error).split())[:200]}); check --address") from None
+        stack.callback(ray.shutdown)
         yield
-    finally:
-        ray.shutdown()
-        _remove(folder)
 
 
 def share(workers: tuple[int, int] | None, cores: int | None, per_gpu: int) -> Share:
@@ -225,6 +223,20 @@ def _ray() -> Any:
     return ray
 
 
-def _remove(folder: str | None) -> None:
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
+@contextlib.contextmanager
+def _own_folder(root: str) -> Iterator[str]:
+    """A new folder in `root` for the files of a local cluster, gone after the block.
+
+    Those of processes that were killed go now: the lock in a folder is free once its process is dead.
+    """
+    import filelock  # Ray needs it too
+
+    for lock in glob.glob(os.path.join(root, f"{_FOLDER}*", _LOCK)):
+        with contextlib.suppress(filelock.Timeout, OSError), filelock.FileLock(lock, blocking=False):
+            shutil.rmtree(os.path.dirname(lock), ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=_FOLDER, dir=root)
+    with filelock.FileLock(os.path.join(folder, _LOCK)):
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -85,3 +86,13 @@ def test_too_many_workers(monkeypatch):
 def test_no_cluster_there():
     with pytest.raises(ClusterError, match="cannot be joined"), cluster.cluster("127.0.0.1:1"):
         pass
+
+
+def test_the_folder_of_a_killed_process_goes_with_the_next_start(tmp_path):
+    code = "import os, sys; from autofocus_jax.batch import cluster\nwith cluster._own_folder(sys.argv[1]): os._exit(9)"
+    subprocess.run([sys.executable, "-c", code, tmp_path], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    (left,) = tmp_path.iterdir()
+    (tmp_path / "autofocus-ray-of-another-kind").mkdir()
+    with cluster._own_folder(str(tmp_path)) as first, cluster._own_folder(str(tmp_path)) as second:
+        assert not left.exists() and Path(first).is_dir() and Path(second).is_dir() and first != second
+    assert [path.name for path in tmp_path.iterdir()] == ["autofocus-ray-of-another-kind"]
