@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import lzma
 import tarfile
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from autofocus_jax.batch.plan import BYTES, PATHS, Piece
+from autofocus_jax.batch.plan import BYTES, DAMAGED, PATHS, Piece
 from autofocus_jax.batch.storage import Folder, parent, resolved
 from autofocus_jax.data.image import SUFFIXES, decode_image
 from autofocus_jax.structures import ImageError
@@ -26,6 +27,7 @@ Result = TypeVar("Result")
 
 FETCHERS = 16  # files of a store that are fetched at a time; what they hold is compressed
 _AHEAD = 32  # images whose bytes wait for the decoder
+_BUFFER = 2**23  # bytes of a column of a Parquet file that are read at a time
 _END = object()
 
 
@@ -57,21 +59,25 @@ def _table(folder: Folder, piece: Piece) -> Iterator[tuple[str, Reader]]:
     name, row = piece.files[0], piece.row
     try:
         with folder.open(name, seekable=True) as file:
-            table = pq.ParquetFile(file)
+            # By default the whole row group's bytes are held, whatever the size of a batch.
+            table = pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER)
             column, names = _image_column(table.schema_arrow), "id" in table.schema_arrow.names
             if column is None:
                 known = ", ".join(table.schema_arrow.names)
                 raise ImageError(f"{name} has no column of images or of their paths ({', '.join((*BYTES, *PATHS))}); "
                                  f"it has {known}")  # fmt: skip
             wanted = [column, "id"] if names else [column]
-            groups = list(range(*piece.groups))
+            # The planner gives no groups of a file that it could not read; it may have been the disk.
+            groups = list(range(*piece.groups) if any(piece.groups) else range(table.num_row_groups))
             for batch in table.iter_batches(_AHEAD, groups, columns=wanted, use_threads=False):
                 ids = batch.column("id").to_pylist() if names else itertools.repeat(None)
                 for given, value in zip(ids, batch.column(column).to_pylist()):
                     yield str(given) if given is not None else f"{name}#{row}", _value(folder, value, f"{name}#{row}")
                     row += 1
-    except (pa.ArrowException, FileNotFoundError, ImageError) as error:
-        reason = f"{name}: {error}" if isinstance(error, pa.ArrowException) else str(error)
+    except ImageError as error:
+        yield name, partial(_raise, str(error))
+    except DAMAGED as error:
+        reason = f"{name} cannot be read from row {row} on ({error}); copy it again"
         yield name, partial(_raise, " ".join(reason.split()))
 
 
@@ -89,7 +95,7 @@ def _shard(folder: Folder, name: str) -> Iterator[tuple[str, Reader]]:
                 seen += 1
                 path = f"{name}/{PurePosixPath(member.name)}"
                 yield path, partial(_decode, content, path)
-    except (tarfile.TarError, EOFError, zlib.error, FileNotFoundError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         yield name, partial(_raise, f"shard {name} ends after {seen} images ({error}); copy it again")
 
 

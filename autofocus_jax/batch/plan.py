@@ -25,6 +25,9 @@ TABLES, SHARDS = (".parquet", ".pq"), (".tar", ".tar.gz", ".tgz")
 KINDS = {"images": IMAGES, "Parquet files": TABLES, "tar shards": SHARDS}
 BYTES = ("bytes", "image", "image_bytes", "content", "data")  # names of a column of images, the first one there counts
 PATHS = ("path", "image_path", "file_name", "uri", "url")
+# What reading a Parquet file raises that is damaged, or lies on a disk that is: Arrow tells most damage as an OSError,
+# and text that is none when it is looked at. A store that does not answer is a StorageError.
+DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
 class InputError(AutoFocusError):
@@ -139,5 +142,5 @@ def _row_groups(folder: Folder, name: str) -> list[int] | None:
         with folder.open(name, seekable=True) as file:
             metadata = pq.read_metadata(file)
         return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
-    except pa.ArrowInvalid:
+    except DAMAGED:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import re
 import time
@@ -19,6 +20,7 @@ Answer = TypeVar("Answer")
 
 _MAGIC = re.compile(r"[*?\[]")
 _TRIES = 4  # of what an object store refuses
+_STREAM = 2**23  # bytes of a store's file that are asked for at a time where it is read from its beginning
 _PARTIAL = re.compile(r"^\.(.+)\.[0-9a-f]{32}\.partial$")  # names of files that are being written
 
 
@@ -63,9 +65,16 @@ class Folder:
             raise ImageError(f"image {relative} {reason or 'is a folder'}; check the input") from None
 
     def open(self, relative: str, seekable: bool) -> Any:
-        """A pyarrow.NativeFile to read from; raises StorageError or FileNotFoundError."""
-        opened = self.fs.open_input_file if seekable else functools.partial(self.fs.open_input_stream, compression=None)
-        return self._try(lambda: opened(self.path(relative)), relative)
+        """A file to read from, to be closed; an OSError where there is none, or a local disk fails.
+
+        A store that does not answer is asked again, here and in every read, and then is a StorageError. So any OSError
+        that a reader of the file's format raises is of what the file holds, or of a local disk.
+        """
+        if self.local:
+            path = self.path(relative)
+            return self.fs.open_input_file(path) if seekable else self.fs.open_input_stream(path, compression=None)
+        file = _Stored(self, relative)
+        return file if seekable else io.BufferedReader(file, _STREAM)
 
     def write(self, relative: str, content: Any) -> None:
         """Writes a file that appears whole or not at all, in place of one that was there; StorageError if it cannot.
@@ -123,6 +132,40 @@ class Folder:
                     raise StorageError(f"{self.uri}, {relative or 'the folder'}: {_reason(error)}") from None
                 time.sleep(0.5 * 2**attempt)
         raise AssertionError  # the last attempt returns or raises
+
+
+class _Stored(io.RawIOBase):
+    """A file of a store. Each read is a request, which is repeated as `Folder` repeats all that it asks."""
+
+    def __init__(self, folder: Folder, relative: str):
+        self._folder, self._relative, self._at = folder, relative, 0
+        self._file = folder._try(lambda: folder.fs.open_input_file(folder.path(relative)), relative)
+        self._size = folder._try(self._file.size, relative)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def readinto(self, target: Any) -> int:
+        wanted = max(0, min(len(target), self._size - self._at))
+        content = self._folder._try(lambda: self._file.read_at(wanted, self._at), self._relative) if wanted else b""
+        target[: len(content)] = content
+        self._at += len(content)
+        return len(content)
+
+    def close(self) -> None:
+        if not self.closed and hasattr(self, "_file"):  # there is none where the constructor raised
+            self._file.close()
+        super().close()
 
 
 def resolved(uri: str) -> str:

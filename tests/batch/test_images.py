@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from autofocus_jax.batch import storage
 from autofocus_jax.batch.images import images
-from autofocus_jax.batch.plan import plan
+from autofocus_jax.batch.plan import Piece, plan
 from autofocus_jax.batch.storage import Folder
 from autofocus_jax.data.image import decode_image
 from autofocus_jax.structures import ImageError
@@ -104,6 +105,34 @@ def test_a_damaged_table(tmp_path, contents):
     assert name == "a.parquet" and "a.parquet" in reason
 
 
+def flipped(content, where, count=4):
+    return content[:where] + bytes(byte ^ 255 for byte in content[where : where + count]) + content[where + count :]
+
+
+@pytest.mark.parametrize("where", ["footer", "page", "text"])
+def test_a_damaged_table_is_one_row_and_stops_nothing(tmp_path, contents, where):
+    """Bytes turned over: Arrow tells of most as an OSError, of text that is none when it is looked at."""
+    paths = pa.table({"path": ["\u00fc" * 9] * 3})
+    pq.write_table(paths, tmp_path / "a.parquet", use_dictionary=False, compression="none")
+    pq.write_table(pa.table({"bytes": contents}), tmp_path / "b.parquet", row_group_size=5)
+    whole = (tmp_path / "a.parquet").read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    no_text = whole.replace(b"\xc3\xbc", b"\xc3\xc3")
+    changed = {"footer": flipped(whole, footer), "page": flipped(whole, 4), "text": no_text}
+    (tmp_path / "a.parquet").write_bytes(changed[where])
+    with pytest.raises((OSError, UnicodeDecodeError)):  # no ArrowException, as one would think
+        pq.read_table(tmp_path / "a.parquet").to_pylist()
+    (name, reason), *others = read(tmp_path)
+    assert name == "a.parquet" and "from row 0 on" in reason and "\n" not in reason
+    check(others, [f"b.parquet#{row}" for row in range(10)], contents)
+
+
+def test_what_the_planner_could_not_read_is_read_whole_if_it_can_be_read_now(tmp_path, contents):
+    pq.write_table(pa.table({"bytes": contents}), tmp_path / "a.parquet", row_group_size=3)
+    piece = Piece(0, "Parquet files", ("a.parquet",), images=1)
+    assert [name for name, _ in images(Folder(str(tmp_path)), piece)] == [f"a.parquet#{row}" for row in range(10)]
+
+
 @pytest.mark.parametrize("end", [".tar", ".tar.gz"])
 def test_shards(tmp_path, contents, end):
     members = [(f"{number}.png", content) for number, content in enumerate(contents)]
@@ -136,3 +165,38 @@ def test_a_store_is_like_a_disk(s3, pictures, contents):
     here, there = read(pictures), read("s3://bucket/images")
     assert [name for name, _ in here] == [name for name, _ in there]
     assert all(np.array_equal(image, other) for (_, image), (_, other) in zip(here, there))
+
+
+def test_tables_and_shards_of_a_store(s3, contents, tmp_path, monkeypatch):
+    """As on a disk, though the store fails now and then; one that never answers is no damage."""
+    pq.write_table(pa.table({"bytes": contents}), tmp_path / "a.parquet", row_group_size=3)
+    write_shard(tmp_path / "s.tar", [(f"{number}.png", content) for number, content in enumerate(contents)])
+    (tmp_path / "d.parquet").write_bytes(flipped((tmp_path / "a.parquet").read_bytes(), 4, 20))
+    for name in ("a.parquet", "s.tar", "d.parquet"):
+        with s3.open_output_stream(f"bucket/packed/{name}") as file:
+            file.write((tmp_path / name).read_bytes())
+    monkeypatch.setattr(storage.time, "sleep", lambda _: None)
+    asked, tried = [], Folder._try
+
+    def fails_now_and_then(folder, call, relative):
+        def answer():
+            asked.append(relative)
+            if len(asked) % 3 == 0:
+                raise OSError("AWS Error NETWORK_CONNECTION")
+            return call()
+
+        return tried(folder, answer, relative)
+
+    monkeypatch.setattr(Folder, "_try", fails_now_and_then)
+    check(read("s3://bucket/packed/a.parquet"), [f"a.parquet#{row}" for row in range(10)], contents)
+    check(read("s3://bucket/packed/s.tar"), [f"s.tar/{number}.png" for number in range(10)], contents)
+    (name, reason), *_ = read("s3://bucket/packed/d.parquet")
+    assert name == "d.parquet" and "from row 0 on" in reason and len(asked) > 9
+    planned = plan("s3://bucket/packed/a.parquet", 4)
+
+    def dead(self, target):
+        return self._folder._try(lambda: exec("raise OSError('AWS Error NETWORK_CONNECTION')"), "a.parquet")
+
+    monkeypatch.setattr(storage._Stored, "readinto", dead)
+    with pytest.raises(storage.StorageError, match="NETWORK_CONNECTION"):
+        list(images(Folder(planned.folder), planned.pieces[0]))
