@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from autofocus_jax.batch.plan import BYTES, DAMAGED, PATHS, Piece
-from autofocus_jax.batch.storage import Folder, parent, resolved
+from autofocus_jax.batch.storage import Folder, UriError, parent, resolved
 from autofocus_jax.data.image import SUFFIXES, decode_image
 from autofocus_jax.structures import ImageError
 
@@ -93,7 +93,8 @@ def _shard(folder: Folder, name: str) -> Iterator[tuple[str, Reader]]:
                     continue
                 content = shard.extractfile(member).read()
                 seen += 1
-                path = f"{name}/{PurePosixPath(member.name)}"
+                # Names of other encodings come as surrogates, which no table holds.
+                path = f"{name}/{PurePosixPath(member.name)}".encode("utf-8", "backslashreplace").decode()
                 yield path, partial(_decode, content, path)
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         yield name, partial(_raise, f"shard {name} ends after {seen} images ({error}); copy it again")
@@ -134,13 +135,22 @@ def _value(folder: Folder, value: Any, name: str) -> Reader:
     if not value:
         return partial(_raise, f"image {name} is null; leave the row out")
     if "://" in value or value.startswith("/"):
-        base, relative = parent(resolved(value))
-        return partial(_decoded, Folder(base), relative)
+        return partial(_elsewhere, value, name)
     return partial(_decoded, folder, value)
 
 
 def _decoded(folder: Folder, name: str) -> np.ndarray:
     return decode_image(folder.read(name), name, oriented=True)
+
+
+def _elsewhere(path: str, name: str) -> np.ndarray:
+    """The image of an absolute path or a URI; ImageError also for one that leads nowhere, which is that row's fault."""
+    try:
+        base, relative = parent(resolved(path))
+        folder = Folder(base)
+    except (UriError, ValueError) as error:  # a ValueError is urllib's
+        raise ImageError(f"image {name} cannot be read: {error}") from None
+    return _decoded(folder, relative)
 
 
 def _fetched(folder: Folder, name: str) -> bytes | ImageError:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pyarrow import fs
 
+from autofocus_jax.batch.stored_file import StoredFile
 from autofocus_jax.structures import AutoFocusError, ImageError
 
 Answer = TypeVar("Answer")
@@ -28,11 +29,15 @@ class StorageError(AutoFocusError):
     """A folder or file cannot be reached; not the fault of a single image."""
 
 
+class UriError(StorageError):
+    """A text that leads to no folder or file, whatever a store answers."""
+
+
 class Folder:
     """A folder, local or in an object store. Paths in it are relative, with "/" between their parts."""
 
     def __init__(self, uri: str):
-        """uri: as `resolved` gives it. Raises StorageError for one that leads to no file system."""
+        """uri: as `resolved` gives it. Raises UriError for one that leads to no file system, else StorageError."""
         self.uri = uri
         self.fs, self.root = _open(uri)
         self.local = isinstance(self.fs, fs.LocalFileSystem)
@@ -44,12 +49,17 @@ class Folder:
         return f"{self.root.rstrip('/')}/{relative}" if relative else self.root
 
     def files(self) -> dict[str, int]:
-        """Size in bytes of all files below, by path; hidden ones (a part that begins with a dot) are passed over."""
+        """Size in bytes of all files below, by path; hidden ones (a part that begins with a dot) are passed over.
+
+        Raises StorageError, also for a name that is not UTF-8: tables of results could not hold it.
+        """
         selector = fs.FileSelector(self.root, recursive=True, allow_not_found=True)
-        found = self._try(lambda: self.fs.get_file_info(selector), "")
-        names = {
-            info.path[len(self.root.rstrip("/")) + 1 :]: info.size for info in found if info.type == fs.FileType.File
-        }
+        try:
+            found = self._try(lambda: self.fs.get_file_info(selector), "")
+            start = len(self.root.rstrip("/")) + 1
+            names = {info.path[start:]: info.size for info in found if info.type == fs.FileType.File}
+        except UnicodeDecodeError:
+            raise StorageError(f"{ascii(_no_text(self.root))[1:-1]} has a name that is not UTF-8; rename it") from None
         return {name: names[name] for name in sorted(names) if not re.search(r"(^|/)\.", name)}
 
     def kind(self) -> fs.FileType:
@@ -59,10 +69,12 @@ class Folder:
     def read(self, relative: str) -> bytes:
         """The bytes of an image file; ImageError where there is none, StorageError where the store does not answer."""
         try:
-            return self._try(lambda: self._read(relative), relative)
+            return self._read(relative) if self.local else self._try(lambda: self._read(relative), relative)
         except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
             reason = {FileNotFoundError: "does not exist", PermissionError: "must not be read"}.get(type(error))
             raise ImageError(f"image {relative} {reason or 'is a folder'}; check the input") from None
+        except (OSError, ValueError) as error:  # of a local disk, or of a name that no file can have
+            raise ImageError(f"image {relative} cannot be read ({_reason(error)}); check the input") from None
 
     def open(self, relative: str, seekable: bool) -> Any:
         """A file to read from, to be closed; an OSError where there is none, or a local disk fails.
@@ -73,7 +85,7 @@ class Folder:
         if self.local:
             path = self.path(relative)
             return self.fs.open_input_file(path) if seekable else self.fs.open_input_stream(path, compression=None)
-        file = _Stored(self, relative)
+        file = StoredFile(lambda: self.fs.open_input_file(self.path(relative)), lambda call: self._try(call, relative))
         return file if seekable else io.BufferedReader(file, _STREAM)
 
     def write(self, relative: str, content: Any) -> None:
@@ -134,40 +146,6 @@ class Folder:
         raise AssertionError  # the last attempt returns or raises
 
 
-class _Stored(io.RawIOBase):
-    """A file of a store. Each read is a request, which is repeated as `Folder` repeats all that it asks."""
-
-    def __init__(self, folder: Folder, relative: str):
-        self._folder, self._relative, self._at = folder, relative, 0
-        self._file = folder._try(lambda: folder.fs.open_input_file(folder.path(relative)), relative)
-        self._size = folder._try(self._file.size, relative)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def readinto(self, target: Any) -> int:
-        wanted = max(0, min(len(target), self._size - self._at))
-        content = self._folder._try(lambda: self._file.read_at(wanted, self._at), self._relative) if wanted else b""
-        target[: len(content)] = content
-        self._at += len(content)
-        return len(content)
-
-    def close(self) -> None:
-        if not self.closed and hasattr(self, "_file"):  # there is none where the constructor raised
-            self._file.close()
-        super().close()
-
-
 def resolved(uri: str) -> str:
     """A local path made absolute; a URI of a store as it is, S3's with the endpoint of $AWS_ENDPOINT_URL, if set.
 
@@ -210,13 +188,25 @@ def _without_query(uri: str) -> tuple[str, str]:
 
 @functools.lru_cache(maxsize=16)
 def _open(uri: str) -> tuple[fs.FileSystem, str]:
-    if "://" not in uri:
-        return fs.LocalFileSystem(), uri
     try:
-        return fs.FileSystem.from_uri(uri)
-    except (ValueError, OSError) as error:  # pyarrow.ArrowInvalid is a ValueError
-        raise StorageError(f"{uri} leads to no file system ({_reason(error)}); give a path, s3://… or gs://…") from None
+        if "://" not in uri:
+            uri.encode()
+            return fs.LocalFileSystem(), uri
+        return fs.FileSystem.from_uri(uri.replace(" ", "%20"))
+    except (ValueError, OSError) as error:  # pyarrow.ArrowInvalid and UnicodeError are ValueErrors
+        forever = isinstance(error, ValueError) or re.search("Bucket '.*' not found", str(error))
+        shown = uri.encode("utf-8", "backslashreplace").decode()
+        raise (UriError if forever else StorageError)(
+            f"{shown} leads to no file system ({_reason(error)}); give a path, s3://… or gs://…"
+        ) from None
+
+
+def _no_text(root: str) -> str:
+    """The first file or folder in a local one whose name is not UTF-8, or `root`."""
+    paths = (os.path.join(folder, name) for folder, below, files in os.walk(root) for name in below + files)
+    return next((path for path in paths if re.search("[\udc80-\udcff]", path)), root)
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
+    known = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    return " ".join(known.split())[:200]

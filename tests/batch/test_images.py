@@ -12,7 +12,10 @@ from autofocus_jax.batch import storage
 from autofocus_jax.batch.images import images
 from autofocus_jax.batch.plan import Piece, plan
 from autofocus_jax.batch.storage import Folder
+from autofocus_jax.batch.stored_file import StoredFile
+from autofocus_jax.batch.table import encode
 from autofocus_jax.data.image import decode_image
+from autofocus_jax.inference.worker import error_row
 from autofocus_jax.structures import ImageError
 
 BAD = 5
@@ -91,6 +94,21 @@ def test_tables_of_paths(tmp_path, contents, pictures):
     assert "null" in found[3] and "no.png does not exist" in found[4] and "cut off" in found[5]
 
 
+def test_a_path_that_leads_nowhere_is_one_row(tmp_path, contents):
+    (tmp_path / "a.png").write_bytes(contents[0])
+    (tmp_path / "folder").mkdir()
+    known = {
+        "http://host/a.png": "no file system", "http://[::1/a.png": "cannot be read", "nothing://x/y z/a.png": "no",
+        "a.png/x": "Not a directory", "folder": "is a directory", "x" * 300: "too long", "a\0.png": "cannot be read",
+        "/": "cannot be read",
+    }  # fmt: skip
+    pq.write_table(pa.table({"path": [*known, "a.png"]}), tmp_path / "a.parquet")
+    *found, (_, image) = read(tmp_path / "a.parquet")
+    for (path, expected), (_, reason) in zip(known.items(), found, strict=True):
+        assert isinstance(reason, str) and expected in reason and "\n" not in reason, path
+    assert np.array_equal(image, decode_image(contents[0], ""))
+
+
 def test_a_table_without_images(tmp_path):
     pq.write_table(pa.table({"height": [1, 2]}), tmp_path / "a.parquet")
     ((name, reason),) = read(tmp_path)
@@ -141,6 +159,14 @@ def test_shards(tmp_path, contents, end):
     check(read(tmp_path), [f"s{end}/{number}.png" for number in range(10)], contents)
 
 
+def test_names_in_shards_that_are_not_utf_8(tmp_path, contents):
+    """The row can be written, and names it."""
+    write_shard(tmp_path / "s.tar", [(b"caf\xe9.png".decode("utf-8", "surrogateescape"), contents[0])])
+    ((name, image),) = read(tmp_path)
+    assert name == "s.tar/caf\\udce9.png" and np.array_equal(image, decode_image(contents[0], ""))
+    assert len(encode([error_row(name, "why")], "m", "s", [])) > 0
+
+
 @pytest.mark.parametrize("where", ["data", "header", "end", "boundary", "empty"])
 def test_a_damaged_shard_keeps_what_came_before(tmp_path, contents, where):
     path = tmp_path / "s.tar"
@@ -165,6 +191,16 @@ def test_a_store_is_like_a_disk(s3, pictures, contents):
     here, there = read(pictures), read("s3://bucket/images")
     assert [name for name, _ in here] == [name for name, _ in there]
     assert all(np.array_equal(image, other) for (_, image), (_, other) in zip(here, there))
+
+
+def test_paths_of_a_store_with_spaces(s3, contents, tmp_path):
+    with s3.open_output_stream("bucket/my folder/a b.png") as file:
+        file.write(contents[0])
+    paths = ["s3://bucket/my folder/a b.png", "s3://bucket/my folder/", "s3://bucket"]
+    pq.write_table(pa.table({"path": paths}), tmp_path / "a.parquet")
+    (_, image), (_, folder), (_, bucket) = read(tmp_path)
+    assert np.array_equal(image, decode_image(contents[0], "")) and isinstance(folder, str) and isinstance(bucket, str)
+    assert [name for name, _ in read("s3://bucket/my folder/*.png")] == ["a b.png"]
 
 
 def test_tables_and_shards_of_a_store(s3, contents, tmp_path, monkeypatch):
@@ -195,8 +231,8 @@ def test_tables_and_shards_of_a_store(s3, contents, tmp_path, monkeypatch):
     planned = plan("s3://bucket/packed/a.parquet", 4)
 
     def dead(self, target):
-        return self._folder._try(lambda: exec("raise OSError('AWS Error NETWORK_CONNECTION')"), "a.parquet")
+        return self._ask(lambda: exec("raise OSError('AWS Error NETWORK_CONNECTION')"))
 
-    monkeypatch.setattr(storage._Stored, "readinto", dead)
+    monkeypatch.setattr(StoredFile, "readinto", dead)
     with pytest.raises(storage.StorageError, match="NETWORK_CONNECTION"):
         list(images(Folder(planned.folder), planned.pieces[0]))

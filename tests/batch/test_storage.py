@@ -87,6 +87,27 @@ def test_no_file_system():
         Folder("nothing://bucket/x")
 
 
+def test_a_local_disk_that_fails_is_an_image_error(tmp_path, monkeypatch):
+    folder = Folder(str(tmp_path))
+
+    def broken(_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(folder, "_read", broken)
+    with pytest.raises(ImageError, match=r"a\.png cannot be read \(Input/output error\)"):
+        folder.read("a.png")
+
+
+def test_names_that_are_not_utf_8(tmp_path):
+    (tmp_path / "below").mkdir()
+    with open(os.fsencode(tmp_path) + b"/below/\xff.png", "wb"):
+        pass
+    with pytest.raises(StorageError, match=r"below/\\udcff\.png has a name that is not UTF-8; rename it"):
+        Folder(str(tmp_path)).files()
+    with pytest.raises(StorageError, match=r"\\udcff leads to no file system"):
+        Folder(f"{tmp_path}/\udcff")
+
+
 def test_resolved(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
