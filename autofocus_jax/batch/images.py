@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import gzip
+import io
 import itertools
 import lzma
 import tarfile
@@ -11,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +29,7 @@ Result = TypeVar("Result")
 
 FETCHERS = 16  # files of a store that are fetched at a time; what they hold is compressed
 _AHEAD = 32  # images whose bytes wait for the decoder
-_BUFFER = 2**23  # bytes of a column of a Parquet file that are read at a time
+_BUFFER = 2**23  # bytes of a column of a Parquet file, or behind the end of a shard, that are read at a time
 _END = object()
 
 
@@ -86,7 +88,7 @@ def _shard(folder: Folder, name: str) -> Iterator[tuple[str, Reader]]:
     try:
         with (
             folder.open(name, seekable=False) as file,
-            tarfile.open(fileobj=file, mode="r|*", tarinfo=_Checked) as shard,
+            tarfile.open(fileobj=_unzipped(file), mode="r|*", tarinfo=_Checked) as shard,
         ):
             for member in shard:
                 if not member.isfile() or not member.name.lower().endswith(SUFFIXES):
@@ -96,8 +98,18 @@ def _shard(folder: Folder, name: str) -> Iterator[tuple[str, Reader]]:
                 # Names of other encodings come as surrogates, which no table holds.
                 path = f"{name}/{PurePosixPath(member.name)}".encode("utf-8", "backslashreplace").decode()
                 yield path, partial(_decode, content, path)
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
-        yield name, partial(_raise, f"shard {name} ends after {seen} images ({error}); copy it again")
+            # A block of zeros marks the end; it is a hole, as downloads leave them, where anything follows.
+            while block := shard.fileobj.read(_BUFFER):
+                if block.strip(b"\0"):
+                    raise tarfile.ReadError("zeros in place of a header")
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, ValueError, TypeError) as error:
+        reason = f"shard {name} ends after {seen} images ({error}); copy it again"
+        yield name, partial(_raise, " ".join(reason.split()))
+
+
+def _unzipped(file: io.BufferedReader) -> IO[bytes]:
+    """What gzip has packed, its checks made and files of several parts read to the end, as tarfile would not."""
+    return gzip.GzipFile(fileobj=file) if file.peek(2).startswith(b"\x1f\x8b") else file
 
 
 class _Checked(tarfile.TarInfo):

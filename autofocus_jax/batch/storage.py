@@ -77,14 +77,15 @@ class Folder:
             raise ImageError(f"image {relative} cannot be read ({_reason(error)}); check the input") from None
 
     def open(self, relative: str, seekable: bool) -> Any:
-        """A file to read from, to be closed; an OSError where there is none, or a local disk fails.
+        """A file to read from, to be closed, and one with a `peek` unless it is seekable. Raises OSError where there is
+        none, or a local disk fails.
 
         A store that does not answer is asked again, here and in every read, and then is a StorageError. So any OSError
         that a reader of the file's format raises is of what the file holds, or of a local disk.
         """
         if self.local:
             path = self.path(relative)
-            return self.fs.open_input_file(path) if seekable else self.fs.open_input_stream(path, compression=None)
+            return self.fs.open_input_file(path) if seekable else open(path, "rb")
         file = StoredFile(lambda: self.fs.open_input_file(self.path(relative)), lambda call: self._try(call, relative))
         return file if seekable else io.BufferedReader(file, _STREAM)
 

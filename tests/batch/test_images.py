@@ -1,5 +1,6 @@
 """What a piece holds: the same pictures from a folder, from tables and from shards; what is damaged."""
 
+import gzip
 import io
 import tarfile
 
@@ -159,6 +160,16 @@ def test_shards(tmp_path, contents, end):
     check(read(tmp_path), [f"s{end}/{number}.png" for number in range(10)], contents)
 
 
+@pytest.mark.parametrize("end", [".tar", ".tar.gz"])
+def test_zeros_behind_the_end_of_a_shard(tmp_path, contents, end):
+    """As programs that write in large records leave them."""
+    write_shard(tmp_path / "s.tar", [("0.png", contents[0])])
+    whole = (tmp_path / "s.tar").read_bytes() + bytes(10**6)
+    (tmp_path / "s.tar").unlink()
+    (tmp_path / f"s{end}").write_bytes(gzip.compress(whole) if end.endswith("gz") else whole)
+    check(read(tmp_path), [f"s{end}/0.png"], contents)
+
+
 def test_names_in_shards_that_are_not_utf_8(tmp_path, contents):
     """The row can be written, and names it."""
     write_shard(tmp_path / "s.tar", [(b"caf\xe9.png".decode("utf-8", "surrogateescape"), contents[0])])
@@ -167,7 +178,21 @@ def test_names_in_shards_that_are_not_utf_8(tmp_path, contents):
     assert len(encode([error_row(name, "why")], "m", "s", [])) > 0
 
 
-@pytest.mark.parametrize("where", ["data", "header", "end", "boundary", "empty"])
+def test_zipped_shards_are_checked_and_read_to_their_end(tmp_path, contents):
+    write_shard(tmp_path / "whole.tar", [(f"{number}.png", contents[number]) for number in range(3)])
+    whole = (tmp_path / "whole.tar").read_bytes()
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(whole[:5000]) + gzip.compress(whole[5000:]))
+    packed = gzip.compress(whole, 0)
+    (tmp_path / "b.tar.gz").write_bytes(flipped(packed, packed.index(b"2.png") + 700))  # in an image; gzip has a sum
+    (tmp_path / "c.tar.gz").write_bytes(packed[:9])
+    check(read(tmp_path / "a.tar.gz"), [f"a.tar.gz/{number}.png" for number in range(3)], contents)
+    *_, (name, reason) = read(tmp_path / "b.tar.gz")
+    assert name == "b.tar.gz" and "CRC check failed" in reason
+    ((name, reason),) = read(tmp_path / "c.tar.gz")
+    assert name == "c.tar.gz" and "ends after 0 images" in reason
+
+
+@pytest.mark.parametrize("where", ["data", "header", "end", "hole", "boundary", "empty"])
 def test_a_damaged_shard_keeps_what_came_before(tmp_path, contents, where):
     path = tmp_path / "s.tar"
     write_shard(path, [(f"{number}.png", contents[number]) for number in range(3)])
@@ -176,6 +201,7 @@ def test_a_damaged_shard_keeps_what_came_before(tmp_path, contents, where):
     cut = {
         "data": whole[: first + 700], "header": whole[: first + 100], "boundary": whole[:first], "empty": b"",
         "end": whole[:first] + b"\x07" * 512 + whole[first + 512 :],
+        "hole": whole[:first] + b"\0" * 512 + whole[first + 512 :],
     }[where]  # fmt: skip
     path.write_bytes(cut)
     *before, (name, reason) = read(tmp_path)
