@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -37,7 +38,22 @@ class Saved(NamedTuple):
     config: dict  # settings, as JSON data, that it was made with
 
 
-def manager(workdir: str | Path, keep: int = 2) -> ocp.CheckpointManager:
+class Manager(ocp.CheckpointManager):
+    """Orbax's, which leaves it to the loop of the training to ask whether to stop."""
+
+    def reached_preemption(self, step: int) -> bool:
+        """False: of several processes one alone has a manager, and a question that not all ask confuses the others."""
+        return False
+
+    def close(self) -> None:
+        """Waits for what is still being written; CheckpointError when that fails."""
+        try:
+            super().close()
+        except (ValueError, OSError) as error:
+            raise CheckpointError(_unwritten(self.directory, error)) from None
+
+
+def manager(workdir: str | Path, keep: int = 2) -> Manager:
     """Keeps under WORKDIR/checkpoints the last `keep` states, and the one of the highest score beside them.
 
     It is for one process: of several, one alone may have it. What an interrupt left behind is removed.
@@ -47,12 +63,21 @@ def manager(workdir: str | Path, keep: int = 2) -> ocp.CheckpointManager:
     for unfinished in folder.glob(_UNFINISHED):  # orbax would do so in the background, at some later time
         shutil.rmtree(unfinished)
     # BestN sorts rising and keeps the last.
-    best = BestN(get_metric_fn=lambda metrics: metrics["score"], n=1, keep_checkpoints_without_metrics=False)
+    best = BestN(get_metric_fn=_ranking, n=1, keep_checkpoints_without_metrics=False)
     options = ocp.CheckpointManagerOptions(
         preservation_policy=AnyPreservationPolicy([LatestN(keep), best]), create=False,
+        best_fn=_ranking,  # or else scores are not written, and a run that goes on would not know them
         multiprocessing_options=_alone(),
     )  # fmt: skip
-    return ocp.CheckpointManager(folder, options=options)
+    return Manager(folder, options=options)
+
+
+def _ranking(metrics: dict) -> float:
+    return -math.inf if metrics["score"] is None else metrics["score"]
+
+
+def _unwritten(where: Path, error: Exception) -> str:
+    return f"checkpoint {where} cannot be written ({_reason(error)}); check the space on the disk"
 
 
 def steps(workdir: str | Path) -> list[int]:
@@ -66,12 +91,17 @@ def save(
 ) -> None:  # fmt: skip
     """Copies a state to the host and writes it in the background; `checkpoints.wait_until_finished()` waits for that.
 
-    score: of its validation, the higher the better; a state that was not validated is never the best.
+    score: of its validation, the higher the better; a state that was not validated is never the best. Raises
+    CheckpointError when this one, or the one before it, cannot be written.
     """
     stored = {name: value for name, value in parallel.fetch(state._asdict()).items() if value is not None}
     run = {"position": [int(number) for number in position], "config": config}
     arguments = ocp.args.Composite(state=ocp.args.StandardSave(stored), run=ocp.args.JsonSave(run))
-    checkpoints.save(int(stored["step"]), args=arguments, metrics=None if score is None else {"score": score})
+    step = int(stored["step"])
+    try:
+        checkpoints.save(step, args=arguments, metrics={"score": score})
+    except (ValueError, OSError) as error:
+        raise CheckpointError(_unwritten(checkpoints.directory / str(step), error)) from None
 
 
 def restore(checkpoints: ocp.CheckpointManager, like: TrainState) -> Saved:
@@ -112,7 +142,8 @@ def damage(folder: Path) -> str | None:
     try:
         if (folder / "default").is_dir() and not arrays.is_dir():
             return "an older version wrote it, without the position in the data"
-        for file in (arrays / "_METADATA", folder / "run" / "metadata"):
+        score = folder / "metrics" / "metrics"  # that older versions did not write
+        for file in (arrays / "_METADATA", folder / "run" / "metadata", *([score] if score.parent.exists() else [])):
             json.loads(file.read_text(encoding="utf-8"))
         _read_all(arrays)
     except (ValueError, OSError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -17,6 +18,7 @@ import numpy as np
 
 from autofocus_jax import visualize
 from autofocus_jax.config import Config
+from autofocus_jax.focus import pyramid
 from autofocus_jax.focus.cascade import Detect, Stage, cascade
 from autofocus_jax.focus.chips import ChipFunction, whole_level
 from autofocus_jax.inference import engine
@@ -25,11 +27,8 @@ from autofocus_jax.structures import (
     STAGES,
     AutoFocusError,
     CascadeInfo,
-    ChipBatch,
     Dataset,
     Detections,
-    DetectorOutput,
-    Placement,
     Scale,
     ValidRange,
 )
@@ -68,12 +67,17 @@ def run_row(
     return cascade(images, *settings, shrink=config.shrink)
 
 
-def counting(detect: Detect, sizes: Counter[tuple[int, int]]) -> Detect:
-    """The same detector, adding the true (height, width) of every chip that it gets to `sizes`."""
+def counting(streamed: engine.Streamed, row: Row, sizes: Counter[tuple[int, int]]) -> engine.Streamed:
+    """The same stream of a row, adding the (height, width) of every chip to `sizes`: chip px, before a chip is made
+    smaller to fit a bucket."""
 
-    def counted(chips: ChipBatch, placements: Sequence[Placement]) -> DetectorOutput:
-        sizes.update(map(tuple, chips.size[: len(placements)].tolist()))
-        return detect(chips, placements)
+    def counted(readers: Iterable[engine.Reader]) -> Iterator[engine.Outcome]:
+        with contextlib.closing(streamed(readers)) as outcomes:
+            for outcome in outcomes:
+                for scale, regions in zip(row.scales, outcome.regions or ()):
+                    factor = pyramid.factor(*outcome.size, scale)
+                    sizes.update(pyramid.chip_size(box, factor) for box in regions.astype(np.float32))
+                yield outcome
 
     return counted
 
@@ -93,17 +97,21 @@ def measure(
     progress: Callable[[int], None] | None = None,
     folder: Path | None = None,
     compilations: Callable[[], int] = lambda: 0,
+    sizes: Counter[tuple[int, int]] | None = None,
 ) -> Measurement:
     """Runs a row over images of a dataset, timed with reading and decoding, and scores what could be read.
 
     folder: where finished pieces are kept and looked for, as in inference.engine.run. Of several processes
     (jax.distributed) each does its share and all measure the same, so they must share the folder; the seconds are then
     those of an average process. Without a folder each process does everything. compilations: tells how many programs
-    were compiled so far. Raises AutoFocusError when not one image can be read.
+    were compiled so far. sizes: filled with how often chips of which size were processed by this process (`counting`).
+    Raises AutoFocusError when not one image can be read.
     """
     from autofocus_jax import parallel  # imports JAX, which those that only list rows need not wait for
 
     streamed = partial(stream_row, config, row, detect)
+    if sizes is not None:
+        streamed = counting(streamed, row, sizes)
     process, processes = parallel.process() if folder is not None else (0, 1)
     before = compilations()
     if processes > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from autofocus_jax.structures import AutoFocusError, Bucket
 
+_PATIENCE = 24 * 3600  # seconds that a process which is done waits for the others
 AXIS = "devices"  # name of the mapped axis: jax.lax.pmean(x, AXIS) inside a mapped function
 
 
@@ -121,7 +123,8 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     if given and not 0 <= process < processes:
         raise ParallelError(f"process {process} of {processes}; they are numbered from 0")
     try:
-        jax.distributed.initialize(**given)
+        # The others wait at their end while the first one validates and writes.
+        jax.distributed.initialize(**given, shutdown_timeout_seconds=_PATIENCE)
     except (ValueError, RuntimeError) as error:
         raise ParallelError(f"the processes could not be joined ({' '.join(str(error).split())[:200]})") from None
 
@@ -136,13 +139,18 @@ def from_first(tree: Any) -> Any:
     return multihost_utils.broadcast_one_to_all(tree) if jax.process_count() > 1 else tree
 
 
-def asked_to_stop(step: int) -> bool:
-    """Whether all processes are to stop after this step, because one of them got SIGTERM.
+_QUESTIONS = itertools.count(1)
 
-    For several processes, each of which must ask after every step; they get the same answer. Nothing else must then
-    catch SIGTERM.
+
+def asked_to_stop() -> bool:
+    """Whether all processes are to stop now, because one of them got SIGTERM.
+
+    For several processes, each of which must ask after every step, as often as the others; they get the same answer.
+    Nothing else must then catch SIGTERM.
     """
-    return multihost_utils.reached_preemption_sync_point(step)
+    # JAX answers yes to one number alone, the next after those that any process has named. Steps would not do: a run
+    # that goes on begins with a large one, and the next stage with 1.
+    return multihost_utils.reached_preemption_sync_point(next(_QUESTIONS))
 
 
 def wait_for_all(what: str) -> None:

@@ -4,6 +4,8 @@ import dataclasses
 import gc
 import os
 import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -183,6 +185,44 @@ def test_the_best_is_kept_beside_the_newest(state, tmp_path):
         for step, score in ((1, 3.0), (2, 8.0), (3, None), (4, 5.0), (5, None), (6, None)):
             checkpoint.save(checkpoints, state(step), (0, step), SETTINGS, score)
     assert checkpoint.steps(tmp_path) == [2, 5, 6]
+
+
+@pytest.mark.parametrize("scores", [(3.0, 8.0, 5.0, None), (None, 8.0, None, None), (8.0, 8.0, 1.0, None)])
+def test_the_best_is_known_to_a_run_that_goes_on(state, tmp_path, scores):
+    for step, score in enumerate(scores, 1):  # a manager each, as a training that is killed after every checkpoint
+        with checkpoint.manager(tmp_path, keep=1) as checkpoints:
+            checkpoint.save(checkpoints, state(step), (0, step), SETTINGS, score)
+    assert checkpoint.steps(tmp_path) == [2, 4]
+
+
+def test_a_damaged_score_is_a_damaged_checkpoint(state, tmp_path):
+    with checkpoint.manager(tmp_path) as checkpoints:
+        for step in (1, 2):
+            checkpoint.save(checkpoints, state(step), (0, step), SETTINGS, 5.0)
+    (tmp_path / "checkpoints" / "2" / "metrics" / "metrics").write_text("{")
+    (line,) = checkpoint.put_aside(tmp_path)
+    assert "checkpoint 2 is damaged" in line and reopened(tmp_path, state).position == (0, 1)
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    """The system refuses files above 20 kB, as it refuses all on a full disk; in a process of its own."""
+    code = f"""
+import resource
+import jax, numpy as np
+from autofocus_jax import checkpoint
+from autofocus_jax.structures import TrainState
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+params = {{"kernel": np.random.default_rng(0).random((100, 100))}}
+state = TrainState(np.int32(1), params, {{}}, {{}}, jax.random.key(0))
+try:
+    with checkpoint.manager({str(tmp_path)!r}) as checkpoints:
+        checkpoint.save(checkpoints, state, (0, 1), {{}})
+except checkpoint.CheckpointError as error:
+    print("told:", error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "cannot be written" in done.stdout and "check the space on the disk" in done.stdout, done.stderr[-2000:]
+    assert done.returncode == 0 and checkpoint.steps(tmp_path) == []
 
 
 def test_averaged_parameters_are_those_of_the_detector(state, tmp_path, tiny_config):

@@ -24,9 +24,10 @@ ROOMS = {
     "weights": GROUND | {"config_file", "detector"},
     "parallel": GROUND,
     "heap": set(),
+    "npz": set(),
     "checkpoint": GROUND | {"config_file", "detector", "weights", "parallel"},
-    "training": GROUND | {"detector", "focus", "data", "parallel", "visualize"},
-    "inference": GROUND | {"detector", "focus", "data", "parallel", "heap"},
+    "training": GROUND | {"detector", "focus", "data", "parallel", "visualize", "npz"},
+    "inference": GROUND | {"detector", "focus", "data", "parallel", "heap", "npz"},
     "budget": GROUND,
     "visualize": GROUND | {"focus"},
     "report": GROUND,
@@ -34,7 +35,7 @@ ROOMS = {
     "evaluation": GROUND | {"focus", "inference", "metrics", "parallel", "visualize"},
     "experiments": GROUND
     | {"config_file", "checkpoint", "weights", "focus", "data", "inference", "metrics", "visualize", "report"}
-    | {"evaluation"},
+    | {"evaluation", "npz"},
     "result": GROUND,
     "suggestion": GROUND | {"focus"},
     "api": GROUND

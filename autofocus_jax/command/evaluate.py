@@ -85,9 +85,10 @@ def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
             running = progress.add_task(row.name, total=len(indices))
             advance = partial(progress.advance, running)
             folder = evaluation.make_folder(workdir / "pieces" / row.name)
-            watched = evaluation.counting(detect, sizes[row.name])
             compilations = lambda: detect.compilations  # noqa: E731
-            measured = evaluation.measure(config, row, watched, dataset, indices, advance, folder, compilations)
+            measured = evaluation.measure(
+                config, row, detect, dataset, indices, advance, folder, compilations, sizes[row.name]
+            )
             metrics[row.name] = evaluation.metrics(measured)
             details[row.name] = evaluation.details(measured) | chosen
             if first:

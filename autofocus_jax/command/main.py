@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from autofocus_jax.command.memory import USED_UP, used_up
 from autofocus_jax.command.stopping import exit_code, word
 from autofocus_jax.structures import AutoFocusError
 
@@ -62,11 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM} {name}: {error.filename or 'a file'} cannot be used: {error.strerror or error}",
               file=sys.stderr)  # fmt: skip
         return 1
-    except (MemoryError, RuntimeError) as error:  # JAX raises a RuntimeError
-        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not used_up(error):
             raise
-        print(f"{PROGRAM} {name}: the memory is used up; make the finest scale smaller, or the batches of its buckets",
-              file=sys.stderr)  # fmt: skip
+        print(f"{PROGRAM} {name}: {USED_UP}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         print(f"{PROGRAM} {name}: {word(error)}", file=sys.stderr)

@@ -30,7 +30,7 @@ from autofocus_jax.focus.chips import whole_level
 from autofocus_jax.inference import engine
 from autofocus_jax.inference.compiled import CompiledDetector
 from autofocus_jax.structures import AutoFocusError, Dataset
-from autofocus_jax.training import proposals
+from autofocus_jax.training import proposals, stopping
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step, variables
 
@@ -68,7 +68,10 @@ def run_stage(
     training = stage.Stage("region proposals", stage_settings, dataset, folder, step, over, found)
     state, _ = stage.run(training, initial_state(stage_settings, transform, put), console)
     weights = parallel.fetch(variables(state))
-    boxes = propose_all(stage_settings, dataset, weights, evaluation.make_folder(folder / "pieces"), console)
+    pieces = evaluation.make_folder(folder / "pieces")
+    with stopping.requests(parallel.process()[1]) as request:
+        give_way = lambda: request.give_way(stage_settings.training.steps)  # noqa: E731
+        boxes = propose_all(stage_settings, dataset, weights, pieces, console, give_way)
     if parallel.process()[0] == 0:
         proposals.write(path, boxes)
         total = sum(len(of_image) for of_image in boxes)
@@ -85,13 +88,19 @@ def stage_config(config: Config) -> Config:
 
 
 def propose_all(
-    config: Config, dataset: Dataset, weights: Variables, folder: Path, console: Console
+    config: Config,
+    dataset: Dataset,
+    weights: Variables,
+    folder: Path,
+    console: Console,
+    give_way: Callable[[], None] = lambda: None,
 ) -> list[np.ndarray]:
     """The best training.proposals_kept proposals [p, 4] (float32, image px) of every image, by probability.
 
     Every scale sees the whole image and answers for its training range; what overlaps a better proposal by an IoU above
     0.7 goes. folder: existing, for finished pieces; several processes share the work through it. An image that cannot
-    be read has no proposals, and the console says so; AutoFocusError when none can.
+    be read has no proposals, and the console says so; AutoFocusError when none can. give_way: called after every image;
+    what it raises ends the work, and finished pieces stay.
     """
     devices = jax.local_devices()
     ranges = zip(config.scales, config.training.ranges, strict=True)
@@ -105,7 +114,11 @@ def propose_all(
     process, processes = parallel.process()
     with stage.progress_bar(console) as progress:
         task = progress.add_task("proposals", total=len(dataset), text="")
-        tick = partial(progress.advance, task)
+
+        def tick(count: int) -> None:
+            progress.advance(task, count)
+            give_way()
+
         if processes > 1:
             engine.run(dataset, range(len(dataset)), streamed, tick, folder, (process, processes))
             parallel.wait_for_all(row.name)

@@ -85,7 +85,7 @@ def run(stage: Stage, state: TrainState, console: Console) -> tuple[TrainState, 
 
         def on_log(entry: dict[str, float]) -> None:
             number = int(entry.pop("step"))
-            entry["learning_rate"] = float(rate(number))
+            entry["learning_rate"] = float(rate(number - 1))  # optax counts steps from 0
             writer.scalars(number, entry)
             text = _summary(entry)
             progress.update(task, completed=number, text=text)
@@ -101,7 +101,7 @@ def run(stage: Stage, state: TrainState, console: Console) -> tuple[TrainState, 
             if process:
                 return {}
             weights, number = parallel.fetch(variables(state)), int(state.step)
-            scores = stage.validate(weights)
+            scores = stage.validate(weights, lambda _: request.give_way(number))
             seen[:] = [scores]
             writer.scalars(number, {name: scores[name] for name in ("AP", "AP50", "side") if name in scores})
             writer.images(number, {"chips": draw(weights, latest[0])})

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from autofocus_jax import checkpoint, heap, parallel
 from autofocus_jax.command import stage, validation
+from autofocus_jax.command.memory import USED_UP, used_up
 from autofocus_jax.command.proposals import run_stage
 from autofocus_jax.command.workdir import began, changes, keep_config
 from autofocus_jax.config import Config
@@ -94,7 +95,7 @@ def train(arguments: Arguments, config: Config, console: Console) -> None:
     safetensors.save(path, weights, to_dict(config), facts | ({"initial": source} if source else {}))
     console.print(f"{seconds / 60:.1f} min; weights in {path}", soft_wrap=True)
     if validate is not None and scores is None:  # nothing was left to train
-        console.print(validation.line(validate(weights)), soft_wrap=True)
+        console.print(validation.line(validate(weights, None)), soft_wrap=True)
 
 
 def start(
@@ -153,6 +154,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except AutoFocusError as error:
         print(f"train.py: {error}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not used_up(error):
+            raise
+        print(f"train.py: {USED_UP}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("train.py: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)

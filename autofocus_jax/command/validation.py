@@ -13,12 +13,14 @@ from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.detector.model import Variables
 from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
 
-Validate = Callable[[Variables], Mapping[str, Any]]
+Progress = Callable[[int], None]  # told how many more images are done
+Validate = Callable[[Variables, Progress | None], Mapping[str, Any]]
 
 
 def validator(config: Config, split: str, count: int) -> Validate | None:
-    """A function from variables to the scores of AutoFocus, as evaluation.metrics gives them, with "images"; None for
-    a count of 0.
+    """A function from variables, and what hears of its progress, to the scores of AutoFocus; None for a count of 0.
+
+    Scores are those of evaluation.metrics, with "images".
 
     The split is opened at once, so that what is wrong with it comes out before hours of training. Programs are compiled
     at the first call and kept for the next.
@@ -33,9 +35,10 @@ def validator(config: Config, split: str, count: int) -> Validate | None:
     row = evaluation.rows(config)[-1]
     compiled: list[CompiledDetector] = []
 
-    def validate(variables: Variables) -> Mapping[str, Any]:
+    def validate(variables: Variables, progress: Progress | None = None) -> Mapping[str, Any]:
         compiled[:] = [compiled[0].using(variables) if compiled else compile_detector(config, variables, devices)]
-        measured = evaluation.measure(config, row, compiled[0], dataset, range(min(count, len(dataset))))
+        images = range(min(count, len(dataset)))
+        measured = evaluation.measure(config, row, compiled[0], dataset, images, progress)
         return evaluation.metrics(measured) | {"images": len(measured.run.indices)}
 
     return validate

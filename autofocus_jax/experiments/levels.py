@@ -9,13 +9,13 @@ import dataclasses
 import json
 import math
 import os
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from autofocus_jax import npz
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_file import differences, to_dict
 from autofocus_jax.experiments.detector import Trained
@@ -105,11 +105,11 @@ def origin(inputs: Inputs, config: Config, trained: Trained) -> dict[str, Any]:
 def read_levels(path: Path, scales: int) -> Levels:
     """Reads what keep_levels wrote for one image; AutoFocusError when the file is damaged."""
     try:
-        with np.load(path) as arrays:
-            found = [Detections(*(arrays[f"{name}{n}"] for name in Detections._fields)) for n in range(scales)]
-            focus = [arrays[f"focus{n}"] for n in range(scales - 1)]
-            height, width = arrays["size"].tolist()
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        arrays = npz.load(path)
+        found = [Detections(*(arrays[f"{name}{n}"] for name in Detections._fields)) for n in range(scales)]
+        focus = [arrays[f"focus{n}"] for n in range(scales - 1)]
+        height, width = arrays["size"].tolist()
+    except (OSError, ValueError, KeyError) as error:
         raise AutoFocusError(f"{path} cannot be read ({error}); remove it, and it will be computed again") from None
     return Levels((height, width), tuple(found), tuple(focus))
 

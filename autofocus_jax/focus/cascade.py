@@ -62,6 +62,7 @@ class Outcome(NamedTuple):
     info: CascadeInfo | None  # what this image cost
     stages: list[Stage] | None  # one per scale, when they were asked for
     error: str | None  # why it could not be read
+    regions: list[np.ndarray] | None = None  # by scale that it reached: [c, 4] int32, image frame, what was looked at
 
 
 def cascade(
@@ -284,7 +285,7 @@ def _finish(moving: Walk, scales: Sequence[Scale], config: StackingConfig, keep_
         maps += [()] * (len(scales) - len(maps))
         stages = [Stage(part.chips, focus, *stage) for part, focus, stage in zip(parts, maps, stacked)]
     spend(moving.info, "stacking", time.perf_counter() - begin)
-    return Outcome(moving.index, moving.size, detections, moving.info, stages, None)
+    return Outcome(moving.index, moving.size, detections, moving.info, stages, None, moving.regions)
 
 
 def _functions(scales: Sequence[Scale], given: Sequence[ChipFunction] | None) -> list[ChipFunction]:

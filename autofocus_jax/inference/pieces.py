@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from autofocus_jax import npz
 from autofocus_jax.structures import AutoFocusError, CascadeInfo, Detections
 
 
@@ -57,8 +57,7 @@ def save(path: Path, piece: Piece) -> None:
 def load(path: Path) -> Piece:
     """Reads a piece that `save` wrote; raises PieceError when it is damaged."""
     try:
-        with open(path, "rb") as file:
-            content = dict(np.load(file, allow_pickle=False))
+        content = npz.load(path)
         bounds = np.cumsum(content["counts"])[:-1]
         fields = zip(*(np.split(content[name], bounds) for name in Detections._fields))
         info = {name: content[f"info_{name}"] for name in CascadeInfo._fields if f"info_{name}" in content}
@@ -71,7 +70,7 @@ def load(path: Path) -> Piece:
             float(content["seconds"]),
             [Skipped(*entry) for entry in json.loads(str(content["skipped"]))],
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise PieceError(f"{path} is damaged ({error}); remove it and its images are processed again") from None
 
 

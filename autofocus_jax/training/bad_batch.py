@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from autofocus_jax import npz
 from autofocus_jax.structures import AutoFocusError, ChipBatch, TrainBatch
 from autofocus_jax.training.panels import panels
 
@@ -50,10 +50,10 @@ def save(path: str | os.PathLike, batch: TrainBatch, info: Mapping[str, Any]) ->
 def load(path: str | os.PathLike) -> BadBatch:
     """What save wrote; raises AutoFocusError when the file is missing or something else."""
     try:
-        with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
-            chips = ChipBatch(*(file[name] for name in _CHIPS))
-            batch = TrainBatch(chips, *(file[name] for name in _TARGETS))
-            return BadBatch(batch, {name.removeprefix(_INFO): file[name] for name in file if name.startswith(_INFO)})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        file = npz.load(path)
+        chips = ChipBatch(*(file[name] for name in _CHIPS))
+        batch = TrainBatch(chips, *(file[name] for name in _TARGETS))
+        return BadBatch(batch, {name.removeprefix(_INFO): file[name] for name in file if name.startswith(_INFO)})
+    except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise AutoFocusError(f"{path} is no saved batch ({reason}); give the .npz file that a training named") from None

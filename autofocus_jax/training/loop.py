@@ -38,7 +38,7 @@ class Hooks(NamedTuple):
     log: every log_every steps and after the last one, with means over the steps since the last call.
     save: every checkpoint_every steps, after a validation and after the last step, with the state, the position of the
       next batch, and the scores of a validation of that state, if there was one.
-    validate: every validate_every steps, and after the last one; None: never.
+    validate: every validate_every steps, and after the last one; None: never. When it raises, the state is saved first.
     diverged: where the numbers went bad: step, position of its batch, what the step returned. Its answer, what was kept
       to look at, ends the error's message.
     stop: asked after every step whether it is to be the last.
@@ -122,7 +122,11 @@ def run(
             scores = None
             if validating:
                 before = time.perf_counter()
-                scores = hooks.validate(state)
+                try:
+                    scores = hooks.validate(state)
+                except BaseException:  # what was trained is not lost with it
+                    hooks.save(state, batches.position, None)
+                    raise
                 since += time.perf_counter() - before
             if saving:
                 hooks.save(state, batches.position, scores)

@@ -130,6 +130,9 @@ class Batches(Iterator[TrainBatch]):
     def __next__(self) -> TrainBatch:
         """Raises ImageError when one image after the other cannot be read."""
         if self._reading is None:
+            if self.position.batch >= self._batches():  # it was saved with other settings, of more batches an epoch
+                self.position = Position(self.position.epoch + 1, 0)
+                self._this = self._sample(self.position.epoch)
             self._reading = self._open(self._this.result(), self.position)
             self._next = self._sample(self.position.epoch + 1)
         batch = next(self._reading)
@@ -148,13 +151,17 @@ class Batches(Iterator[TrainBatch]):
     def _advance(self) -> None:
         """Moves the position on; at the end of an epoch the next one starts to be read at once."""
         epoch, number = self.position
-        if number + 1 < sampling.count(self._this.result()) // self._config.training.batch:
+        if number + 1 < self._batches():
             self.position = Position(epoch, number + 1)
             return
         self.position, self._this = Position(epoch + 1, 0), self._next
         self._reading.close()
         self._reading = self._open(self._this.result(), self.position)
         self._next = self._sample(epoch + 2)
+
+    def _batches(self) -> int:
+        """Batches of this epoch."""
+        return sampling.count(self._this.result()) // self._config.training.batch
 
     def again(self, position: Position) -> TrainBatch:
         """The batch at a position once more, whole, whatever the share of this process."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from autofocus_jax import npz
 from autofocus_jax.structures import AutoFocusError
 
 
@@ -45,11 +45,11 @@ def read(path: str | Path, images: int) -> Callable[[int], np.ndarray]:
     """
     path = Path(path)
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
-            boxes, starts = content["boxes"], content["starts"]
+        content = npz.load(path)
+        boxes, starts = content["boxes"], content["starts"]
     except FileNotFoundError:
         raise ProposalsError(f"proposals {path} do not exist; run train.py with --stage proposals") from None
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError) as error:
         raise ProposalsError(f"proposals {path} cannot be read ({' '.join(str(error).split())[:200]}); remove the file "
                              "and run train.py with --stage proposals") from None  # fmt: skip
     whole = boxes.ndim == 2 and boxes.shape[1:] == (4,) and starts.ndim == 1 and len(starts) > 0

@@ -31,9 +31,14 @@ class Request:
         self.signal: int | None = None
         self._several = processes > 1
 
+    def give_way(self, step: int) -> None:
+        """For work after a step that may be left undone: raises StoppedError when a signal has come."""
+        if self.signal is not None:
+            raise StoppedError(step, self.signal)
+
     def __call__(self, step: int) -> bool:
         """Whether to stop after this step; to be asked after every one."""
-        if self._several and self.signal is None and parallel.asked_to_stop(step):
+        if self._several and self.signal is None and parallel.asked_to_stop():
             self.signal = signal.SIGTERM
         return self.signal is not None
 

@@ -117,8 +117,19 @@ def test_rows_files_and_skipped_images(folder, arguments, tmp_path, capsys):
     assert len(table.loadRes(results).anns) == len(results)
     details = json.loads((tmp_path / "out" / "details.json").read_text())
     assert [skipped["file_name"] for skipped in details["autofocus"]["skipped"]] == ["2.png"]
+    chips = json.loads((tmp_path / "out" / "chips.json").read_text())
+    assert chips == {"chips": [[32, 48, 2], [64, 96, 2]], "levels": [[32, 48, 2], [64, 96, 2]]}
     (panel,) = (tmp_path / "out" / "panels").iterdir()
     assert panel.name == "1.png" and cv2.imread(str(panel)).shape[1] > 1000
+
+
+def test_recorded_chips_are_those_before_they_are_made_to_fit(folder, arguments, tmp_path):
+    """Buckets are chosen from them, for chips that may be made smaller again."""
+    smaller = ["--buckets.0.height", "64", "--buckets.0.width", "80", "--shrink", "0.2"]
+    assert evaluate.main([*arguments, *smaller, "--scales.0.chips.threshold", "1e-9", "--panels", "0"]) == 0
+    chips = json.loads((tmp_path / "out" / "chips.json").read_text())
+    assert chips["chips"] == chips["levels"] == [[32, 48, 2], [64, 96, 2]]
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["scale2"]["pixels_per_image"] == 64 * 80
 
 
 class NothingFound:

@@ -4,7 +4,9 @@ import contextlib
 import hashlib
 import itertools
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +19,7 @@ from autofocus_jax import checkpoint
 from autofocus_jax.command import stage, train
 from autofocus_jax.config_file import load_config, to_dict
 from autofocus_jax.training import bad_batch, pipeline
+from autofocus_jax.training.optimizer import schedule
 from autofocus_jax.weights import safetensors
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +54,7 @@ def test_a_whole_run(folder, trained):
             "chips_per_second", "data_wait", "learning_rate",
         }  # fmt: skip
         assert all(np.isfinite(value) for value in entry.values()) and 0 <= entry["data_wait"] <= 1
+        assert entry["learning_rate"] == pytest.approx(float(schedule(config.training)(entry["step"] - 1)))
     assert validation["step"] == 4 and validation["AP"] is None and validation["side"] > 0  # no object to find
     assert list((trained / "panels").glob("*.png"))
     variables, metadata = safetensors.load(trained / "model.safetensors")
@@ -179,6 +183,41 @@ def test_settings_that_are_newer_than_the_workdir(folder, trained, tmp_path, cap
     file.write_text(json.dumps(settings))
     assert train.main([*given, "--training.frozen-stages", "1"]) == 1
     assert "training.frozen_stages: 0 -> 1" in capsys.readouterr().err
+
+
+def test_sigterm_in_a_validation(folder, tmp_path, capsys, monkeypatch):
+    """It is left undone, what was trained is saved, and the same command makes up for it."""
+    given, real = words(folder, tmp_path / "run"), train.validation.validator
+
+    def validator(*arguments):
+        def validate(variables, progress):
+            if interrupting:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return real(*arguments)(variables, progress)
+
+        return validate
+
+    monkeypatch.setattr(train.validation, "validator", validator)
+    interrupting = True
+    assert train.main(given) == 128 + signal.SIGTERM
+    assert "stopped after step 4; everything is saved" in capsys.readouterr().out
+    assert checkpoint.steps(tmp_path / "run")[-1] == 4 and not (tmp_path / "run" / "model.safetensors").exists()
+    interrupting = False
+    assert train.main(given) == 0
+    assert "autofocus on" in capsys.readouterr().out and (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_memory_that_is_used_up_is_one_line(folder, tmp_path, capsys, monkeypatch):
+    def make_step(config, transform, over):
+        def step(state, batch):
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+        return step
+
+    monkeypatch.setattr(train, "make_step", make_step)
+    assert train.main(words(folder, tmp_path / "run")) == 1
+    message = capsys.readouterr().err
+    assert "train.py: the memory is used up; make smaller" in message and message.count("\n") == 1
 
 
 def test_a_batch_that_does_not_split_over_the_devices(folder, tmp_path, capsys, monkeypatch):

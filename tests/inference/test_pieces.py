@@ -43,6 +43,20 @@ def test_a_piece_is_whole_or_not_there(tmp_path):
             load(tmp_path / "0.npz")
 
 
+def test_any_byte_may_be_wrong(tmp_path):
+    """Damage is found, or does not matter; nothing else comes out."""
+    path = tmp_path / "0.npz"
+    save(path, Piece([3], [detections(2, 0)], no_cost(2), 1.5, []))
+    whole, refused = path.read_bytes(), 0
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])
+        try:
+            load(path)
+        except PieceError:
+            refused += 1
+    assert refused > len(whole) / 30
+
+
 def test_a_folder_is_emptied_or_resumed(tmp_path):
     folder = tmp_path / "pieces"
     open_folder(folder, {"split": "val"}, resume=True)  # nothing to resume: begins

@@ -99,6 +99,22 @@ def test_a_validated_state_is_saved_with_its_scores():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("error", [ValueError("no image"), KeyboardInterrupt()])
+def test_a_validation_that_fails_loses_no_training(error):
+    saved = []
+
+    def fail(taken):
+        def hook(state):
+            saved.append(taken.saved)
+            raise error
+
+        return hook
+
+    with pytest.raises(type(error)):
+        Taken(dataclasses.replace(TRAINING, validate_every=5), validate=fail)
+    assert saved == [[2, 4, 5]]
+
+
 def test_validation_at_the_end_only():
     taken = Taken(TRAINING, validate=validate)
     assert [heard[:2] for heard in taken.heard if heard[0] == "validate"] == [("validate", 7)]

@@ -246,6 +246,12 @@ def test_fewer_chips_than_a_batch(many, config):
     assert batch.chips.valid.sum() == 100 and per_epoch(many, config, 2) == [1, 1]
 
 
+def test_a_position_that_other_settings_had(many, config):
+    """An epoch of larger batches has fewer of them than the position says; the run goes on with the next epoch."""
+    for one, other in zip(take(many, config, 2, Position(0, 1000)), take(many, config, 2, Position(1, 0)), strict=True):
+        same(one, other)
+
+
 def test_batch_types_and_order(many, config):
     chips = chip_list(many, config, 0)
     for number, batch in enumerate(take(many, config, per_epoch(many, config, 1)[0])):

@@ -58,6 +58,20 @@ def test_files_that_do_not_fit(tmp_path):
         read(path, 2)
 
 
+def test_any_byte_may_be_wrong(tmp_path):
+    """Damage is found, or does not matter; nothing else comes out."""
+    path = tmp_path / "proposals.npz"
+    write(path, [np.arange(400, dtype=np.float32).reshape(-1, 4), np.ones((1, 4), np.float32)])
+    whole, refused = path.read_bytes(), 0
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])
+        try:
+            read(path, 2)(0)
+        except ProposalsError:
+            refused += 1
+    assert refused > len(whole) / 2
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1])
 def test_boxes_that_are_none_are_not_written(tmp_path, value):
     with pytest.raises(ProposalsError, match="want boxes in image px"):
