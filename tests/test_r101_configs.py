@@ -2,12 +2,15 @@
 
 import dataclasses
 import itertools
+import json
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from autofocus_jax import checkpoint
+from autofocus_jax.command import train
 from autofocus_jax.config_file import load_config
 from autofocus_jax.detector.freezing import in_frozen_stage
 from autofocus_jax.detector.model import init
@@ -82,3 +85,23 @@ def test_three_steps_of_training():
     frozen = {name for name in moved if in_frozen_stage(tuple(name.split("/")), config.training.frozen_stages)}
     assert len(frozen) > 20 and not any(moved[name] for name in frozen)
     assert all(moved[name] for name in moved.keys() - frozen if name.endswith("kernel") and "offset" not in name)
+
+
+@pytest.mark.slow
+def test_three_steps_of_train_py(tmp_path, capsys):
+    """The command, on real images of COCO."""
+    root = ROOT.parent / "shared" / "data" / "coco_train"
+    if not root.is_dir():
+        pytest.skip(f"{root} is not there")
+    (tmp_path / "data" / "annotations").mkdir(parents=True)
+    (tmp_path / "data" / "annotations" / "instances_train.json").symlink_to(root / "annotations.json")
+    (tmp_path / "data" / "train").symlink_to(root / "images")
+    workdir = tmp_path / "run"
+    words = f"""--config {ROOT}/configs/coco_r101.py --workdir {workdir} --data.root {tmp_path / "data"}
+        --validation-images 0 --training.steps 3 --training.batch 1 --training.log-every 1
+        --training.negative-chips 0"""
+    assert train.main(words.split()) == 0, capsys.readouterr().err
+    entries = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in entries] == [1, 2, 3]
+    assert all(np.isfinite(value) for entry in entries for value in entry.values())
+    assert checkpoint.steps(workdir) == [3] and checkpoint.damage(workdir / "checkpoints" / "3") is None
