@@ -16,7 +16,7 @@ import numpy as np
 
 from autofocus_jax.batch.attempts import Attempts, Care, Watch
 from autofocus_jax.batch.images import images
-from autofocus_jax.batch.plan import Piece, Plan
+from autofocus_jax.batch.plan import DAMAGED, Piece, Plan
 from autofocus_jax.batch.storage import Folder
 from autofocus_jax.batch.table import Counts, counts, encode
 from autofocus_jax.config import Config
@@ -135,17 +135,26 @@ def open_output(job: Job, plan: Plan, size: int) -> set[int]:
     return set()
 
 
-def count_parts(job: Job, numbers: set[int]) -> Counts:
-    """The counts of finished pieces, from the ends of their files."""
+def count_parts(job: Job, numbers: set[int]) -> tuple[Counts, set[int]]:
+    """The counts of finished pieces, from the ends of their files; and the numbers of those that have no whole end.
+
+    The latter are what a power cut may leave of a file, and are to be done again.
+    """
     folder = Folder(job.output)
 
-    def count(number: int) -> Counts:
-        with folder.open(part_name(number), seekable=True) as file:
-            return counts(file)
+    def count(number: int) -> Counts | None:
+        try:
+            with folder.open(part_name(number), seekable=True) as file:
+                return counts(file)
+        except (*DAMAGED, ValueError):  # a ValueError where there is no such column
+            return None
 
     with ThreadPoolExecutor(16, thread_name_prefix="footers") as pool:
-        found = list(pool.map(count, sorted(numbers)))
-    return Counts(*(sum(column) for column in zip(*found))) if found else Counts(0, 0)
+        found = dict(zip(sorted(numbers), pool.map(count, sorted(numbers))))
+    good = [entry for entry in found.values() if entry is not None]
+    return Counts(sum(entry.images for entry in good), sum(entry.errors for entry in good)), {
+        number for number, entry in found.items() if entry is None
+    }
 
 
 def part_name(number: int) -> str:

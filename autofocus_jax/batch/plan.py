@@ -79,6 +79,16 @@ def plan(given: str, size: int) -> Plan:
     return Plan(folder.uri, kind, pieces, hashlib.sha256(listing.encode()).hexdigest())
 
 
+def takes_in(given: str, output: str) -> bool:
+    """Whether files that are written into `output`, a resolved folder, would be part of an INPUT the next time."""
+    base, pattern = split_pattern(resolved(given))
+    folder, target = Folder(base), Folder(output)
+    root, part = f"{folder.root.rstrip('/')}/", target.path("part-00000000.parquet")
+    if not folder.fs.equals(target.fs) or not part.startswith(root):
+        return False
+    return not pattern or _translated(pattern).fullmatch(part[len(root) :]) is not None
+
+
 def _files(given: str) -> tuple[Folder, dict[str, int]]:
     """The folder and the files of it that INPUT means."""
     base, pattern = split_pattern(resolved(given))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
@@ -22,6 +23,7 @@ Answer = TypeVar("Answer")
 _MAGIC = re.compile(r"[*?\[]")
 _TRIES = 4  # of what an object store refuses
 _STREAM = 2**23  # bytes of a store's file that are asked for at a time where it is read from its beginning
+_LEFT = 3600  # seconds since a file that is half written was last touched, until nobody writes it any more
 _PARTIAL = re.compile(r"^\.(.+)\.[0-9a-f]{32}\.partial$")  # names of files that are being written
 
 
@@ -106,6 +108,8 @@ class Folder:
             try:
                 with open(partial, "wb") as file:
                     file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())  # or a power cut may leave the name without the content
                 os.replace(partial, path)
             except BaseException:
                 if os.path.exists(partial):
@@ -117,11 +121,15 @@ class Folder:
             ) from None
 
     def sweep(self) -> None:
-        """Removes what processes that were killed left half written, directly in this folder."""
+        """Removes what processes that were killed left half written, directly in this folder, an hour ago or more.
+
+        What is newer may be another run's, which still writes it.
+        """
         if self.local and os.path.isdir(self.root):
-            for name in os.listdir(self.root):
-                if _PARTIAL.match(name):
-                    os.unlink(os.path.join(self.root, name))
+            for entry in os.scandir(self.root):
+                with contextlib.suppress(FileNotFoundError):
+                    if _PARTIAL.match(entry.name) and entry.stat().st_mtime < time.time() - _LEFT:
+                        os.unlink(entry.path)
 
     def _read(self, relative: str) -> bytes:
         with self.fs.open_input_stream(self.path(relative), compression=None) as file:
@@ -154,14 +162,14 @@ def resolved(uri: str) -> str:
     """
     if "://" not in uri:
         return os.path.abspath(os.path.expanduser(uri))
-    parts = urllib.parse.urlsplit(uri)
+    local = re.fullmatch(r"file://[^/]*(/.*)", uri, re.DOTALL)
+    if local:
+        return urllib.parse.unquote(local[1])
+    body, query = _without_query(uri)
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if parts.scheme == "s3" and endpoint and "endpoint_override" not in parts.query:
-        query = urllib.parse.urlencode({"endpoint_override": endpoint}, safe=":/")
-        parts = parts._replace(query=f"{parts.query}&{query}" if parts.query else query)
-    if parts.scheme == "file":
-        return urllib.parse.unquote(parts.path)
-    return urllib.parse.urlunsplit(parts)
+    if uri.startswith("s3://") and endpoint and "endpoint_override" not in query:
+        query += ("&" if query else "?") + urllib.parse.urlencode({"endpoint_override": endpoint}, safe=":/")
+    return body + query
 
 
 def split_pattern(uri: str) -> tuple[str, str]:

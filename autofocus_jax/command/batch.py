@@ -95,13 +95,16 @@ def run(argv: Sequence[str], console: Console) -> int:
     output = storage.resolved(arguments.output)
     with console.status("looking at the input"):
         planned = plan.plan(arguments.input, arguments.piece)
-    if f"{output.rstrip('/')}/".startswith(f"{planned.folder.rstrip('/')}/"):
+    if plan.takes_in(arguments.input, output):
         raise ConfigError(f"OUTPUT {arguments.output} lies in INPUT; give another folder")
     made = job.make_job(planned, output, config, variables, categories, arguments.score)
     there = job.open_output(made, planned, arguments.piece)
-    before = job.count_parts(made, there)
+    before, damaged = job.count_parts(made, there)
+    there -= damaged
     missing = [piece for piece in planned.pieces if piece.number not in there]
     say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    if damaged:
+        say(f"{len(damaged)} pieces are there, but cut off or damaged; they are done again")
     if there:
         say(f"{len(there)} of {len(planned.pieces)} pieces are there already, {before.images} images")
     tally, stopped = Tally(), None

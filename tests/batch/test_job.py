@@ -108,8 +108,20 @@ def test_an_input_that_changed_is_refused(pictures, do_all, contents, tmp_path):
 def test_counts_of_parts(pictures, do_all, make_job, tmp_path):
     do_all(pictures, tmp_path / "out", 3)
     made = make_job(plan.plan(str(pictures), 3), tmp_path / "out")
-    assert job.count_parts(made, {0, 1, 2, 3}) == Counts(10, 1)
-    assert job.count_parts(made, {3}) == Counts(1, 0) and job.count_parts(made, set()) == Counts(0, 0)
+    assert job.count_parts(made, {0, 1, 2, 3}) == (Counts(10, 1), set())
+    assert job.count_parts(made, {3}) == (Counts(1, 0), set()) and job.count_parts(made, set()) == (Counts(0, 0), set())
+
+
+@pytest.mark.parametrize("where", ["empty", "short", "zeros", "gone"])
+def test_parts_that_a_power_cut_left(pictures, do_all, make_job, tmp_path, where):
+    do_all(pictures, tmp_path / "out", 3)
+    made = make_job(plan.plan(str(pictures), 3), tmp_path / "out")
+    path = tmp_path / "out" / job.part_name(1)
+    whole = path.read_bytes()
+    path.write_bytes({"empty": b"", "short": whole[:-9], "zeros": bytes(len(whole)), "gone": b""}[where])
+    if where == "gone":
+        path.unlink()
+    assert job.count_parts(made, {0, 1, 2, 3}) == (Counts(7, 1), {1})
 
 
 class Told:

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from autofocus_jax.batch.plan import InputError, plan
-from autofocus_jax.batch.storage import StorageError
+from autofocus_jax.batch.plan import InputError, plan, takes_in
+from autofocus_jax.batch.storage import StorageError, resolved
 
 
 def make(folder, *names):
@@ -91,6 +91,17 @@ def test_what_is_no_input(tmp_path):
         plan(str(tmp_path), 4)
     with pytest.raises(StorageError, match="leads to no file system"):
         plan("nothing://here", 4)
+
+
+def test_output_that_the_input_takes_in(tmp_path, s3):
+    make(tmp_path, "in/a.parquet", "in/below/b.parquet")
+    for root in (f"{tmp_path}/", "s3://bucket/"):  # the store is one of $AWS_ENDPOINT_URL
+        inside = lambda given, output, root=root: takes_in(f"{root}{given}", resolved(f"{root}{output}"))  # noqa: E731
+        assert inside("in", "in") and inside("in", "in/found") and inside("in/", "in/found/")
+        assert inside("in/**/*.parquet", "in/found") and inside("in/*/*", "in/found") and inside("i?/*.parquet", "in")
+        assert not inside("in", "in2") and not inside("in/a.parquet", "in/found") and not inside("in", "out/in")
+        assert not inside("in/*.parquet", "in/found") and not inside("in/**/*.jpg", "in/found")
+    assert not takes_in("s3://bucket/in", "/bucket/in") and takes_in("/", "/found")
 
 
 def test_a_store_is_like_a_disk(s3, tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import time
 
 import pytest
 
@@ -40,8 +41,11 @@ def test_hidden_files_are_passed_over_and_halves_are_swept(tmp_path):
     half.write_bytes(b"half")
     (tmp_path / ".other").write_bytes(b"")
     assert folder.files() == {}
+    new = tmp_path / f".part-2.parquet.{'1' * 32}.partial"
+    new.write_bytes(b"of a run that goes on")
+    os.utime(half, (time.time() - 4000, time.time() - 4000))
     folder.sweep()
-    assert not half.exists() and (tmp_path / ".other").exists()
+    assert new.exists() and not half.exists() and (tmp_path / ".other").exists()
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
@@ -55,6 +59,14 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="No space left"):
         folder.write("a", b"second")
     assert folder.read("a") == b"first" and os.listdir(tmp_path) == ["a"]
+
+
+def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    done, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(storage.os, "fsync", lambda number: (done.append(os.fstat(number).st_size), fsync(number)))
+    monkeypatch.setattr(storage.os, "replace", lambda *paths: (done.append("named"), replace(*paths)))
+    Folder(str(tmp_path)).write("a", b"12345")
+    assert done == [5, "named"]
 
 
 def test_a_store_that_does_not_answer(s3, monkeypatch):
@@ -116,7 +128,11 @@ def test_resolved(monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:99")
     full = "s3://bucket/a?endpoint_override=http://127.0.0.1:99"
     assert resolved("s3://bucket/a") == full and resolved(full) == full
-    assert resolved("file:///a%20b") == "/a b"
+    assert resolved("file:///a%20b") == "/a b" and resolved("file://localhost/a/?.tar") == "/a/?.tar"
+    end = "?region=x&endpoint_override=http://127.0.0.1:99"
+    assert resolved("s3://bucket/a?region=x") == f"s3://bucket/a{end}"
+    for pattern in ("a?.tar", "?/b.tar", "[ab]?/*?.tar"):
+        assert split_pattern(resolved(f"s3://bucket/c/{pattern}")) == (full.replace("/a?", "/c?"), pattern)
 
 
 def test_patterns_and_parents():

@@ -73,6 +73,16 @@ def test_without_ray(capsys, tmp_path, tiny_weights, pictures, monkeypatch):
     assert code == 1 and "pip install 'autofocus_jax[ray]'" in err
 
 
+def test_parts_that_a_power_cut_left_are_done_again(capsys, tmp_path, tiny_weights, pictures, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    words = (pictures, tmp_path / "out", "--weights", tiny_weights)
+    call(capsys, *words)
+    (tmp_path / "out" / "part-00000000.parquet").write_bytes(b"PAR1 cut off")
+    code, out, err = call(capsys, *words)
+    assert code == 1 and "1 pieces are there, but cut off or damaged; they are done again" in out
+    assert "are there already" not in out and "holds 0 images" in out and "pip install" in err
+
+
 # What follows runs the command as its users do, in processes of their own.
 
 
