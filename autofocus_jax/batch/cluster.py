@@ -16,31 +16,18 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from autofocus_jax.batch.attempts import Attempts, Care
 from autofocus_jax.batch.job import Done, Job, do_piece
 from autofocus_jax.batch.plan import Piece
-from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.batch.shares import ClusterError, Machine, Share, limit, one_at_a_time
+from autofocus_jax.batch.shares import share as share_of
 
 _BLOCKS = 10_000  # tasks that Ray Data makes of the pieces, at most
-_CORES = 4  # of a worker without GPU, by default
 _FOLDER, _LOCK = "autofocus-ray-", "owner.lock"  # of a local cluster's files
 _STORE = 200 * 10**6  # bytes of a local cluster's object store, beside the weights
-
-
-class ClusterError(AutoFocusError):
-    """There is no Ray, no such cluster, or not enough of it."""
-
-
-class Share(NamedTuple):
-    """The workers, and what each gets."""
-
-    least: int  # workers
-    most: int
-    cores: int
-    gpus: float  # 0, 1, or a part of one
 
 
 class Failed(NamedTuple):
@@ -75,31 +62,23 @@ def cluster(address: str | None, cores: int | None = None, weights_bytes: int = 
 
 
 def share(workers: tuple[int, int] | None, cores: int | None, per_gpu: int) -> Share:
-    """What each worker gets of the cluster that was joined: a GPU (or 1 / per_gpu of one) where it has any.
-
-    workers: bounds of their number; by default as many as there are GPUs, or one for every 4 cores. cores: of each; by
-    default an even share. Raises ClusterError when the cluster does not hold the least number.
-    """
-    ray = _ray()
-    total = ray.cluster_resources()
-    all_cores, all_gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
-    if workers is None:
-        count = all_gpus * per_gpu if all_gpus else max(1, all_cores // (cores or _CORES))
-        workers = count, count
-    cores = cores or max(1, all_cores // workers[1])
-    gpus = (1 / per_gpu if per_gpu > 1 else 1) if all_gpus else 0
-    if workers[0] * cores > all_cores:
-        raise ClusterError(f"{workers[0]} workers of {cores} cores, but the cluster has {all_cores}; give --workers or "
-                           "--cores fewer, or add machines")  # fmt: skip
-    return Share(*workers, cores, gpus)
+    """`shares.share` of the machines of the cluster that was joined; raises ClusterError."""
+    found = [node["Resources"] for node in _ray().nodes() if node["Alive"]]
+    return share_of([Machine(int(one.get("CPU", 0)), int(one.get("GPU", 0))) for one in found], workers, cores, per_gpu)
 
 
 def run(
-    job: Job, variables: Any, pieces: Sequence[Piece], share: Share, window: int | None = None
+    job: Job,
+    variables: Any,
+    pieces: Sequence[Piece],
+    share: Share,
+    window: int | None = None,
+    prepare: Callable[[], Any] | None = None,
 ) -> Iterator[Done | Failed]:
     """Does pieces on the cluster that was joined, in any order; yields what each came to as it is finished.
 
-    Raises ClusterError when the workers cannot be started, or the cluster goes away.
+    prepare: called first in every worker's process, a function that can be imported there. Raises ClusterError when the
+    workers cannot be started, or the cluster goes away.
     """
     ray = _ray()
     from ray import data
@@ -109,7 +88,7 @@ def run(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     reference = ray.put(variables)
-    watch = ray.remote(num_cpus=0, max_restarts=-1)(Attempts).remote()
+    watch = _attempts()
     items = [{"piece": json.dumps(piece)} for piece in pieces]
     described = data.from_items(items, override_num_blocks=min(len(items), _BLOCKS))
     least, most = (min(count, len(items)) for count in (share.least, share.most))
@@ -117,24 +96,38 @@ def run(
     results = described.map_batches(
         _Actor, batch_size=1, batch_format="numpy",
         compute=data.ActorPoolStrategy(min_size=least, max_size=most),
-        fn_constructor_args=(job, [reference], watch, share, window),
+        fn_constructor_args=(job, [reference], watch, share, window, prepare),
         num_cpus=share.cores, num_gpus=share.gpus or None,
     )  # fmt: skip
     try:
         for batch in results.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"):
             for text in batch["done"].tolist():
                 entry = json.loads(text)
+                watch.heard.remote(entry[0])
                 yield Failed(*entry) if len(entry) == len(Failed._fields) else Done(*entry)
     except ray.exceptions.RayError as error:
         reason = " ".join(str(getattr(error, "cause", None) or error).split())[-300:]
         raise ClusterError(f"the workers cannot go on: {reason}") from None
 
 
+def _attempts() -> Any:
+    """An Attempts on this machine, which the job ends with anyway; others may go away at any time."""
+    ray = _ray()
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(Attempts).remote()
+
+
 class _Actor:
     """A worker's process: a Worker made once, and a call for every piece."""
 
-    def __init__(self, job: Job, references: list, watch: Any, share: Share, window: int | None):
-        _limit(share)
+    def __init__(
+        self, job: Job, references: list, watch: Any, share: Share, window: int | None, prepare: Callable | None
+    ):
+        if prepare is not None:
+            prepare()
+        limit(share)
         import jax
 
         from autofocus_jax import parallel
@@ -147,7 +140,7 @@ class _Actor:
         self._watch = _RemoteWatch(watch)
         (variables,) = _ray().get(references)
         self._worker = Worker(variables, job.config)
-        with _one_at_a_time(jax.config.jax_compilation_cache_dir):
+        with one_at_a_time(jax.config.jax_compilation_cache_dir):
             self._worker.warm_up()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
@@ -172,8 +165,8 @@ class _RemoteWatch:
     def at(self, piece: int, position: int) -> None:
         _ray().get(self._actor.at.remote(piece, position))
 
-    def end(self, piece: int) -> None:
-        _ray().get(self._actor.end.remote(piece))
+    def end(self, piece: int, done: tuple | None) -> None:
+        _ray().get(self._actor.end.remote(piece, done))
 
 
 def _check_there(address: str) -> None:
@@ -181,30 +174,6 @@ def _check_there(address: str) -> None:
     match = re.fullmatch(r"(?:ray://)?([^:]+):(\d+)", address)
     if match:
         socket.create_connection((match[1], int(match[2])), timeout=10).close()
-
-
-def _limit(share: Share) -> None:
-    """Before JAX starts: its threads, and its part of the GPU's memory, unless the environment has settled them."""
-    os.environ["NPROC"] = str(share.cores)  # what XLA takes for the number of cores
-    if 0 < share.gpus < 1:
-        os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 * share.gpus:.3f}")
-    elif share.gpus:
-        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "true")  # a GPU of its own
-    else:
-        os.environ.setdefault("JAX_PLATFORMS", "cpu")
-
-
-@contextlib.contextmanager
-def _one_at_a_time(folder: str | None) -> Iterator[None]:
-    """Lets the processes of a machine compile in turns, where they share a folder: the first fills it for the rest."""
-    if folder is None:
-        yield
-        return
-    import filelock
-
-    os.makedirs(folder, exist_ok=True)
-    with filelock.FileLock(os.path.join(folder, "warm_up.lock")):
-        yield
 
 
 def _piece(fields: list) -> Piece:

@@ -9,7 +9,7 @@ import itertools
 import lzma
 import tarfile
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Container, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import PurePosixPath
@@ -33,21 +33,26 @@ _BUFFER = 2**23  # bytes of a column of a Parquet file, or behind the end of a s
 _END = object()
 
 
-def images(folder: Folder, piece: Piece) -> Iterator[tuple[str, Reader]]:
+def images(
+    folder: Folder, piece: Piece, ahead: bool = True, untouched: Container[int] = ()
+) -> Iterator[tuple[str, Reader]]:
     """(id, reader) of every image of a piece, in order.
 
     An id is the path of the image file below the input's folder; for a shard the shard's path and the member's; for a
     Parquet file the value of its column `id`, or else its path, "#" and the number of the row. What cannot be read of a
     shard or a Parquet file is an image more, named by the file, whose reader raises ImageError with the reason.
+
+    ahead: whether what comes next is fetched meanwhile; else the next image's bytes are read when it is asked for, or
+    its reader called, and no earlier. untouched: positions whose bytes are not to be held, where that can be helped.
     """
     if piece.kind == "images":
-        return _files(folder, piece.files)
-    source = _table(folder, piece) if piece.kind == "Parquet files" else _shard(folder, piece.files[0])
-    return _in_thread(source)
+        return _files(folder, piece.files, ahead)
+    source = _table(folder, piece) if piece.kind == "Parquet files" else _shard(folder, piece.files[0], untouched)
+    return _in_thread(source) if ahead else source
 
 
-def _files(folder: Folder, names: Iterable[str]) -> Iterator[tuple[str, Reader]]:
-    if folder.local:
+def _files(folder: Folder, names: Iterable[str], ahead: bool) -> Iterator[tuple[str, Reader]]:
+    if folder.local or not ahead:
         for name in names:
             yield name, partial(_decoded, folder, name)
         return
@@ -83,7 +88,7 @@ def _table(folder: Folder, piece: Piece) -> Iterator[tuple[str, Reader]]:
         yield name, partial(_raise, " ".join(reason.split()))
 
 
-def _shard(folder: Folder, name: str) -> Iterator[tuple[str, Reader]]:
+def _shard(folder: Folder, name: str, untouched: Container[int] = ()) -> Iterator[tuple[str, Reader]]:
     seen = 0
     try:
         with (
@@ -93,7 +98,7 @@ def _shard(folder: Folder, name: str) -> Iterator[tuple[str, Reader]]:
             for member in shard:
                 if not member.isfile() or not member.name.lower().endswith(SUFFIXES):
                     continue
-                content = shard.extractfile(member).read()
+                content = b"" if seen in untouched else shard.extractfile(member).read()
                 seen += 1
                 # Names of other encodings come as surrogates, which no table holds.
                 path = f"{name}/{PurePosixPath(member.name)}".encode("utf-8", "backslashreplace").decode()

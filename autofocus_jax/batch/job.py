@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -31,6 +32,10 @@ _PART = re.compile(r"part-(\d{8})\.parquet")
 
 class JobError(AutoFocusError):
     """An output folder is of another job."""
+
+
+class PieceError(AutoFocusError):
+    """A piece cannot be done, whoever tries."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,36 +81,50 @@ def do_piece(
 ) -> Done:
     """Detects in the images of a piece and writes its part of the output, which appears whole or not at all.
 
-    watch: what it tells of itself, and what it hears of workers that died of this piece before. Raises StorageError
-    when the input or output does not answer; nothing is written then.
+    watch: what it tells of itself, and what it hears of workers that died of this piece before, or did it already and
+    died of another one in the same task. Raises StorageError when the input or output does not answer, PieceError when
+    too many workers died of it; nothing is written then.
     """
     begun, begin = time.time(), time.perf_counter()
     watch = watch or Attempts()
     care = watch.begin(piece.number)
+    if care.done is not None:
+        return Done(*care.done)
+    done = None
     try:
-        readers = images(Folder(job.input), piece)
+        if care.hopeless:
+            raise PieceError(f"{care.attempt - 1} workers died of it, and no image is to blame; give each more memory "
+                             "(fewer --workers, a smaller --window), or look at the machines' logs")  # fmt: skip
         if care.one_by_one:
-            rows = list(_one_by_one(worker, job, piece, readers, care, watch, threads))
+            rows = list(_one_by_one(worker, job, piece, care, watch, threads))
         else:
-            rows = list(worker.rows(readers, job.score, window, threads))
+            rows = list(worker.rows(images(Folder(job.input), piece), job.score, window, threads))
         content = encode(rows, job.model, job.settings, job.categories)
         Folder(job.output).write(part_name(piece.number), content)
+        done = _came_to(piece, rows, begun, time.perf_counter() - begin)
+        return done
     finally:
-        watch.end(piece.number)
+        watch.end(piece.number, None if done is None else tuple(done))
+
+
+def _came_to(piece: Piece, rows: Sequence[Row], begun: float, seconds: float) -> Done:
     good = [row for row in rows if row.error is None]
     pixels, full = (sum(int(getattr(row, name).sum()) for row in good) for name in ("pixels", "full_pixels"))
     found = sum(len(row.scores) for row in good)
-    seconds = time.perf_counter() - begin
     return Done(piece.number, len(rows), len(rows) - len(good), found, pixels, full, begun, seconds)
 
 
-def _one_by_one(worker, job, piece, readers, care: Care, watch: Watch, threads: int | None) -> Iterator[Row]:
-    for position, (name, reader) in enumerate(readers):
+def _one_by_one(worker, job, piece, care: Care, watch: Watch, threads: int | None) -> Iterator[Row]:
+    readers = images(Folder(job.input), piece, ahead=False, untouched=care.deadly)
+    for position in itertools.count():
+        watch.at(piece.number, position)  # before it is read, which workers die of too
+        name, reader = next(readers, (None, None))
+        if reader is None:
+            return
         if position in care.deadly:
             reason = "the worker died of this image twice; it may be too large for the memory, or crash the decoder"
             yield error_row(name, reason)
             continue
-        watch.at(piece.number, position)
         yield from worker.rows([(name, reader)], job.score, 1, threads)
 
 

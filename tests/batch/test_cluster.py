@@ -63,24 +63,33 @@ def test_two_workers_one_of_them_killed(contents, do_all, tiny_weights, tmp_path
     assert not alive
 
 
-@pytest.mark.parametrize("total, workers, cores, per_gpu, expected", [
-    ({"CPU": 2}, None, None, 1, Share(1, 1, 2, 0)),
-    ({"CPU": 16}, None, None, 1, Share(4, 4, 4, 0)),
-    ({"CPU": 16}, (1, 8), None, 1, Share(1, 8, 2, 0)),
-    ({"CPU": 32, "GPU": 4}, None, None, 1, Share(4, 4, 8, 1)),
-    ({"CPU": 32, "GPU": 4}, None, None, 2, Share(8, 8, 4, 0.5)),
-    ({"CPU": 2}, (2, 2), None, 1, Share(2, 2, 1, 0)),
-    ({"CPU": 2}, (1, 8), None, 1, Share(1, 8, 1, 0)),
-])  # fmt: skip
-def test_share(monkeypatch, total, workers, cores, per_gpu, expected):
-    monkeypatch.setattr("ray.cluster_resources", lambda: total)
-    assert cluster.share(workers, cores, per_gpu) == expected
+def test_share_looks_at_the_machines_that_are_there(monkeypatch):
+    nodes = [(True, {"CPU": 8.0, "GPU": 1.0, "memory": 9e9}), (True, {"CPU": 4.0}), (False, {"CPU": 64.0, "GPU": 8.0})]
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": alive, "Resources": known} for alive, known in nodes])
+    assert cluster.share(None, None, 1) == Share(1, 1, 8, 1)
 
 
-def test_too_many_workers(monkeypatch):
-    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
-    with pytest.raises(ClusterError, match="4 workers of 1 cores, but the cluster has 2"):
-        cluster.share((4, 4), None, 1)
+_KILLED = """
+import ray
+from autofocus_jax.batch import cluster
+with cluster.cluster(None, cores=1):
+    watch = cluster._attempts()
+    assert ray.get(watch.begin.remote(7)).attempt == 1
+    calls = []
+    for number in range(20):
+        calls.append(watch.begin.remote(7))
+        if number == 10:
+            ray.kill(watch, no_restart=False)
+    assert len(ray.get(calls, timeout=120)) == 20
+print("answered")
+"""
+
+
+def test_calls_are_answered_though_the_memory_of_deaths_died():
+    """In a process of its own: Ray forks, which JAX in this one does not like."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", _KILLED], env=environment, capture_output=True, text=True, timeout=300)
+    assert "answered" in done.stdout.split(), done.stderr
 
 
 def test_no_cluster_there():

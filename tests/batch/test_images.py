@@ -170,6 +170,27 @@ def test_zeros_behind_the_end_of_a_shard(tmp_path, contents, end):
     check(read(tmp_path), [f"s{end}/0.png"], contents)
 
 
+def test_one_image_at_a_time(tmp_path, contents, s3, monkeypatch):
+    """What an image's bytes cost is paid when it is asked for, and for some of a shard not at all."""
+    write_shard(tmp_path / "s.tar", [(f"{number}.png", content) for number, content in enumerate(contents)])
+    asked = []
+    extract = tarfile.TarFile.extractfile
+    monkeypatch.setattr(
+        tarfile.TarFile, "extractfile", lambda *given: (asked.append(given[1].name), extract(*given))[1]
+    )
+    piece = plan(str(tmp_path), 4).pieces[0]
+    found = images(Folder(str(tmp_path)), piece, ahead=False, untouched=(1, 2))
+    assert [next(found)[0] for _ in range(4)] == [f"s.tar/{number}.png" for number in range(4)]
+    assert asked == ["0.png", "3.png"]
+    with s3.open_output_stream("bucket/one/0.png") as file:
+        file.write(contents[0])
+    planned = plan("s3://bucket/one", 4)
+    ((_, reader),) = images(Folder(planned.folder), planned.pieces[0], ahead=False)
+    s3.delete_file("bucket/one/0.png")
+    with pytest.raises(ImageError, match="does not exist"):
+        reader()
+
+
 def test_names_in_shards_that_are_not_utf_8(tmp_path, contents):
     """The row can be written, and names it."""
     write_shard(tmp_path / "s.tar", [(b"caf\xe9.png".decode("utf-8", "surrogateescape"), contents[0])])
