@@ -34,7 +34,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from autofocus_jax import parallel
+from autofocus_jax import heap, parallel
 from autofocus_jax.api import read_weights
 from autofocus_jax.batch import cluster, job, plan
 from autofocus_jax.config import open_split
@@ -72,14 +72,18 @@ class Watcher(threading.Thread):
     """Looks at the memory of this process, of Ray's workers and of the object store, ten times a second."""
 
     def __init__(self):
+        """For the cluster that this process has joined; others may run on this machine."""
+        import ray
+        from ray._private.internal_api import get_memory_info_reply, get_state_from_address
+
         super().__init__(daemon=True)
+        state = get_state_from_address(ray.get_runtime_context().gcs_address)
+        self._stats = lambda: get_memory_info_reply(state).store_stats
         self.driver = self.worker = self.store = self.spilled = 0
+        self.samples = 0  # of the object store
         self.stop = threading.Event()
 
     def run(self) -> None:
-        from ray._private.internal_api import get_memory_info_reply, get_state_from_address
-
-        state = get_state_from_address()
         own = psutil.Process()
         while not self.stop.wait(0.1):
             self.driver = max(self.driver, own.memory_info().rss)
@@ -87,8 +91,9 @@ class Watcher(threading.Thread):
                 with contextlib.suppress(psutil.Error):
                     if child.cmdline() and child.cmdline()[0].startswith("ray::MapWorker"):
                         self.worker = max(self.worker, child.memory_info().rss)
-            with contextlib.suppress(Exception):  # the cluster may be on its way
-                stats = get_memory_info_reply(state).store_stats
+            with contextlib.suppress(Exception):  # the cluster may be busy; `samples` says whether it ever answered
+                stats = self._stats()
+                self.samples += 1
                 self.store = max(self.store, stats.object_store_bytes_used)
                 self.spilled = max(self.spilled, stats.spilled_bytes_total)
 
@@ -106,10 +111,11 @@ def with_ray(
         if watcher is not None:
             watcher.start()
         share = cluster.share((options.workers, options.workers), None, 1)
-        done = list(cluster.run(made, variables, planned.pieces, share))
+        done = list(cluster.run(made, variables, planned.pieces, share, prepare=heap.share_one))
         if watcher is not None:
             watcher.stop.set()
             watcher.join()
+            assert watcher.samples and watcher.worker, "the object store or the workers were never seen"
     assert sorted(entry.number for entry in done) == list(range(len(planned.pieces))), "pieces failed"
     seconds = max(entry.begun + entry.seconds for entry in done) - min(entry.begun for entry in done)
     return sum(entry.images for entry in done) / seconds, watcher
@@ -120,6 +126,7 @@ _worker: list[Worker] = []  # of the process that runs `alone`
 
 def warm_up() -> None:
     """Makes the worker of this process."""
+    heap.share_one()  # as evaluate.py and the workers of a cluster do
     parallel.cache_compilations()
     config, variables, _ = read_weights("demo")
     _worker.append(Worker(variables, config))
