@@ -69,33 +69,50 @@ def make_folder(folder: Path, count: int) -> None:
 
 
 class Watcher(threading.Thread):
-    """Looks at the memory of this process, of Ray's workers and of the object store, ten times a second."""
+    """Looks at the memory of this process, of Ray's workers and of the object store, ten times a second.
+
+    For the cluster that this process has started; others may run on the machine.
+    """
 
     def __init__(self):
-        """For the cluster that this process has joined; others may run on this machine."""
-        import ray
-        from ray._private.internal_api import get_memory_info_reply, get_state_from_address
-
         super().__init__(daemon=True)
-        state = get_state_from_address(ray.get_runtime_context().gcs_address)
-        self._stats = lambda: get_memory_info_reply(state).store_stats
-        self.driver = self.worker = self.store = self.spilled = 0
-        self.samples = 0  # of the object store
-        self.stop = threading.Event()
+        self.driver = self.worker = self.store = self.spilled = self.samples = 0
+        self._ended, self._error = threading.Event(), None
 
     def run(self) -> None:
-        own = psutil.Process()
-        while not self.stop.wait(0.1):
-            self.driver = max(self.driver, own.memory_info().rss)
-            for child in own.children(recursive=True):
-                with contextlib.suppress(psutil.Error):
-                    if child.cmdline() and child.cmdline()[0].startswith("ray::MapWorker"):
-                        self.worker = max(self.worker, child.memory_info().rss)
-            with contextlib.suppress(Exception):  # the cluster may be busy; `samples` says whether it ever answered
-                stats = self._stats()
+        try:
+            while not self._ended.wait(0.1):
+                self._look()
                 self.samples += 1
-                self.store = max(self.store, stats.object_store_bytes_used)
-                self.spilled = max(self.spilled, stats.spilled_bytes_total)
+        except Exception as error:  # a thread's own would go by
+            self._error = error
+
+    def finish(self) -> None:
+        """Ends the looking; raises what went wrong with it."""
+        self._ended.set()
+        self.join()
+        if self._error is not None:
+            raise self._error
+        assert self.samples and self.worker, "the workers were never seen"
+
+    def _look(self) -> None:
+        import ray
+
+        own, name = psutil.Process(), "object_store_memory"
+        self.driver = max(self.driver, own.memory_info().rss)
+        for child in own.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if child.cmdline() and child.cmdline()[0].startswith("ray::MapWorker"):
+                    self.worker = max(self.worker, child.memory_info().rss)
+        free = ray.available_resources().get(name)
+        if free is not None:  # it is left out where all is taken, and before the first report
+            self.store = max(self.store, ray.cluster_resources()[name] - free)
+        session = Path(ray._private.worker._global_node.get_session_dir_path())
+        spilled = 0
+        for path in session.glob("ray_spilled_objects_*/*"):
+            with contextlib.suppress(FileNotFoundError):
+                spilled += path.stat().st_size
+        self.spilled = max(self.spilled, spilled)
 
 
 def with_ray(
@@ -113,9 +130,7 @@ def with_ray(
         share = cluster.share((options.workers, options.workers), None, 1)
         done = list(cluster.run(made, variables, planned.pieces, share, prepare=heap.share_one))
         if watcher is not None:
-            watcher.stop.set()
-            watcher.join()
-            assert watcher.samples and watcher.worker, "the object store or the workers were never seen"
+            watcher.finish()
     assert sorted(entry.number for entry in done) == list(range(len(planned.pieces))), "pieces failed"
     seconds = max(entry.begun + entry.seconds for entry in done) - min(entry.begun for entry in done)
     return sum(entry.images for entry in done) / seconds, watcher
