@@ -82,13 +82,23 @@ class Folder:
         """A file to read from, to be closed, and one with a `peek` unless it is seekable. Raises OSError where there is
         none, or a local disk fails.
 
-        A store that does not answer is asked again, here and in every read, and then is a StorageError. So any OSError
-        that a reader of the file's format raises is of what the file holds, or of a local disk.
+        A store that does not answer is asked again, here and in every read, and then, or if it refuses, is a
+        StorageError. So any OSError that a reader of the file's format raises is of what the file holds, or of a local
+        disk.
         """
         if self.local:
             path = self.path(relative)
             return self.fs.open_input_file(path) if seekable else open(path, "rb")
-        file = StoredFile(lambda: self.fs.open_input_file(self.path(relative)), lambda call: self._try(call, relative))
+
+        def ask(call: Callable[[], Answer]) -> Answer:
+            try:
+                return self._try(call, relative)
+            except PermissionError as error:  # of one file among many, more likely of credentials than of the file
+                raise StorageError(
+                    f"{self.uri}, {relative} must not be read ({error}); check the credentials"
+                ) from None
+
+        file = StoredFile(lambda: self.fs.open_input_file(self.path(relative)), ask)
         return file if seekable else io.BufferedReader(file, _STREAM)
 
     def write(self, relative: str, content: Any) -> None:

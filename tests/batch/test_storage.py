@@ -94,6 +94,20 @@ def test_what_may_not_be_read_is_an_image_error(s3, monkeypatch):
         folder.read("a.png")
 
 
+def test_a_table_or_shard_that_may_not_be_read_is_no_damage(s3, monkeypatch):
+    """It would be written off, with all its images, for credentials that have run out."""
+    folder = Folder(resolved("s3://bucket/x"))
+    folder.write("a.tar", b"content")
+    file = folder.open("a.tar", seekable=True)
+
+    def deny(*_):
+        raise OSError("AWS Error ACCESS_DENIED during GetObject operation")
+
+    monkeypatch.setattr(file, "_file", type("Denied", (), {"read_at": deny, "close": file._file.close})())
+    with pytest.raises(StorageError, match=r"a\.tar must not be read .* check the credentials"):
+        file.read()
+
+
 def test_no_file_system():
     with pytest.raises(StorageError, match="leads to no file system"):
         Folder("nothing://bucket/x")
