@@ -11,6 +11,7 @@ on the images alone, never on the clock.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -41,7 +42,9 @@ from autofocus_jax.structures import (
 # ignores it). May return device arrays that are still being computed.
 Detect = Callable[[ChipBatch, Sequence[Placement]], DetectorOutput]
 
-IN_FLIGHT = 2  # batches on the device while the host prepares the next: it never idles, and memory stays bounded
+# Batches on the device while the host prepares the next: it never idles, and memory stays bounded. Each is dispatched
+# by a thread of its own, since a CPU runs the programs of one thread one after the other, which leaves cores idle.
+IN_FLIGHT = 2
 
 
 class Stage(NamedTuple):
@@ -114,14 +117,15 @@ def stream(
     """Yields the Outcome of each image, in their order; the arguments are those of `cascade`.
 
     An ImageError among the images becomes an Outcome with `error`. At most `window` images, with their crops and
-    results, are held at a time. `threads` threads crop, resize and stack while the device works; one more waits for it.
+    results, are held at a time. `threads` threads crop, resize and stack while the device works; IN_FLIGHT more call
+    `detect` and wait for what it returns, so it may be called from several threads at once.
     keep_stages: fill Outcome.stages. Raises what `cascade` raises, and whatever `images` or `detect` raise.
     """
     functions = _functions(scales, chip_functions)
     if window < 1 or threads < 1:
         raise AutoFocusError(f"a stream with a window of {window} and {threads} threads; want at least 1 of each")
     with contextlib.ExitStack() as stack:
-        pool, fetcher = (ThreadPoolExecutor(count, thread_name_prefix="cascade") for count in (threads, 1))
+        pool, fetcher = (ThreadPoolExecutor(count, thread_name_prefix="cascade") for count in (threads, IN_FLIGHT))
         for executor in (fetcher, pool):
             stack.callback(executor.shutdown, cancel_futures=True)
         flow = _Flow(scales, functions, detect, buckets, stacking_config, shrink, keep_stages, pool, fetcher)
@@ -164,6 +168,7 @@ class _Flow:
         self.queues: list[deque[_Entry]] = [deque() for _ in buckets]
         self.flying: deque[tuple[list[_Entry], Bucket, Future]] = deque()
         self.device_free = 0.0  # when the device finished its last batch
+        self.clock = threading.Lock()  # for device_free
 
     def admit(self, index: int, image: np.ndarray | ImageError) -> None:
         if isinstance(image, ImageError):
@@ -196,11 +201,8 @@ class _Flow:
             entry.walk.info.padded_pixels[entry.chip.place.scale - 1] += bucket.height * bucket.width
         empty = (bucket.batch - len(entries)) * bucket.height * bucket.width
         entries[-1].walk.info.padded_pixels[entries[-1].chip.place.scale - 1] += empty
-        sent = time.perf_counter()
-        output = self.detect(bucket_ops.pad(crops, bucket), [entry.chip.place for entry in entries])
-        chips = [entry.chip for entry in entries]
-        want = [chip.place.scale < len(self.scales) for chip in chips]
-        self.flying.append((entries, bucket, self.fetcher.submit(self._fetch, chips, output, want, sent)))
+        answer = self.fetcher.submit(self._detect, [entry.chip for entry in entries], crops, bucket)
+        self.flying.append((entries, bucket, answer))
         return True
 
     def receive(self) -> None:
@@ -258,14 +260,17 @@ class _Flow:
                 self.results.append(first)
             self.order.popleft()
 
-    def _fetch(
-        self, chips: list[Chip], output: DetectorOutput, want_focus: list[bool], sent: float
-    ) -> tuple[list[Found], float]:
-        """Runs in the fetcher's only thread: waits for a batch; also tells for how long the device had it in work."""
+    def _detect(self, chips: list[Chip], crops: list[np.ndarray], bucket: Bucket) -> tuple[list[Found], float]:
+        """Runs in a thread of the fetcher: crops to answers, and for how long the device was busy for it alone."""
+        batch = bucket_ops.pad(crops, bucket)
+        sent = time.perf_counter()
+        output = self.detect(batch, [chip.place for chip in chips])
         np.asarray(output.valid)
         ready = time.perf_counter()
-        busy = ready - max(sent, self.device_free)
-        self.device_free = ready
+        with self.clock:
+            busy = max(0.0, ready - max(sent, self.device_free))
+            self.device_free = max(ready, self.device_free)
+        want_focus = [chip.place.scale < len(self.scales) for chip in chips]
         return walk.read_output(chips, output, self.stacking.score_threshold, want_focus), busy
 
 

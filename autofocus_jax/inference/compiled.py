@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -52,6 +53,7 @@ class CompiledDetector:
         self._mesh = parallel.mesh(devices)
         self._variables = parallel.replicate(folded, self._mesh)
         self._programs: dict[tuple[int, int, int], Callable] = {}
+        self._compiling = threading.RLock()  # the cascade calls from several threads
 
         def traced(variables: Variables, chips: ChipBatch) -> DetectorOutput:
             self.traces += 1
@@ -85,6 +87,10 @@ class CompiledDetector:
 
         Calls `progress` after each.
         """
+        with self._compiling:
+            self._compile_all(progress)
+
+    def _compile_all(self, progress: Callable[[Bucket], None] | None) -> None:
         shapes = [(bucket.batch, bucket.height, bucket.width) for bucket in self.buckets]
         pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
         try:
@@ -102,15 +108,16 @@ class CompiledDetector:
             pool.shutdown(cancel_futures=True)  # an interrupt does not wait for programs that nobody will run
 
     def _program(self, shape: tuple[int, ...]) -> Callable:
-        if shape not in self._programs:
-            batch, height, width = shape
-            if Bucket(height, width, batch) not in self.buckets:
-                known = ", ".join(f"{b.batch}x{b.height}x{b.width}" for b in self.buckets)
-                raise BucketError(
-                    f"a batch of {batch} chips of {height}x{width} px is no bucket's; Config.buckets has {known}"
-                )
-            self._programs[shape] = self._lowered(shape).compile()
-        return self._programs[shape]
+        with self._compiling:
+            if shape not in self._programs:
+                batch, height, width = shape
+                if Bucket(height, width, batch) not in self.buckets:
+                    known = ", ".join(f"{b.batch}x{b.height}x{b.width}" for b in self.buckets)
+                    raise BucketError(
+                        f"a batch of {batch} chips of {height}x{width} px is no bucket's; Config.buckets has {known}"
+                    )
+                self._programs[shape] = self._lowered(shape).compile()
+            return self._programs[shape]
 
     def _lowered(self, shape: tuple[int, ...]) -> jax.stages.Lowered:
         like = ChipBatch(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -59,7 +58,6 @@ class Worker:
         self._weights, self._devices = weights, devices
         spread = dataclasses.replace(settings, buckets=parallel.spread(settings.buckets, len(devices)))
         self.detector = compile_detector(spread, weights, devices)
-        self._lock = threading.Lock()
 
     def changed(self, settings: Config) -> Worker:
         """The same weights with other settings of the same detector; programs are shared unless the buckets differ."""
@@ -71,13 +69,11 @@ class Worker:
 
     def detect(self, chips: ChipBatch, placements: Sequence[Placement] = ()) -> DetectorOutput:
         """The detector alone, a focus.cascade.Detect; returns at once, with arrays that are still being computed."""
-        with self._lock:  # two threads would compile the same program
-            return self.detector(chips, placements)
+        return self.detector(chips, placements)
 
     def warm_up(self, progress: Callable[[Bucket], None] | None = None) -> None:
         """Compiles every bucket's program; calls `progress` after each."""
-        with self._lock:
-            self.detector.warm_up(progress)
+        self.detector.warm_up(progress)
 
     def stream(
         self,

@@ -54,7 +54,7 @@ def test_every_row_is_as_without_compiling_ahead(config, detector, tiny_variable
     batch = chip_batch([chip], 32, 32, 3)
     expected = jax.jit(detect, static_argnums=0)(config.detector, tiny_variables, batch)
     for one, other in zip(detector(batch), expected):
-        np.testing.assert_allclose(one, other, atol=1e-5)
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["v2", "v1"])
