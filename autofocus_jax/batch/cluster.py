@@ -140,7 +140,8 @@ class _Actor:
         self._watch = _RemoteWatch(watch)
         (variables,) = _ray().get(references)
         self._worker = Worker(variables, job.config)
-        with one_at_a_time(jax.config.jax_compilation_cache_dir):
+        programs = f"{job.settings}_{share.cores}_{jax.__version__}"
+        with one_at_a_time(jax.config.jax_compilation_cache_dir, programs):
             self._worker.warm_up()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:

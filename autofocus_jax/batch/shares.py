@@ -81,13 +81,23 @@ def limit(share: Share) -> None:
 
 
 @contextlib.contextmanager
-def one_at_a_time(folder: str | None) -> Iterator[None]:
-    """Lets the processes of a machine compile in turns, where they share a folder: the first fills it for the rest."""
+def one_at_a_time(folder: str | None, programs: str) -> Iterator[None]:
+    """Lets the processes of a machine compile in turns, where they share a folder: the first fills it for the rest.
+
+    programs: names what is compiled. Once one process has come through, the others go at the same time, since they only
+    read; a file in the folder says so.
+    """
     if folder is None:
         yield
         return
     import filelock
 
     os.makedirs(folder, exist_ok=True)
-    with filelock.FileLock(os.path.join(folder, "warm_up.lock")):
-        yield
+    filled = os.path.join(folder, f"warm_up_{programs}.done")
+    if not os.path.exists(filled):
+        with filelock.FileLock(os.path.join(folder, "warm_up.lock")):
+            if not os.path.exists(filled):
+                yield
+                with open(filled, "w"):
+                    return
+    yield

@@ -84,7 +84,8 @@ def samples(
         except ImageError as error:
             skipped.append(f"skipped: {error}")
             continue
-        (found,), _, (stages,) = cascade([image], config.scales, detect, config.buckets, config.stacking)
+        settings = config.scales, detect, config.buckets, config.stacking
+        (found,), _, (stages,) = cascade([image], *settings, shrink=config.shrink)
         labels = level_labels(image.shape[:2], truth, config.scales, config.focus_range)
         result.append(Sample(dataset.info(index).file_name, image, truth, labels, stages, found))
     if not result:

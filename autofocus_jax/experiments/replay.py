@@ -61,7 +61,8 @@ def replay(
         part = levels[start : start + config.window]
         images = [blank.setdefault(item.size, np.zeros((*item.size, 3), np.uint8)) for item in part]
         detect = replay_detect(part, config.scales, config.detector.num_classes)
-        detections, cost, _ = cascade(images, config.scales, detect, config.buckets, config.stacking, functions)
+        settings = config.scales, detect, config.buckets, config.stacking, functions
+        detections, cost, _ = cascade(images, *settings, shrink=config.shrink)
         found += detections
         info = add_info(info, cost)
     return found, info

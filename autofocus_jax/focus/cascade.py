@@ -39,7 +39,7 @@ from autofocus_jax.structures import (
 )
 
 # Chips of one bucket, never an empty batch, and where each filled row comes from (for an oracle; a real detector
-# ignores it). May return device arrays that are still being computed.
+# ignores it). May return device arrays that are still being computed. Called from several threads at once.
 Detect = Callable[[ChipBatch, Sequence[Placement]], DetectorOutput]
 
 # Batches on the device while the host prepares the next: it never idles, and memory stays bounded. Each is dispatched

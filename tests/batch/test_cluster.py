@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ pytest.importorskip("ray", reason="Ray is not installed (the extra `ray`)")
 
 from autofocus_jax.batch import cluster
 from autofocus_jax.batch.cluster import ClusterError, Share
+from autofocus_jax.batch.shares import one_at_a_time
 
 ROOT = Path(__file__).parents[2]
 
@@ -113,3 +115,34 @@ def test_the_folder_of_a_killed_process_goes_with_the_next_start(tmp_path):
     with cluster._own_folder(str(tmp_path)) as first, cluster._own_folder(str(tmp_path)) as second:
         assert not left.exists() and Path(first).is_dir() and Path(second).is_dir() and first != second
     assert [path.name for path in tmp_path.iterdir()] == ["autofocus-ray-of-another-kind"]
+
+
+def test_processes_compile_in_turns_until_one_has_filled_the_folder(tmp_path):
+    busy, most, order = [0], [0], threading.Barrier(3)
+
+    def warm_up():
+        with one_at_a_time(str(tmp_path), "a"):
+            busy[0] += 1
+            most[0] = max(most[0], busy[0])
+            time.sleep(0.05)
+            if filled:
+                order.wait(20)  # all three are here at the same time
+            busy[0] -= 1
+
+    for filled in (False, True):
+        workers = [threading.Thread(target=warm_up) for _ in range(3)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        if not filled:
+            assert (tmp_path / "warm_up_a.done").exists() and busy == [0]
+    assert most == [3]
+    with one_at_a_time(None, "a"):
+        pass
+
+
+def test_a_warm_up_that_fails_fills_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), one_at_a_time(str(tmp_path), "a"):
+        raise ZeroDivisionError
+    assert not list(tmp_path.glob("*.done"))
