@@ -51,7 +51,7 @@ class Options:
     rounds: int = 3
     """pairs"""
     workers: int = 2
-    piece: int = 64
+    piece: int = 250
     """images"""
     memory: tuple[int, ...] = ()
     """numbers of images whose runs' memory is printed"""
@@ -176,6 +176,8 @@ def differences(out: Path, expected: dict[str, Any]) -> int:
 def compare(options: Options, root: Path, weights: Any) -> None:
     """Prints the pairs."""
     make_folder(root / "images", options.images)
+    make_folder(root / "few", options.workers)
+    with_ray(dataclasses.replace(options, piece=1), root / "few", root / "warm", weights)  # it compiles
     pairs = []
     # A process of its own, which is idle while Ray works: Ray forks this one, which must not run JAX's threads.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), warm_up) as pool:
