@@ -121,7 +121,7 @@ def test_buckets_of_the_config_that_hold_too_little_are_named(tmp_path, capsys):
     path.write_text(json.dumps({"chips": [[1000, 1400, 3], [200, 100, 9]]}))
     words = ["--scales.2.min-side", 1100, "--scales.2.max-side", 1600]
     code, out, _ = printed(capsys, "--chips", path, "--count", 4, *words)
-    assert code == 0 and "before: 52 buckets, chip 1000x1400 px fits no bucket" in out
+    assert code == 0 and f"before: {len(load_config(CONFIG).buckets)} buckets, chip 1000x1400 px fits no bucket" in out
     assert {Bucket(1008, 1408, 1), Bucket(1104, 1600, 1)} <= set(buckets_in(out, tmp_path))  # one chip at least
 
 
