@@ -37,7 +37,7 @@ from autofocus_jax.focus.bucket_choice import (
     shrunk,
     with_batches,
 )
-from autofocus_jax.focus.buckets import BucketError, fit
+from autofocus_jax.focus.buckets import BucketError, fit, shapes
 from autofocus_jax.focus.oracle_chips import oracle_chips
 from autofocus_jax.focus.pyramid import level_size
 from autofocus_jax.structures import AutoFocusError, Bucket, Dataset
@@ -138,9 +138,9 @@ def _sizes(arguments: Arguments, config: Config, console: Console) -> tuple[Chip
 def _table(chips: ChipSizes, buckets: Sequence[Bucket], shrink: float, title: str) -> Table:
     """What each bucket holds; shares are of all chips and of all padded pixels."""
     table = Table("height", "width", "batch", "chips", "pixels", "padding", title=title)
-    chosen, sizes = fit(chips.sizes, buckets, shrink)
+    chosen, sizes = fit(chips.sizes, shapes(buckets), shrink)
     own = sizes.prod(axis=1) * chips.counts
-    padded = np.array([bucket.height * bucket.width for bucket in buckets])[chosen] * chips.counts
+    padded = shapes(buckets).prod(axis=1)[chosen] * chips.counts
     for index, bucket in enumerate(buckets):
         mine = chosen == index
         adds = f"{100 * (padded[mine].sum() / own[mine].sum() - 1):.1f}%" if mine.any() else "-"
@@ -150,10 +150,10 @@ def _table(chips: ChipSizes, buckets: Sequence[Bucket], shrink: float, title: st
 
 
 def _padding(chips: ChipSizes, levels: ChipSizes | None, buckets: Sequence[Bucket], shrink: float) -> str:
-    shapes = np.array([(bucket.height, bucket.width) for bucket in buckets])
+    chosen = shapes(buckets)
     try:
-        text = f"padding adds {100 * padding(chips, shapes, shrink):.2f}% pixels to the chips"
-        return text if levels is None else f"{text}, {100 * padding(levels, shapes, shrink):.2f}% to whole levels"
+        text = f"padding adds {100 * padding(chips, chosen, shrink):.2f}% pixels to the chips"
+        return text if levels is None else f"{text}, {100 * padding(levels, chosen, shrink):.2f}% to whole levels"
     except BucketError as error:
         return str(error)
 

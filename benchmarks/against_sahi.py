@@ -44,7 +44,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from autofocus_jax import evaluation, heap, parallel
+from autofocus_jax import evaluation, parallel
 from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.config import Config, open_split
 from autofocus_jax.config_file import load_config
@@ -201,7 +201,6 @@ def main(options: Options, console: Console) -> None:
 
     sizes = {(info.height, info.width) for info in map(dataset.info, indices)}
     buckets = slicing_buckets(slicings.values(), sizes)
-    heap.share_one()  # as evaluate.py does
     parallel.cache_compilations()
     with console.status("compiling"):
         detect = compile_detector(replace(config, buckets=buckets), variables)

@@ -34,7 +34,7 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from autofocus_jax import heap, parallel
+from autofocus_jax import parallel
 from autofocus_jax.api import read_weights
 from autofocus_jax.batch import cluster, job, plan
 from autofocus_jax.config import open_split
@@ -128,7 +128,7 @@ def with_ray(
         if watcher is not None:
             watcher.start()
         share = cluster.share((options.workers, options.workers), None, 1)
-        done = list(cluster.run(made, variables, planned.pieces, share, prepare=heap.share_one))
+        done = list(cluster.run(made, variables, planned.pieces, share))
         if watcher is not None:
             watcher.finish()
     assert sorted(entry.number for entry in done) == list(range(len(planned.pieces))), "pieces failed"
@@ -141,7 +141,6 @@ _worker: list[Worker] = []  # of the process that runs `alone`
 
 def warm_up() -> None:
     """Makes the worker of this process."""
-    heap.share_one()  # as evaluate.py and the workers of a cluster do
     parallel.cache_compilations()
     config, variables, _ = read_weights("demo")
     _worker.append(Worker(variables, config))

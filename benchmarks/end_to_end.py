@@ -16,7 +16,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from autofocus_jax import evaluation, heap, parallel
+from autofocus_jax import evaluation, parallel
 from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.config import open_split
 from autofocus_jax.config_file import command_line
@@ -38,7 +38,6 @@ class Arguments:
 
 def main() -> None:
     arguments, config = command_line(Arguments, sys.argv[1:], "end_to_end.py", __doc__)
-    heap.share_one()  # as evaluate.py does
     parallel.cache_compilations()
     variables = load_variables(safetensors.shipped(config.weights), config)
     dataset = open_split(config, arguments.split)

@@ -27,7 +27,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from autofocus_jax import evaluation, heap, parallel
+from autofocus_jax import evaluation, parallel
 from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.config import open_split
 from autofocus_jax.config_file import load_config
@@ -63,7 +63,6 @@ def run_here(options: Options) -> dict[str, Any]:
     if config.weights is None:
         raise AutoFocusError(f"config {config.name!r} ships no weights; choose one that does")
     dataset = open_split(config, options.split)
-    heap.share_one()  # as evaluate.py does
     parallel.cache_compilations()
     detect = compile_detector(config, load_variables(safetensors.shipped(config.weights), config))
     detect.warm_up()

@@ -16,7 +16,7 @@ import re
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from autofocus_jax.batch.attempts import Attempts, Care
@@ -73,12 +73,10 @@ def run(
     pieces: Sequence[Piece],
     share: Share,
     window: int | None = None,
-    prepare: Callable[[], Any] | None = None,
 ) -> Iterator[Done | Failed]:
     """Does pieces on the cluster that was joined, in any order; yields what each came to as it is finished.
 
-    prepare: called first in every worker's process, a function that can be imported there. Raises ClusterError when the
-    workers cannot be started, or the cluster goes away.
+    Raises ClusterError when the workers cannot be started, or the cluster goes away.
     """
     ray = _ray()
     from ray import data
@@ -96,7 +94,7 @@ def run(
     results = described.map_batches(
         _Actor, batch_size=1, batch_format="numpy",
         compute=data.ActorPoolStrategy(min_size=least, max_size=most),
-        fn_constructor_args=(job, [reference], watch, share, window, prepare),
+        fn_constructor_args=(job, [reference], watch, share, window),
         num_cpus=share.cores, num_gpus=share.gpus or None,
     )  # fmt: skip
     try:
@@ -122,11 +120,7 @@ def _attempts() -> Any:
 class _Actor:
     """A worker's process: a Worker made once, and a call for every piece."""
 
-    def __init__(
-        self, job: Job, references: list, watch: Any, share: Share, window: int | None, prepare: Callable | None
-    ):
-        if prepare is not None:
-            prepare()
+    def __init__(self, job: Job, references: list, watch: Any, share: Share, window: int | None):
         limit(share)
         import jax
 

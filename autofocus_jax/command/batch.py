@@ -24,7 +24,6 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from autofocus_jax import heap
 from autofocus_jax.api import read_weights, with_sides, with_thresholds
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import load_config, parse
@@ -116,7 +115,7 @@ def run(argv: Sequence[str], console: Console) -> int:
             with cluster.cluster(arguments.address, weights_bytes=size), _term_as_interrupt():
                 share = cluster.share(workers, arguments.cores, arguments.per_gpu)
                 say(_shared(share))
-                results = cluster.run(made, variables, missing, share, arguments.window, heap.share_one)
+                results = cluster.run(made, variables, missing, share, arguments.window)
                 total = None if planned.images is None else planned.images - before.images
                 _gather(results, total, tally, console)
     except (KeyboardInterrupt, AutoFocusError) as error:

@@ -24,7 +24,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from autofocus_jax import heap, parallel
+from autofocus_jax import parallel
 from autofocus_jax.api import Model, load, with_sides, with_thresholds
 from autofocus_jax.command import video, writers
 from autofocus_jax.command.budget import thresholds_within
@@ -87,7 +87,6 @@ def run(argv: Sequence[str], console: Console) -> int:
 
 def _run(arguments: Arguments, console: Console) -> int:
     quiet_decoders()
-    heap.share_one()
     parallel.cache_compilations()
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet too
     sides = _checked(arguments)

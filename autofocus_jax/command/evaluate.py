@@ -14,7 +14,7 @@ import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from autofocus_jax import budget, evaluation, heap, parallel, report
+from autofocus_jax import budget, evaluation, parallel, report
 from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.config_file import command_line, to_dict
@@ -181,7 +181,6 @@ def _indices(arguments: Arguments, dataset: Dataset) -> range:
 def run(argv: Sequence[str], console: Console, prog: str = "autofocus evaluate") -> int:
     """The command; returns its exit code."""
     arguments, config = command_line(Arguments, argv, prog, __doc__)
-    heap.share_one()
     parallel.cache_compilations()
     parallel.join(arguments.coordinator, arguments.processes, arguments.process)
     evaluate(arguments, config, console)

@@ -73,9 +73,8 @@ def padding(chips: ChipSizes, shapes: np.ndarray, shrink: float = 0.0) -> float:
     when a chip fits no shape, or when there is no chip.
     """
     _check(chips)
-    buckets = [Bucket(int(height), int(width), 1) for height, width in shapes]
-    chosen, sizes = fit(chips.sizes, buckets, shrink)
-    padded = np.asarray(shapes, np.int64).prod(axis=1)[chosen]
+    chosen, sizes = fit(chips.sizes, shapes, shrink)
+    padded = shapes.prod(axis=1)[chosen]
     return float(padded @ chips.counts / (sizes.prod(axis=1) @ chips.counts) - 1)
 
 

@@ -16,33 +16,36 @@ class BucketError(AutoFocusError):
     """A chip is larger than every bucket."""
 
 
+def shapes(buckets: Sequence[Bucket]) -> np.ndarray:
+    """(height, width) of each bucket, [k, 2] int64, as `choose_all` and `fit` take them."""
+    return np.array([(bucket.height, bucket.width) for bucket in buckets], np.int64).reshape(-1, 2)
+
+
 def choose(height: int, width: int, buckets: Sequence[Bucket]) -> int:
     """Index of the bucket with the fewest pixels that holds a chip of this size (px); BucketError when none does."""
-    return int(choose_all(np.array([[height, width]]), buckets)[0])
+    return int(choose_all(np.array([[height, width]]), shapes(buckets))[0])
 
 
-def choose_all(sizes: np.ndarray, buckets: Sequence[Bucket]) -> np.ndarray:
-    """`choose` for chips of sizes [n, 2] (height, width in px): indices [n]."""
-    shapes = np.array([(bucket.height, bucket.width) for bucket in buckets], np.int64).reshape(-1, 2)
+def choose_all(sizes: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+    """`choose` for chips of sizes [n, 2] (height, width in px) and buckets of shapes [k, 2]: indices [n]."""
     fits = (sizes[:, None, :] <= shapes).all(axis=2)
     misfits = np.flatnonzero(~fits.any(axis=1))
     if len(misfits):
-        raise BucketError(_too_large(*sizes[misfits[0]], buckets))
+        raise BucketError(_too_large(*sizes[misfits[0]], shapes))
     if not len(sizes):
         return np.zeros(0, np.intp)
     return np.where(fits, shapes.prod(axis=1), np.iinfo(np.int64).max).argmin(axis=1)
 
 
-def fit(sizes: np.ndarray, buckets: Sequence[Bucket], shrink: float) -> tuple[np.ndarray, np.ndarray]:
+def fit(sizes: np.ndarray, shapes: np.ndarray, shrink: float) -> tuple[np.ndarray, np.ndarray]:
     """Buckets for chips that may be resized a little smaller: indices [n], and the sizes [n, 2] that they are to have.
 
-    sizes [n, 2]: (height, width), px. Each chip takes the bucket of fewest pixels whose sides are at least (1 - shrink)
-    times its own, and is made as small as that bucket where it is larger. With shrink 0 this is choose_all. BucketError
-    when a chip fits no bucket.
+    sizes [n, 2]: (height, width), px; shapes [k, 2]: those of the buckets. Each chip takes the bucket of fewest pixels
+    whose sides are at least (1 - shrink) times its own, and is made as small as that bucket where it is larger. With
+    shrink 0 this is choose_all. BucketError when a chip fits no bucket.
     """
     sizes = np.asarray(sizes, np.int64).reshape(-1, 2)
-    chosen = choose_all(np.ceil(sizes * (1 - shrink)).astype(np.int64), buckets)
-    shapes = np.array([(bucket.height, bucket.width) for bucket in buckets], np.int64).reshape(-1, 2)
+    chosen = choose_all(np.ceil(sizes * (1 - shrink)).astype(np.int64), shapes)
     return chosen, np.minimum(sizes, shapes[chosen])
 
 
@@ -52,7 +55,7 @@ def group(sizes: np.ndarray, buckets: Sequence[Bucket]) -> list[tuple[int, np.nd
     Every row is in exactly one batch; rows of a bucket keep their order, and only its last batch is not full.
     BucketError when a chip fits no bucket.
     """
-    chosen = choose_all(np.asarray(sizes).reshape(-1, 2), buckets)
+    chosen = choose_all(np.asarray(sizes).reshape(-1, 2), shapes(buckets))
     batches = []
     for index in np.unique(chosen):
         rows = np.flatnonzero(chosen == index)
@@ -74,15 +77,15 @@ def pad(chips: Sequence[np.ndarray], bucket: Bucket) -> ChipBatch:
     for row, chip in enumerate(chips):
         height, width = chip.shape[:2]
         if height > bucket.height or width > bucket.width:
-            raise BucketError(_too_large(height, width, [bucket]))
+            raise BucketError(_too_large(height, width, shapes([bucket])))
         pixels[row, :height, :width] = chip
         size[row] = height, width
     return ChipBatch(pixels, size, np.arange(bucket.batch) < len(chips))
 
 
-def _too_large(height: int, width: int, buckets: Sequence[Bucket]) -> str:
+def _too_large(height: int, width: int, shapes: np.ndarray) -> str:
     chip = f"chip {height}x{width} px fits no bucket"
-    if not buckets:
+    if not len(shapes):
         return f"{chip}; there are none; add one to Config.buckets"
-    largest = max(buckets, key=lambda bucket: bucket.height * bucket.width)
-    return f"{chip}; the largest is {largest.height}x{largest.width}; add one to Config.buckets"
+    rows, columns = shapes[shapes.prod(axis=1).argmax()]
+    return f"{chip}; the largest is {rows}x{columns}; add one to Config.buckets"

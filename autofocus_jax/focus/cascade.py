@@ -43,8 +43,9 @@ from autofocus_jax.structures import (
 Detect = Callable[[ChipBatch, Sequence[Placement]], DetectorOutput]
 
 # Batches on the device while the host prepares the next: it never idles, and memory stays bounded. Each is dispatched
-# by a thread of its own, since a CPU runs the programs of one thread one after the other, which leaves cores idle.
-IN_FLIGHT = 2
+# by a thread of its own, since a CPU runs the programs of one thread one after the other, which leaves cores idle; the
+# third keeps them busy while the thread of a batch that is done waits for its turn to run Python.
+IN_FLIGHT = 3
 
 
 class Stage(NamedTuple):
@@ -161,6 +162,7 @@ class _Flow:
         self.scales, self.functions, self.detect = scales, functions, detect
         self.buckets, self.stacking, self.keep_stages = buckets, stacking_config, keep_stages
         self.shrink, self.pool, self.fetcher = shrink, pool, fetcher
+        self.shapes = bucket_ops.shapes(buckets)
         self.order: deque[Walk | Outcome] = deque()  # admitted, in order, until all before them are through
         self.done: dict[int, Future] = {}  # by index: Outcomes of walks that are through
         self.results: deque[Future | Outcome] = deque()  # in order
@@ -229,7 +231,7 @@ class _Flow:
             yield first.result() if isinstance(first, Future) else first
 
     def _enqueue(self, moving: Walk) -> None:
-        chips = walk.place(moving, self.scales, self.buckets, self.shrink)
+        chips = walk.place(moving, self.scales, self.shapes, self.shrink)
         self.chips[moving.index] = chips
         for chip in chips:
             pixels = self.pool.submit(_crop, moving.image, chip)

@@ -11,8 +11,11 @@ from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.structures import Detections, Placement, Scale, ValidRange
 
-# IoU [m] of the rows of a class with the row just picked -> what their scores are multiplied by, [m] in 0..1
+# IoU [...] of rows of a class with a row that is picked -> what their scores are multiplied by, [...] in 0..1
 Decay = Callable[[np.ndarray], np.ndarray]
+
+# Classes of so few rows get the decays of all their pairs at once: NumPy takes as long for a few numbers as for many.
+_TABLE_ROWS = 128
 
 
 class ScaleDetections(NamedTuple):
@@ -140,6 +143,15 @@ def _pick(
     return _pick_above(boxes, scores, labels, decay, score_threshold, limit)
 
 
+class _Class(NamedTuple):
+    """The rows of one class: views of arrays of all rows."""
+
+    start: int  # position of the first one
+    scores: np.ndarray  # [m] float32, decayed so far; -1 when picked
+    reach: np.ndarray  # [4, m], see _iou
+    areas: np.ndarray  # [m]
+
+
 def _pick_above(
     boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, decay: Decay, score_threshold: float, limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -150,28 +162,38 @@ def _pick_above(
     rows = rows[np.argsort(labels[rows], kind="stable")]
     current = scores[rows]
     low, high = np.asarray(boxes, np.float32)[rows].T.reshape(2, 2, -1)
-    reach = np.concatenate([-low, high])  # left, up, right and down; that of an overlap is the lesser of two
+    reach = np.concatenate([-low, high])  # left, up, right and down
     areas = np.maximum((high - low).prod(axis=0), 1e-9)
     starts = np.flatnonzero(np.diff(labels[rows], prepend=-1)).tolist()
     classes = [
-        (start, current[start:stop], reach[:, start:stop], areas[start:stop])
+        _Class(start, current[start:stop], reach[:, start:stop], areas[start:stop])
         for start, stop in zip(starts, [*starts[1:], len(rows)])
     ]
-    peaks = [of_class.argmax() for _, of_class, _, _ in classes]
-    best = np.array([of_class[peak] for (_, of_class, _, _), peak in zip(classes, peaks)])
+    peaks = [of_class.scores.argmax() for of_class in classes]
+    best = np.array([of_class.scores[peak] for of_class, peak in zip(classes, peaks)])
+    tables: list[np.ndarray | None] = [None] * len(classes)
     picks, picked = [], []
     while len(picks) < limit:
         group = best.argmax()
         if not best[group] > score_threshold:
             break
-        peak = peaks[group]
-        start, of_class, extent, area = classes[group]
+        peak, (start, left, reach, areas) = peaks[group], classes[group]
         picks.append(start + peak)
         picked.append(best[group])
-        shared = np.minimum(extent, extent[:, peak, None])
-        overlap = np.multiply(*np.maximum(shared[:2] + shared[2:], 0))
-        of_class *= decay(overlap / (area + area[peak] - overlap))
-        of_class[peak] = -1
-        peaks[group] = peak = of_class.argmax()
-        best[group] = of_class[peak]
+        if len(left) > _TABLE_ROWS:
+            left *= decay(_iou(reach, areas, reach[:, peak, None], areas[peak]))
+        else:
+            if tables[group] is None:
+                tables[group] = decay(_iou(reach[:, None], areas, reach[:, :, None], areas[:, None]))
+            left *= tables[group][peak]
+        left[peak] = -1
+        peaks[group] = peak = left.argmax()
+        best[group] = left[peak]
     return rows[picks], np.array(picked, np.float32)
+
+
+def _iou(reach: np.ndarray, areas: np.ndarray, other_reach: np.ndarray, other_areas: np.ndarray) -> np.ndarray:
+    """IoU of boxes given by how far they reach, [4, ...] (-x1, -y1, x2, y2), and their areas [...]; they broadcast."""
+    shared = np.minimum(reach, other_reach)  # that of an overlap is the lesser of two
+    overlap = np.multiply(*np.maximum(shared[:2] + shared[2:], 0))
+    return overlap / (areas + other_areas - overlap)

@@ -10,7 +10,7 @@ import numpy as np
 
 from autofocus_jax.focus import buckets, pyramid, stacking
 from autofocus_jax.focus.chips import ChipFunction, whole_pixels
-from autofocus_jax.structures import STAGES, STRIDE, Bucket, CascadeInfo, Detections, DetectorOutput, Placement, Scale
+from autofocus_jax.structures import STAGES, STRIDE, CascadeInfo, Detections, DetectorOutput, Placement, Scale
 
 
 class Chip(NamedTuple):
@@ -67,16 +67,16 @@ def start(index: int, image: np.ndarray, scales: Sequence[Scale]) -> Walk:
     return Walk(index, (height, width), image, info, [np.array([[0, 0, width, height]], np.int32)], [])
 
 
-def place(walk: Walk, scales: Sequence[Scale], bucket_set: Sequence[Bucket], shrink: float) -> list[Chip]:
+def place(walk: Walk, scales: Sequence[Scale], shapes: np.ndarray, shrink: float) -> list[Chip]:
     """The chips of the walk's newest regions; counts their cost and waits for as many answers.
 
-    shrink: share of their sides, at most, that chips may lose to fit a smaller bucket (buckets.fit). Raises
-    BucketError for a chip that no bucket holds.
+    shapes [k, 2]: those of the buckets (buckets.shapes). shrink: share of their sides, at most, that chips may lose to
+    fit a smaller bucket (buckets.fit). Raises BucketError for a chip that no bucket holds.
     """
     scale = len(walk.regions)
     factor = pyramid.factor(*walk.size, scales[scale - 1])
     boxes = walk.regions[-1].astype(np.float32)
-    chosen, sizes = buckets.fit(np.array([pyramid.chip_size(box, factor) for box in boxes]), bucket_set, shrink)
+    chosen, sizes = buckets.fit(np.array([pyramid.chip_size(box, factor) for box in boxes]), shapes, shrink)
     chips = []
     for row, (box, bucket, size) in enumerate(zip(boxes, chosen.tolist(), map(tuple, sizes.tolist()))):
         placement = Placement(walk.index, scale, box, pyramid.axis_factors(box, size))

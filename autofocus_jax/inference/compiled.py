@@ -51,6 +51,7 @@ class CompiledDetector:
         self.buckets: tuple[Bucket, ...] = config.buckets
         self.traces = 0
         self._mesh = parallel.mesh(devices)
+        self._far = devices[0].platform != "cpu"  # a CPU's arrays are the host's own; asking for copies takes time
         self._variables = parallel.replicate(folded, self._mesh)
         self._programs: dict[tuple[int, int, int], Callable] = {}
         self._compiling = threading.RLock()  # the cascade calls from several threads
@@ -78,8 +79,9 @@ class CompiledDetector:
         """
         program = self._program(tuple(chips.pixels.shape[:3]))
         output = program(self._variables, parallel.split(chips, self._mesh))
-        for array in output:
-            array.copy_to_host_async()
+        if self._far:
+            for array in output:
+                array.copy_to_host_async()
         return output
 
     def warm_up(self, progress: Callable[[Bucket], None] | None = None) -> None:

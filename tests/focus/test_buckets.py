@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autofocus_jax.focus import buckets as bucket_ops
-from autofocus_jax.focus.buckets import BucketError, choose_all, fit
+from autofocus_jax.focus.buckets import BucketError, choose_all, fit, shapes
 from autofocus_jax.structures import Bucket
 
 BUCKETS = (Bucket(1408, 2016, 1), Bucket(256, 256, 4), Bucket(512, 256, 2), Bucket(256, 512, 3))
@@ -66,8 +66,8 @@ def test_what_does_not_fit_a_batch_is_an_error():
 def test_fit_without_shrinking_is_choose_all():
     random = np.random.default_rng(0)
     sizes = random.integers(1, 97, (200, 2))
-    chosen, fitted = fit(sizes, BUCKETS, 0.0)
-    np.testing.assert_array_equal(chosen, choose_all(sizes, BUCKETS))
+    chosen, fitted = fit(sizes, shapes(BUCKETS), 0.0)
+    np.testing.assert_array_equal(chosen, choose_all(sizes, shapes(BUCKETS)))
     np.testing.assert_array_equal(fitted, sizes)
 
 
@@ -82,14 +82,14 @@ def test_fit_without_shrinking_is_choose_all():
     ],
 )
 def test_chips_lose_a_little_to_fit(size, shrink, shape, fitted):
-    shapes = [Bucket(64, 64, 1), Bucket(96, 64, 1), Bucket(64, 96, 1), Bucket(96, 96, 1)]
-    (chosen,), sizes = fit(np.array([size]), shapes, shrink)
-    assert (shapes[chosen].height, shapes[chosen].width) == shape
+    sides = np.array([(64, 64), (96, 64), (64, 96), (96, 96)])
+    (chosen,), sizes = fit(np.array([size]), sides, shrink)
+    assert tuple(sides[chosen]) == shape
     np.testing.assert_array_equal(sizes, [fitted])
 
 
 def test_fit_of_nothing_and_of_too_much():
-    chosen, sizes = fit(np.zeros((0, 2), np.int64), BUCKETS, 0.05)
+    chosen, sizes = fit(np.zeros((0, 2), np.int64), shapes(BUCKETS), 0.05)
     assert chosen.shape == (0,) and sizes.shape == (0, 2)
     with pytest.raises(BucketError, match="fits no bucket"):
-        fit(np.array([[5000, 10]]), BUCKETS, 0.05)
+        fit(np.array([[5000, 10]]), shapes(BUCKETS), 0.05)
