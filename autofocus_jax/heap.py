@@ -18,6 +18,9 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # M_* in malloc.h
 def share_one() -> bool:
     """Lets all threads use one heap, of those that have none yet: to be called before the work begins.
 
+    For work that keeps what it frees: threads that allocate much wait for one another, and searching one heap with many
+    gaps takes long, so inference keeps heaps apart and gives back instead (docs/benchmarks.md has the numbers).
+
     Whether it does; not where the environment says how many there are to be (MALLOC_ARENA_MAX).
     """
     library = _glibc()
