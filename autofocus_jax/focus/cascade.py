@@ -137,8 +137,8 @@ def stream(
                 left = index is not None
                 if left:
                     flow.admit(index, image)
-            # A batch that is not full goes only when no more images may come in and the device is about to idle: what is
-            # in flight may still fill it.
+            # A batch that is not full goes only when no more images may come in and the device is about to idle: what
+            # is in flight may still fill it.
             elif len(flow.flying) <= IN_FLIGHT and flow.dispatch(partial_too=len(flow.flying) < IN_FLIGHT - 1):
                 pass
             elif flow.flying:
