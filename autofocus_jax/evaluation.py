@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from autofocus_jax import visualize
@@ -173,39 +170,20 @@ def details(measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON whole or not at all, so that an interrupt leaves the last good file."""
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise AutoFocusError(f"{path} cannot be written ({error.strerror}); choose another --workdir") from None
-
-
-def make_folder(path: Path) -> Path:
-    """Makes a folder for results, with its parents; AutoFocusError when that is not possible."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AutoFocusError(f"folder {path} cannot be made ({error.strerror}); choose another --workdir") from None
-    return path
-
-
 def write_panels(
     folder: Path, config: Config, row: Row, detect: Detect, dataset: Dataset, indices: Sequence[int], count: int
 ) -> list[Path]:
-    """Panels of `count` images spread evenly over those of `indices` that hold an object; returns the files."""
+    """Panels of `count` images spread evenly over those of `indices` that hold an object; returns the files.
+
+    A file is called INDEX_STEM.png, as images in two folders may have the same name.
+    """
     with_objects = [index for index in indices if len(dataset.ground_truth(index).labels)]
     spread = np.linspace(0, len(with_objects) - 1, min(count, len(with_objects))).round().astype(int)
-    make_folder(folder)
     files = []
     for index in (with_objects[position] for position in spread):
         image, truth = dataset[index]
         (found,), _, (stages,) = run_row(config, row, detect, [image])
         picture = visualize.panel(image, stages, row.scales, found, dataset.categories, truth)
-        path = folder / f"{Path(dataset.info(index).file_name).stem}.png"
-        if not cv2.imwrite(str(path), picture[..., ::-1]):
-            raise AutoFocusError(f"panel {path} cannot be written; check the folder and the space on the disk")
-        files.append(path)
+        path = folder / f"{index:06d}_{Path(dataset.info(index).file_name).stem}.png"
+        files.append(visualize.write_picture(path, picture))
     return files

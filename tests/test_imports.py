@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "autofocus_jax"
-GROUND = {"structures", "boxes", "config"}
+GROUND = {"structures", "boxes", "files", "ledger", "config"}
 
 # Room (a folder or a file of the package) -> the rooms of ours that it may import, besides itself.
 ROOMS = {
     "structures": set(),
     "boxes": {"structures"},
+    "files": {"structures"},
+    "ledger": {"structures", "files"},
     "config": {"structures"},
-    "config_file": {"structures", "config"},
+    "config_file": {"structures", "config", "ledger"},
     "config_dict": {"structures", "config"},
     "focus": GROUND,
     "detector": GROUND,
@@ -24,10 +26,9 @@ ROOMS = {
     "weights": GROUND | {"config_file", "detector"},
     "parallel": GROUND,
     "heap": set(),
-    "npz": set(),
     "checkpoint": GROUND | {"config_file", "detector", "weights", "parallel"},
-    "training": GROUND | {"detector", "focus", "data", "parallel", "visualize", "npz"},
-    "inference": GROUND | {"detector", "focus", "data", "parallel", "heap", "npz"},
+    "training": GROUND | {"detector", "focus", "data", "parallel", "visualize"},
+    "inference": GROUND | {"detector", "focus", "data", "parallel", "heap"},
     "budget": GROUND,
     "visualize": GROUND | {"focus"},
     "report": GROUND,
@@ -35,7 +36,7 @@ ROOMS = {
     "evaluation": GROUND | {"focus", "inference", "metrics", "parallel", "visualize"},
     "experiments": GROUND
     | {"config_file", "checkpoint", "weights", "focus", "data", "inference", "metrics", "visualize", "report"}
-    | {"evaluation", "npz"},
+    | {"evaluation"},
     "result": GROUND,
     "suggestion": GROUND | {"focus"},
     "api": GROUND
@@ -52,7 +53,7 @@ FORBIDDEN = {  # pattern of a module's name -> packages it must not import
     r"focus\.(?!pyramid$).*": {"cv2"},
     r"detector\..*": {"scipy", "cv2", "matplotlib", "rich", "tyro"},
     r"(data|metrics)\..*": DEVICE,
-    r"(structures|boxes|config)": DEVICE | {"scipy", "cv2", "tyro"},
+    r"(structures|boxes|files|ledger|config)": DEVICE | {"scipy", "cv2", "tyro"},
     r"(?!detector\.).*": {"flax"},
     r"(?!batch\.cluster$).*": {"ray"},
     r"(?!batch\.).*": {"pyarrow"},

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
-import hashlib
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 from rich.console import Console
@@ -17,9 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from autofocus_jax import budget, evaluation, parallel, report
 from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.config import Config, ConfigError, open_split
-from autofocus_jax.config_file import command_line, to_dict
-from autofocus_jax.inference import pieces
+from autofocus_jax.config_file import command_line, detection_settings
+from autofocus_jax.detector.model import Variables
+from autofocus_jax.files import make_folder, write_json
 from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
+from autofocus_jax.ledger import Ledger, data_identity, weights_digest
 from autofocus_jax.metrics.coco import coco_results
 from autofocus_jax.structures import AutoFocusError, Dataset
 from autofocus_jax.weights import safetensors
@@ -61,12 +64,17 @@ def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
     chips.json holds how often chips of which size were processed, by AutoFocus ("chips") and by the pyramid ("levels"):
     from it `python -m autofocus_jax.buckets --chips` chooses buckets. What a resumed run did before is not in it.
     """
+    with contextlib.ExitStack() as held:
+        _evaluate(arguments, config, console, held)
+
+
+def _evaluate(arguments: Arguments, config: Config, console: Console, held: contextlib.ExitStack) -> None:
     weights = _weights(arguments, config)
     variables = load_variables(weights, config)
     dataset = open_split(config, arguments.split)
     indices = _indices(arguments, dataset)
     config = dataclasses.replace(config, buckets=parallel.spread(config.buckets, len(jax.local_devices())))
-    workdir = evaluation.make_folder(Path(arguments.workdir or f"runs/{config.name}/evaluation"))
+    workdir = make_folder(Path(arguments.workdir or f"runs/{config.name}/evaluation"))
     first = jax.process_index() == 0
     metrics, details = {}, {}
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -75,16 +83,17 @@ def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
         compiling = progress.add_task("compile", total=len(config.buckets))
         detect.warm_up(lambda _: progress.advance(compiling))
         config, chosen = _within_budget(arguments, config, detect, progress)
-        if first:
-            run = _run_key(arguments, config, weights)
-            pieces.open_folder(workdir / "pieces", run, arguments.resume)
-        parallel.wait_for_all("pieces")
         rows = evaluation.rows(config)
+        if first:
+            depends_on = _run_key(arguments, config, variables, dataset, indices)
+            kept = Ledger(workdir / "pieces", depends_on, "run.json", _pieces(rows), _fix(arguments))
+            held.enter_context(kept.claim(anew=not arguments.resume))
+        parallel.wait_for_all("pieces")
         sizes = {row.name: collections.Counter() for row in rows}
         for row in rows:
             running = progress.add_task(row.name, total=len(indices))
             advance = partial(progress.advance, running)
-            folder = evaluation.make_folder(workdir / "pieces" / row.name)
+            folder = make_folder(workdir / "pieces" / row.name)
             compilations = lambda: detect.compilations  # noqa: E731
             measured = evaluation.measure(
                 config, row, detect, dataset, indices, advance, folder, compilations, sizes[row.name]
@@ -92,16 +101,16 @@ def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
             metrics[row.name] = evaluation.metrics(measured)
             details[row.name] = evaluation.details(measured) | chosen
             if first:
-                evaluation.write_json(workdir / "metrics.json", metrics)
-                evaluation.write_json(workdir / "details.json", details)
+                write_json(workdir / "metrics.json", metrics)
+                write_json(workdir / "details.json", details)
     if not first:
         return
     run = measured.run  # of the last row, autofocus
     processed = {"chips": rows[-1].name, "levels": rows[-2].name}
     tables = {key: [[*size, count] for size, count in sorted(sizes[name].items())] for key, name in processed.items()}
-    evaluation.write_json(workdir / "chips.json", tables)
+    write_json(workdir / "chips.json", tables)
     results = coco_results(dataset, run.detections, run.indices)
-    evaluation.write_json(workdir / f"detections_{rows[-1].name}.json", results)
+    write_json(workdir / f"detections_{rows[-1].name}.json", results)
     evaluation.write_panels(workdir / "panels", config, rows[-1], detect, dataset, run.indices, arguments.panels)
 
     title = f"{config.name}, {arguments.split}, {len(run.indices)} images"
@@ -147,13 +156,26 @@ def _within_budget(
     return dataclasses.replace(config, scales=choice.scales), {"chosen": line}
 
 
-def _run_key(arguments: Arguments, config: Config, weights: str | Path) -> dict[str, str]:
-    """What the results depend on: other values are another run."""
-    settings = {key: value for key, value in to_dict(config).items() if key not in ("training", "weights", "window")}
-    digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest() if Path(weights).is_file() else str(weights)
-    limit = "all" if arguments.limit is None else str(arguments.limit)
-    settings = {f"config.{key}": str(value) for key, value in settings.items()}
-    return {"weights": digest, "split": arguments.split, "limit": limit, "backend": jax.default_backend(), **settings}
+def _run_key(
+    arguments: Arguments, config: Config, variables: Variables, dataset: Dataset, indices: Sequence[int]
+) -> dict[str, Any]:
+    """Return what the detections depend on: with anything else it is another run."""
+    return {
+        "weights": weights_digest(variables),
+        "split": arguments.split,
+        "data": data_identity(dataset, indices, bytes_too=True),
+        "backend": jax.default_backend(),
+        **detection_settings(config),
+    }
+
+
+def _pieces(rows: Sequence[evaluation.Row]) -> tuple[str, ...]:
+    """Globs of the files that inference.engine.run keeps for the rows."""
+    return tuple(f"{row.name}/{'[0-9]' * 6}.npz" for row in rows)
+
+
+def _fix(arguments: Arguments) -> str:
+    return "run again without --resume, or choose another --workdir" if arguments.resume else "choose another --workdir"
 
 
 def _weights(arguments: Arguments, config: Config) -> str | Path:
