@@ -176,7 +176,8 @@ class Ledger:
         with locked(self.folder):
             changed = self.changes()
             if changed and not anew and not accept:
-                raise LedgerError(f"{self.folder} was made with something else ({'; '.join(changed)}); {self.fix}")
+                raise LedgerError(f"{self.folder} holds results of other settings or inputs ({'; '.join(changed)}); "
+                                  f"{self.fix}")  # fmt: skip
             self._sweep(anew)
             now = {**plain(self.depends_on), "ledger": _VERSION}
             if self.recorded() != plain(self.depends_on):

@@ -49,7 +49,7 @@ def test_results_are_gone_on_with_or_begun_anew(tmp_path):
         put(folder, "row/2.npz")
     with made(folder, {"split": "val"}).claim():
         assert names(folder) == {"1.npz", "row/2.npz"}
-    says = r"results was made with something else \(split: val -> tune\); do X"
+    says = r"results holds results of other settings or inputs \(split: val -> tune\); do X"
     with pytest.raises(LedgerError, match=says) as caught:
         made(folder, {"split": "tune"}, fix="do X").claim().__enter__()
     assert "\n" not in str(caught.value) and names(folder) == {"1.npz", "row/2.npz"}

@@ -21,7 +21,7 @@ class GrowingFile:
         self._stack = contextlib.ExitStack()
         draft = self._stack.enter_context(whole_file(path))
         try:
-            self._file = draft.open("wb", buffering=0)
+            self._file = self._stack.enter_context(draft.open("wb", buffering=0))
             self._write(head)
         except OSError as error:
             self._fail(error)
@@ -43,7 +43,6 @@ class GrowingFile:
             self._write(self._tail(len(self._ends) - 1))
         except OSError as error:
             self._end_early(error)
-        self._file.close()
         self._stack.close()
 
     def _write(self, text: str) -> None:
@@ -62,9 +61,8 @@ class GrowingFile:
                 self._file.seek(self._ends[count])  # over bytes that the disk has: needs no room
                 self._write(self._tail(count))
                 self._file.truncate()
-                self._file.close()
                 self._stack.close()
-            except OSError:  # some file systems want room even so
+            except OSError:  # some file systems want room even for that
                 self._file.truncate(self._ends[count])
                 room //= 2
                 continue

@@ -21,7 +21,7 @@ from autofocus_jax import checkpoint, evaluation, parallel
 from autofocus_jax.command import stage
 from autofocus_jax.command.workdir import PROPOSALS, began, workdir_ledger
 from autofocus_jax.config import Config, StackingConfig, TrainingConfig
-from autofocus_jax.config_file import detection_settings
+from autofocus_jax.config_file import detection_settings, to_dict
 from autofocus_jax.data.problems import Problems
 from autofocus_jax.detector.losses import proposal_stage_loss
 from autofocus_jax.detector.model import Variables
@@ -29,7 +29,7 @@ from autofocus_jax.detector.region_proposals import region_proposals
 from autofocus_jax.focus.chips import whole_level
 from autofocus_jax.inference import engine
 from autofocus_jax.inference.compiled import CompiledDetector
-from autofocus_jax.ledger import Ledger, data_identity, weights_digest
+from autofocus_jax.ledger import Ledger, data_identity, digest, weights_digest
 from autofocus_jax.structures import AutoFocusError, Dataset
 from autofocus_jax.training import proposals, stopping
 from autofocus_jax.training.optimizer import optimizer
@@ -81,8 +81,16 @@ def _fits(path: Path, config: Config, dataset: Dataset, folder: Path, accept_cha
     trained = checkpoint.steps(folder)
     if not trained:  # it was made elsewhere
         return True
-    ended = trained[-1] == config.training.steps
-    return ended and proposals.weights_of(path) == weights_digest(checkpoint.load_variables(folder, config))
+    ended = trained[-1] >= config.training.steps
+    return ended and proposals.origin_of(path) == _origin(config, checkpoint.load_variables(folder, config))
+
+
+def _origin(config: Config, weights: Variables) -> dict[str, str]:
+    """What proposals depend on beside the images."""
+    sides = [[scale.min_side, scale.max_side] for scale in config.scales]
+    training = config.training
+    settings = [sides, to_dict(training.ranges), training.proposals_kept, to_dict(config.detector), config.shrink]
+    return {"weights": weights_digest(weights), "settings": digest(settings)}
 
 
 def _make(
@@ -104,7 +112,7 @@ def _make(
         give_way = lambda: request.give_way(config.training.steps)  # noqa: E731
         boxes = propose_all(config, dataset, weights, folder / "pieces", console, give_way)
     if parallel.process()[0] == 0:
-        proposals.write(path, boxes, dataset, weights_digest(weights))
+        proposals.write(path, boxes, dataset, _origin(config, weights))
         total = sum(len(of_image) for of_image in boxes)
         console.print(f"{total} proposals of {len(boxes)} images in {path}", soft_wrap=True)
     parallel.wait_for_all("proposals.npz")

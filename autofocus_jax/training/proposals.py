@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,12 @@ class ProposalsError(AutoFocusError):
     """A file of proposals is missing, damaged or of other images."""
 
 
-def write(path: str | Path, boxes: Sequence[np.ndarray], dataset: Dataset, weights: str) -> None:
+def write(path: str | Path, boxes: Sequence[np.ndarray], dataset: Dataset, origin: Mapping[str, str]) -> None:
     """Writes the proposals [p, 4] (image px) of each image, in the order of the data set; whole or not at all.
 
-    dataset: that the boxes are of. weights: ledger.weights_digest of the detector that proposed them. Boxes are rounded
-    outward to whole px, which makes the file, and what `read` holds of it, half as large: 8 bytes a proposal. Raises
-    WriteError, and ProposalsError for boxes that are none.
+    dataset: that the boxes are of. origin: what else they depend on, for `origin_of`. Boxes are rounded outward to
+    whole px, which makes the file, and what `read` holds of it, half as large: 8 bytes a proposal. Raises WriteError,
+    and ProposalsError for boxes that are none.
     """
     path = Path(path)
     flat = np.concatenate([np.zeros((0, 4), np.float32), *boxes])
@@ -34,13 +34,13 @@ def write(path: str | Path, boxes: Sequence[np.ndarray], dataset: Dataset, weigh
         raise ProposalsError("proposals lie outside of their images or are not numbers; want boxes in image px")
     kind = np.uint16 if flat.max(initial=0) <= np.iinfo(np.uint16).max else np.uint32
     starts = np.cumsum([0, *(len(of_image) for of_image in boxes)], dtype=np.int64)
-    depends_on = json.dumps({**data_identity(dataset), "weights": weights})
-    files.write_npz(path, {"boxes": flat.astype(kind), "starts": starts, "depends_on": depends_on})
+    notes = {"data": json.dumps(data_identity(dataset)), "origin": json.dumps(dict(origin))}
+    files.write_npz(path, {"boxes": flat.astype(kind), "starts": starts} | notes)
 
 
-def weights_of(path: str | Path) -> str:
-    """Return the digest of the weights that proposed a file's boxes; raises ProposalsError as `read` does."""
-    return _depends_on(Path(path), _content(Path(path)))["weights"]
+def origin_of(path: str | Path) -> dict[str, str]:
+    """Return what the boxes of a file depend on beside the images; raises ProposalsError as `read` does."""
+    return _note(Path(path), _content(Path(path)), "origin")
 
 
 def read(path: str | Path, dataset: Dataset) -> Callable[[int], np.ndarray]:
@@ -56,8 +56,7 @@ def read(path: str | Path, dataset: Dataset) -> Callable[[int], np.ndarray]:
     whole = boxes.ndim == 2 and boxes.shape[1:] == (4,) and starts.ndim == 1 and len(starts) > 0
     if not whole or starts[0] != 0 or starts[-1] != len(boxes) or (np.diff(starts) < 0).any():
         raise ProposalsError(f"proposals {path} are damaged; {_AGAIN}")
-    now = {**data_identity(dataset), "weights": None}
-    changed = differences(_depends_on(path, content) | {"weights": None}, now)
+    changed = differences(_note(path, content, "data"), data_identity(dataset))
     if changed:
         raise ProposalsError(f"proposals {path} are of other images ({'; '.join(changed)}); {_AGAIN}")
 
@@ -79,11 +78,10 @@ def _content(path: Path) -> dict[str, np.ndarray]:
     return content
 
 
-def _depends_on(path: Path, content: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return data_identity of the images, and "weights", their digest."""
-    if "depends_on" not in content:
+def _note(path: Path, content: dict[str, np.ndarray], name: str) -> dict[str, Any]:
+    if name not in content:
         raise ProposalsError(f"proposals {path} are of an older version, which did not say of which images; {_AGAIN}")
     try:
-        return {"weights": None, **json.loads(str(content["depends_on"]))}
+        return dict(json.loads(str(content[name])))
     except (ValueError, TypeError) as error:
         raise ProposalsError(f"proposals {path} are damaged ({files.reason(error)}); {_AGAIN}") from None

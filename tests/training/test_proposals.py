@@ -27,8 +27,8 @@ class Named:
         return ImageInfo(index + 1, self.names[index], 60, 90)
 
 
-def write(path, boxes, weights="w"):
-    proposals.write(path, boxes, Named(len(boxes)), weights)
+def write(path, boxes, **origin):
+    proposals.write(path, boxes, Named(len(boxes)), origin)
 
 
 def read(path, names):
@@ -93,7 +93,7 @@ def test_other_images_of_the_same_number(tmp_path):
 
 def test_a_file_knows_the_weights_that_proposed(tmp_path):
     write(tmp_path / "p.npz", [np.ones((1, 4), np.float32)], weights="0123")
-    assert proposals.weights_of(tmp_path / "p.npz") == "0123"
+    assert proposals.origin_of(tmp_path / "p.npz") == {"weights": "0123"}
 
 
 def test_a_file_of_an_older_version(tmp_path):
