@@ -147,6 +147,33 @@ def test_levels_of_another_detector_are_refused(config, scene, keep):
     keep(scene, [0], never, scales=(dataclasses.replace(config.scales[0], chips=ChipRule(0, 1, 1)), *config.scales[1:]))
 
 
+def test_levels_of_another_shrink_or_of_other_images_are_refused(config, scene, keep, memory_dataset):
+    keep(scene, [0], detector(config, scene))
+    with pytest.raises(AutoFocusError, match=r"shrink: 0.0 -> 0.2.*use another --output"):
+        keep(scene, [0], never, shrink=0.2)
+    with pytest.raises(AutoFocusError, match=r"data.images: 3 -> 2"):
+        keep(memory_dataset(scene.images[:2], scene.truths[:2], scene.categories), [0], never)
+
+
+def test_levels_are_made_smaller_as_the_cascade_does(config, scene):
+    """No bucket holds the finest level, but with `shrink` one that is a little smaller does."""
+    config = dataclasses.replace(config, shrink=0.2, buckets=(*config.buckets[:2], Bucket(224, 336, 1)))
+    kept = levels.detect_levels(config, detector(config, scene), scene.images)
+    wanted, _, _ = cascade(
+        scene.images, config.scales, detector(config, scene), config.buckets, config.stacking,
+        chip_functions((None, None)), shrink=config.shrink,
+    )  # fmt: skip
+    for one, other in zip(kept, wanted, strict=True):
+        np.testing.assert_array_equal(levels.merge_levels(one, config.scales, config).boxes, other.boxes)
+
+
+def test_levels_of_an_older_version_are_one_line(config, scene, keep, tmp_path):
+    keep(scene, [0], detector(config, scene))
+    (tmp_path / "levels" / "tune" / "origin.json").write_text('{"version": 1, "weights": "a"}')
+    with pytest.raises(AutoFocusError, match=r"tune was made by an older version .*remove the folder, or use another"):
+        keep(scene, [0], never)
+
+
 def test_damaged_and_unreadable_files(config, scene, keep, tmp_path):
     scene.images[1] = None
     kept = keep(scene, [0, 1, 2], detector(config, scene, [0, 2]))
