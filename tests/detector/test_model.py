@@ -158,10 +158,10 @@ def test_small_chips_get_their_share_of_proposals_in_any_bucket(tiny_detector, t
     chips = [noise(seed, *size) for seed, size in enumerate([(64, 64), (33, 48), (16, 16), (20, 64)])]
     expected = [16, 9, 3, 8]  # 16 of 16 cells; 3 * 3 cells; 1 cell, so the least; 2 * 4 cells
     output = jax.device_get(_detect(config, tiny_variables, chip_batch(chips, 64, 64)))
-    assert output.valid.sum(axis=1).tolist() == expected and output.boxes.shape == (4, 16, 4)
+    assert output.valid.sum(axis=1).tolist() == expected
     small = jax.device_get(_detect(config, tiny_variables, chip_batch([chips[1]], 48, 48)))
-    assert small.boxes.shape == (1, 9, 4) and small.valid.all()
-    np.testing.assert_allclose(small.scores[0], output.scores[1, :9], atol=1e-4)
-    np.testing.assert_allclose(small.boxes[0], output.boxes[1, :9], atol=1e-2)
+    assert small.valid[0].sum() == 9 and small.valid[0, :9].all()
+    np.testing.assert_allclose(small.scores[0, :9], output.scores[1, :9], atol=1e-4)
+    np.testing.assert_allclose(small.boxes[0, :9], output.boxes[1, :9], atol=1e-2)
     everything = dataclasses.replace(config, proposals_area=None)
     assert jax.device_get(_detect(everything, tiny_variables, chip_batch(chips, 64, 64))).valid.sum() > sum(expected)
