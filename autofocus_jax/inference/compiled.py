@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from autofocus_jax import parallel
 from autofocus_jax.config import Config, DetectorConfig

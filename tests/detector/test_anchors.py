@@ -3,7 +3,7 @@
 import numpy as np
 
 from autofocus_jax.config import AnchorConfig
-from autofocus_jax.detector.anchors import anchor_shapes, anchors
+from autofocus_jax.detector.anchors import anchor_shapes, anchors, anchors_at
 
 BASES = [(23, 12), (16, 16), (11, 22)]  # px, of ratios 0.5, 1, 2
 FACTORS = [2, 4, 7, 10, 13, 16, 24]
