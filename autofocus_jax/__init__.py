@@ -12,9 +12,9 @@ from typing import Any
 # Module below the package -> the names that it makes public. No name may be that of a module of the package.
 _PUBLIC = {
     "structures": (
-        "BACKGROUND", "FOCUS", "IGNORE", "STRIDE", "AutoFocusError", "Bucket", "CascadeInfo", "ChipBatch", "ChipRule",
-        "Dataset", "Detections", "DetectorOutput", "FocusRange", "GroundTruth", "ImageError", "ImageInfo", "Placement",
-        "Scale", "TrainBatch", "TrainState", "ValidRange",
+        "BACKGROUND", "FOCUS", "IGNORE", "STRIDE", "AutoFocusError", "Bucket", "ChipBatch", "ChipRule", "Cost",
+        "Dataset", "Detections", "DetectorError", "DetectorOutput", "FocusRange", "GroundTruth", "ImageError",
+        "ImageInfo", "Placement", "RuleError", "Scale", "TrainBatch", "TrainState", "ValidRange",
     ),
     "config": (
         "AnchorConfig", "BackboneConfig", "Config", "ConfigError", "DataSource", "DetectorConfig", "StackingConfig",
@@ -29,9 +29,11 @@ _PUBLIC = {
     "data.tfds": ("TfdsSource", "write_tfds"),
     "data.voc": ("VocSource", "write_voc"),
     "data.yolo": ("YoloSource", "write_yolo"),
-    "focus.cascade": ("Detect", "Stage", "cascade"),
+    "focus.buckets": ("Multiple",),
+    "focus.cascade": ("Detect", "Outcome", "Stage", "cascade", "stream"),
     "focus.chips": ("ChipFunction", "focus_chips", "merge_overlapping", "whole_level"),
     "focus.labels": ("focus_labels",),
+    "focus.plan": ("Plan",),
     "focus.oracle": ("oracle_detect",),
     "focus.oracle_chips": ("ScaleChips", "oracle_chips"),
     "focus.stacking": ("soft_nms", "stack"),
@@ -44,11 +46,12 @@ _PUBLIC = {
     "checkpoint": ("load_variables",),
     "weights.safetensors": ("shipped",),
     "inference.compiled": ("CompiledDetector", "compile_detector"),
-    "inference.worker": ("Worker",),
+    "inference.measure": ("Measurement", "measure"),
+    "inference.model": ("Model", "load"),
+    "inference.settings": ("with_sides", "with_thresholds"),
     "metrics.coco": ("CocoScores", "coco_results", "evaluate"),
     "metrics.voc": ("VocScores",),
     "metrics.focus": ("FocusCurve", "chip_recall", "pixel_curve"),
-    "api": ("Model", "load"),
     "result": ("Result",),
     "visualize": ("draw_boxes", "panel"),
 }  # fmt: skip

@@ -8,6 +8,7 @@ float32, half-open. K is the number of foreground classes, numbered 0..K-1.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Hashable, Iterable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -110,7 +111,7 @@ class Dataset(Protocol):
 class Placement(NamedTuple):
     """Where a chip comes from; stays on the host."""
 
-    image: int  # position of the image in its window
+    key: Hashable  # the caller's own name of the image, as it came with the reader
     scale: int  # 1-based
     box: np.ndarray  # [4] float32, image frame
     factor: np.ndarray  # [2] float32, chip pixels per image pixel along (x, y)
@@ -167,21 +168,37 @@ class TrainState(NamedTuple):
     ema: Any = None  # moving average of params, of their shapes; None without TrainingConfig.ema
 
 
-# What CascadeInfo.seconds counts: reading and decoding, crops and resizing, time in which the device had work, making
-# chips, focus stacking, and standing still because the device's answer was not there yet.
+# What Cost.seconds counts: reading and decoding, crops and resizing, time in which the device had work, making chips,
+# focus stacking, and standing still because the device's answer was not there yet.
 STAGES = ("read", "resize", "device", "chips", "stacking", "waiting")
 
 
-class CascadeInfo(NamedTuple):
-    """What a cascade cost, per scale (index 0 is scale 1), summed over the images it ran on."""
+class Cost(NamedTuple):
+    """What a cascade cost, per scale (index 0 is scale 1), summed over images. Costs are added with `+`."""
 
     images: int
     pixels: np.ndarray  # [S] int64, level pixels really asked for, without padding
     full_pixels: np.ndarray  # [S] int64, pixels of the whole levels
     chips: np.ndarray  # [S] int64, chips processed
     padded_pixels: np.ndarray  # [S] int64, pixels the device processed; a batch's empty rows go to its last chip
-    compilations: int  # programs compiled meanwhile
     seconds: np.ndarray  # [len(STAGES)] float64; stages overlap, so they do not add up to the wall time
+
+    @classmethod
+    def none(cls, scales: int) -> Cost:
+        """Return the cost of no image at all over that many scales."""
+        return cls(0, *(np.zeros(scales, np.int64) for _ in range(4)), np.zeros(len(STAGES)))
+
+    def __add__(self, other: Cost) -> Cost:
+        """Return what both cost together, over the same scales."""
+        return Cost(*(one + two for one, two in zip(self, other)))
+
+
+def sum_costs(costs: Iterable[Cost]) -> Cost | None:
+    """Return the sum of costs over the same scales; None when there are none."""
+    total = None
+    for cost in costs:
+        total = cost if total is None else total + cost
+    return total
 
 
 class AutoFocusError(Exception):
@@ -190,3 +207,11 @@ class AutoFocusError(Exception):
 
 class ImageError(AutoFocusError):
     """An image file is missing or cannot be decoded."""
+
+
+class RuleError(AutoFocusError):
+    """A chip rule answered boxes that are no chips."""
+
+
+class DetectorError(AutoFocusError):
+    """A detector answered something that is no DetectorOutput for its batch."""

@@ -40,6 +40,7 @@ from functools import partial
 from pathlib import Path
 
 import tyro
+from autofocus_jax.evaluation import Measurement
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -48,7 +49,6 @@ from autofocus_jax import evaluation, parallel
 from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.config import Config, open_split
 from autofocus_jax.config_file import load_config
-from autofocus_jax.evaluation import Measurement
 from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.walk import add_info, no_cost
 from autofocus_jax.inference import engine

@@ -34,12 +34,13 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from autofocus_jax import parallel
 from autofocus_jax.api import read_weights
+from autofocus_jax.inference.worker import Worker
+
+from autofocus_jax import parallel
 from autofocus_jax.batch import cluster, job, plan
 from autofocus_jax.config import open_split
 from autofocus_jax.data.image import read_image
-from autofocus_jax.inference.worker import Worker
 
 MB = 1e6
 

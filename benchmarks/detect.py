@@ -27,8 +27,9 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from autofocus_jax import evaluation, parallel
 from autofocus_jax.api import Model, load
+
+from autofocus_jax import evaluation, parallel
 from autofocus_jax.command import writers
 from autofocus_jax.command.detection_run import run_detection
 from autofocus_jax.command.inputs import Item, collect

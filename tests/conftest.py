@@ -164,7 +164,7 @@ def tiny_weights(tiny_config, tiny_variables, tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_model(tiny_weights):
     """The Model of tiny_weights; its programs are compiled once for all tests."""
-    from autofocus_jax.api import load
+    from autofocus_jax.inference.model import load
 
     return load(tiny_weights)
 

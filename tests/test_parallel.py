@@ -21,6 +21,7 @@ sys.path.insert(0, "tests")
 from conftest import _draw_variables, tiny_config, tiny_detector
 from autofocus_jax import parallel
 from autofocus_jax.focus.cascade import cascade
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.focus.buckets import BucketError
 from autofocus_jax.inference.compiled import compile_detector
 
@@ -38,8 +39,7 @@ variables = _draw_variables(detector)
 random = np.random.default_rng(0)
 images = [random.integers(0, 256, (*size, 3), np.uint8) for size in [(60, 90), (61, 80), (90, 91), (33, 41), (64, 96)]]
 # Random weights know no objects, so the threshold is what half of the cells of one image reach.
-settings = compile_detector(config, variables), config.buckets, config.stacking
-_, _, ((stage, _),) = cascade(images[:1], config.scales, *settings)
+_, _, ((stage, _),) = cascade(images[:1], compile_detector(config, variables), Plan.of(config))
 coarse, fine = config.scales
 rule = dataclasses.replace(coarse.chips, threshold=float(np.median(stage.focus[0])))
 config = dataclasses.replace(config, scales=(dataclasses.replace(coarse, chips=rule), fine))
@@ -48,7 +48,7 @@ for count in (1, 2, 4):
     spread = parallel.spread(config.buckets, count)
     several = dataclasses.replace(config, buckets=spread)
     detect = compile_detector(several, variables, jax.devices()[:count])
-    found, info, _ = cascade(images, config.scales, detect, spread, config.stacking)
+    found, info, _ = cascade(images, detect, Plan(config.scales, spread, config.stacking))
     results.append(found)
     assert info.chips[1] > 0 and sum(len(f.scores) for f in found) > 50
 for found in results[1:]:

@@ -25,7 +25,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from autofocus_jax import parallel
-from autofocus_jax.api import Model, load, with_sides, with_thresholds
 from autofocus_jax.command import video, writers
 from autofocus_jax.command.budget import thresholds_within
 from autofocus_jax.command.detection_run import Summary, count, readers, run_detection
@@ -37,9 +36,11 @@ from autofocus_jax.config_file import load_config, parse
 from autofocus_jax.data.image import image_size, quiet_decoders
 from autofocus_jax.data.scenes import ScenesSource
 from autofocus_jax.focus.pyramid import factor
+from autofocus_jax.inference.model import Model, load
+from autofocus_jax.inference.settings import with_sides, with_thresholds
 from autofocus_jax.structures import STRIDE, ImageError
 
-_HELD = 2**31  # bytes of decoded images that may wait for the device
+_HELD = 2**31  # bytes of decoded images that may be held at a time
 _HUGE = 3 * 10**8  # bytes of a decoded image that is worth a word
 _TRIED = 16  # images that --pixels is chosen on
 _NAMED = 20  # skipped files that are named
@@ -106,7 +107,8 @@ def _run(arguments: Arguments, console: Console) -> int:
             _compile(model, progress, console)
         if arguments.pixels is not None:
             model = _within_budget(model, arguments.pixels, items, progress, console)
-        window = max(1, min(model.config.window, _HELD // max(1, largest)))
+        # A stream holds the images of its window and as many that are read ahead.
+        window = max(1, min(model.config.window, _HELD // max(1, 2 * largest)))
         task = progress.add_task("detect", total=total or None, speed="" if warm else "compiling")
         advance = lambda done: progress.update(  # noqa: E731
             task, completed=done.images + len(done.skipped), speed=f"{_speed(done)}, {_share(done)}"
@@ -254,6 +256,6 @@ def _speed(summary: Summary) -> str:
 
 
 def _share(summary: Summary) -> str:
-    if summary.info is None:
+    if summary.cost is None:
         return "no pixels"
-    return f"{summary.info.pixels.sum() / summary.info.full_pixels.sum():.1%} of the pyramid's pixels"
+    return f"{summary.cost.pixels.sum() / summary.cost.full_pixels.sum():.1%} of the pyramid's pixels"

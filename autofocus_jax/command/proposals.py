@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from autofocus_jax import evaluation, parallel
+from autofocus_jax import files, parallel
 from autofocus_jax.command import stage
 from autofocus_jax.command.workdir import changes
 from autofocus_jax.config import Config, ConfigError, StackingConfig, TrainingConfig
@@ -27,6 +27,7 @@ from autofocus_jax.detector.losses import proposal_stage_loss
 from autofocus_jax.detector.model import Variables
 from autofocus_jax.detector.region_proposals import region_proposals
 from autofocus_jax.focus.chips import whole_level
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
 from autofocus_jax.inference.compiled import CompiledDetector
 from autofocus_jax.structures import AutoFocusError, Dataset
@@ -55,7 +56,7 @@ def run_stage(
     begun with other settings. problems: collects images that cannot be read. Raises ConfigError for such settings
     otherwise, ProposalsError when a file that is there is of other images, and what a training raises.
     """
-    path, folder = workdir / "proposals.npz", evaluation.make_folder(workdir / "proposals")
+    path, folder = workdir / "proposals.npz", files.make_folder(workdir / "proposals")
     stage_settings = stage_config(config)
     if parallel.process()[0] == 0:
         _keep_settings(stage_settings, folder, accept_changes)
@@ -68,7 +69,7 @@ def run_stage(
     training = stage.Stage("region proposals", stage_settings, dataset, folder, step, over, found)
     state, _ = stage.run(training, initial_state(stage_settings, transform, put), console)
     weights = parallel.fetch(variables(state))
-    pieces = evaluation.make_folder(folder / "pieces")
+    pieces = files.make_folder(folder / "pieces")
     with stopping.requests(parallel.process()[1]) as request:
         give_way = lambda: request.give_way(stage_settings.training.steps)  # noqa: E731
         boxes = propose_all(stage_settings, dataset, weights, pieces, console, give_way)
@@ -108,9 +109,9 @@ def propose_all(
     stacking = StackingConfig(0.0, score_threshold=0.0, max_detections=config.training.proposals_kept, nms_iou=NMS_IOU)
     buckets = parallel.spread(config.buckets, len(devices))
     config = dataclasses.replace(config, scales=scales, stacking=stacking, buckets=buckets)
-    row = evaluation.Row("proposals", scales, (whole_level,) * (len(scales) - 1))
+    plan = Plan(scales, buckets, stacking, (whole_level,) * (len(scales) - 1), config.shrink, config.window)
     detect = CompiledDetector(config, weights, devices, region_proposals)
-    streamed = partial(evaluation.stream_row, config, row, detect)
+    streamed = partial(engine.stream, detect=detect, plan=plan)
     process, processes = parallel.process()
     with stage.progress_bar(console) as progress:
         task = progress.add_task("proposals", total=len(dataset), text="")
@@ -121,7 +122,7 @@ def propose_all(
 
         if processes > 1:
             engine.run(dataset, range(len(dataset)), streamed, tick, folder, (process, processes))
-            parallel.wait_for_all(row.name)
+            parallel.wait_for_all("proposals")
             tick = None
         result = engine.run(dataset, range(len(dataset)), streamed, tick, folder)
     if result.skipped:
@@ -146,4 +147,4 @@ def _keep_settings(config: Config, folder: Path, accept_changes: bool) -> None:
         )
     if changed:
         shutil.rmtree(folder / "pieces", ignore_errors=True)  # they may be of fewer steps
-    evaluation.write_json(folder / "config.json", to_dict(config))
+    files.write_json(folder / "config.json", to_dict(config))

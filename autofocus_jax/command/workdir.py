@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from autofocus_jax import checkpoint, evaluation
+from autofocus_jax import checkpoint, files
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_file import differences, to_dict
 from autofocus_jax.weights.safetensors import WeightsError
@@ -60,7 +60,7 @@ def keep_config(config: Config, workdir: Path, given: dict | None, accept: bool 
             f"{workdir} was trained with another config ({'; '.join(changed)}); use another --workdir, or "
             "--accept-changes to go on with the new settings"
         )
-    evaluation.make_folder(workdir)
+    files.make_folder(workdir)
     if began(workdir):
         source = checkpoint.trained_with(workdir).get("initial")
         if given is not None and given["sha256"] != (source or {}).get("sha256"):
@@ -70,5 +70,5 @@ def keep_config(config: Config, workdir: Path, given: dict | None, accept: bool 
                 "there, or use another --workdir"
             )
         given = source
-    evaluation.write_json(workdir / "config.json", to_dict(config) | ({"initial": given} if given else {}))
+    files.write_json(workdir / "config.json", to_dict(config) | ({"initial": given} if given else {}))
     return given

@@ -143,7 +143,7 @@ class PictureWriter:
 
     def __init__(self, folder: Path, threads: int = 2):
         self._folder, self._pool = folder, ThreadPoolExecutor(threads, thread_name_prefix="draw")
-        self._most = 4 * threads  # pictures that wait; each holds its image
+        self._most = threads  # pictures that are drawn or wait; each holds its image
         self._waiting: list[Future] = []
         self._film: tuple[Film, video.VideoWriter] | None = None
 

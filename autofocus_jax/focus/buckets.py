@@ -5,15 +5,45 @@ Landscape and portrait are separate buckets; chips are never transposed.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
-from autofocus_jax.structures import AutoFocusError, Bucket, ChipBatch
+from autofocus_jax.structures import STRIDE, AutoFocusError, Bucket, ChipBatch
 
 
 class BucketError(AutoFocusError):
     """A chip is larger than every bucket."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Multiple:
+    """Buckets made on demand, for a detector that takes chips of any size: sides are padded to multiples of `side`.
+
+    A program that is compiled for each shape wants a few fixed buckets instead.
+    """
+
+    side: int = STRIDE  # px, a multiple of STRIDE, so that a bucket holds whole cells of the focus map
+    batch: int = 1  # chips that one call of the detector takes
+
+    def __post_init__(self):
+        if self.side < 1 or self.side % STRIDE:
+            raise BucketError(f"side must be a positive multiple of {STRIDE} px, got {self.side}")
+        if self.batch < 1:
+            raise BucketError(f"batch must be at least 1, got {self.batch}")
+
+    def fit(self, sizes: np.ndarray, shrink: float) -> tuple[list[Bucket], np.ndarray]:
+        """Return a bucket for each chip of sizes [n, 2] (height, width, px), and the sizes that the chips are to have.
+
+        The bucket has the smallest sides that are at least (1 - shrink) times those of the chip, as with `fit` below.
+        """
+        sizes = np.asarray(sizes, np.int64).reshape(-1, 2)
+        sides = -(-np.ceil(sizes * (1 - shrink)).astype(np.int64) // self.side) * self.side
+        return [Bucket(height, width, self.batch) for height, width in sides.tolist()], np.minimum(sizes, sides)
+
+
+Buckets = tuple[Bucket, ...] | Multiple
 
 
 def shapes(buckets: Sequence[Bucket]) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
-from autofocus_jax.structures import STRIDE, AutoFocusError, ChipRule
+from autofocus_jax.structures import STRIDE, AutoFocusError, ChipRule, RuleError
 
 # (focus map [h, w], (height, width) in level px) -> chips [n, 4] int32 xyxy in level px. For scales after the first the
 # "level" is the chip that the map was predicted for.
@@ -84,6 +84,42 @@ def whole_pixels(boxes: np.ndarray) -> np.ndarray:
         before = boxes[one, 2 + axis] <= boxes[other, axis]
         np.minimum.at(rounded[:, 2 + axis], one[before], limits[before, axis])
     return rounded[(rounded[:, :2] < rounded[:, 2:]).all(axis=1)]
+
+
+def checked(answer: np.ndarray, level_size: tuple[int, int]) -> np.ndarray:
+    """Return what a chip function answered as boxes [n, 4] float64, level frame.
+
+    Args:
+        answer: boxes [n, 4], level frame.
+        level_size: (height, width) of the level or chip that the focus map belongs to, px.
+
+    Raises:
+        RuleError: the boxes are not [n, 4], not in whole pixels, not inside the level, empty, or overlap.
+    """
+    boxes = np.asarray(answer, np.float64)
+    if not boxes.size:
+        return np.zeros((0, 4))
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise RuleError(f"a chip rule must answer boxes [n, 4], got shape {list(boxes.shape)}")
+    fractions = (boxes != np.floor(boxes)).any(1)
+    if fractions.any():
+        raise RuleError(f"chips of a rule must be whole pixels, got {_first(boxes, fractions)}; round them outward")
+    height, width = level_size
+    low, high = boxes[:, :2], boxes[:, 2:]
+    wrong = ((low < 0) | (high > [width, height]) | (low >= high)).any(1)
+    if wrong.any():
+        raise RuleError(f"chips of a rule must hold pixels and lie inside the level of {height}x{width} px, "
+                        f"got {_first(boxes, wrong)}")  # fmt: skip
+    if len(boxes) > 1:
+        overlaps = np.triu(_overlaps(boxes), 1)
+        if overlaps.any():
+            one, other = (boxes[position].astype(int).tolist() for position in np.argwhere(overlaps)[0])
+            raise RuleError(f"chips of a rule must not overlap, got {one} and {other}; use merge_overlapping")
+    return boxes
+
+
+def _first(boxes: np.ndarray, wrong: np.ndarray) -> list[float]:
+    return boxes[np.flatnonzero(wrong)[0]].tolist()
 
 
 def _overlaps(boxes: np.ndarray) -> np.ndarray:

@@ -79,9 +79,14 @@ class CompiledDetector:
 
     Batch norms that follow a convolution are folded into it, which changes the answers by float rounding alone.
 
+    The cascade calls it from `concurrency` threads at once. A CPU runs the programs of one thread one after the other,
+    which leaves cores idle. The third call keeps the cores busy while the thread of a finished batch waits for the GIL.
+
     Programs are compiled when they are first used, or all at once by `warm_up`. `compilations` counts them; `traces`
     counts how often JAX really traced a part of the detector.
     """
+
+    concurrency = 3  # focus.cascade.Detect
 
     def __init__(
         self,

@@ -14,10 +14,10 @@ from PIL import Image
 from pycocotools.coco import COCO
 from rich.console import Console
 
-from autofocus_jax.api import with_thresholds
 from autofocus_jax.command import budget, detect, video, whole_file, writers
 from autofocus_jax.data.scenes import ScenesSource
 from autofocus_jax.data.yolo import YoloSource
+from autofocus_jax.inference.settings import with_thresholds
 from autofocus_jax.structures import AutoFocusError, ImageError
 
 
@@ -91,7 +91,7 @@ def test_settings_from_the_command_line(autofocus, pictures, monkeypatch):
     code, out, _ = autofocus(*words, "--scales", "24x32", "48x64", "--threshold", "0")
     assert code == 0 and whole in out
     wanted = [21 * 32 + 24 * 24 + 24 * 30, 43 * 64 + 48 * 48 + 48 * 60]
-    assert summaries[0].info.pixels.tolist() == wanted
+    assert summaries[0].cost.pixels.tolist() == wanted
     (pictures / "names.txt").write_text("one\ntwo\nthree\n")
     assert autofocus(*words, "--names", pictures / "names.txt", "--score", "0")[0] == 0
     rows = table("runs/detect/detections.csv")
@@ -110,8 +110,8 @@ def test_pixels_keeps_to_a_budget(tiny_model, memory_dataset):
     cheapest, dearest = 32 * 32, 32 * 32 + 64 * 64
     for side in (40, 55, 70):
         found = budget.thresholds_within(tiny_model, side, readers)
-        outcomes = tiny_model.changed(lambda c, t=found.thresholds: with_thresholds(c, t)).stream(readers)
-        assert np.mean([outcome.info.pixels.sum() for outcome in outcomes]) == found.pixels <= side**2
+        outcomes = tiny_model.changed(lambda c, t=found.thresholds: with_thresholds(c, t)).stream(enumerate(readers))
+        assert np.mean([outcome.cost.pixels.sum() for outcome in outcomes]) == found.pixels <= side**2
         assert cheapest <= found.pixels <= dearest
     assert budget.thresholds_within(tiny_model, 72, readers).pixels == dearest
     with pytest.raises(AutoFocusError, match="even the highest thresholds cost 32 px of side"):
@@ -243,9 +243,9 @@ def shell():
 def test_being_stopped_keeps_what_is_finished(shell, autofocus, pictures, monkeypatch, tiny_model, number, code, word):
     stream = type(tiny_model).stream
 
-    def stopped(self, *arguments):
-        for outcome in stream(self, *arguments):
-            if outcome.index == 2:
+    def stopped(self, *arguments, **options):
+        for number, outcome in enumerate(stream(self, *arguments, **options)):
+            if number == 2:
                 assert callable(signal.getsignal(number)), "this signal would end the tests"
                 os.kill(os.getpid(), number)
             yield outcome

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from autofocus_jax import config_file, evaluation, report
+from autofocus_jax import config_file
 from autofocus_jax.command import evaluate
 from autofocus_jax.detector.model import init
+from autofocus_jax.inference import measure
 from autofocus_jax.structures import DetectorOutput
 from autofocus_jax.weights import safetensors
 
@@ -161,14 +162,14 @@ def test_nothing_found_and_limit(arguments, tmp_path, monkeypatch):
 
 def test_an_interrupt_keeps_the_finished_rows(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evaluate, "compile_detector", NothingFound)
-    measure = evaluation.measure
+    whole = measure.measure
 
-    def interrupted(config, row, *others):
-        if row.name == "pyramid":
+    def interrupted(*arguments, **options):
+        if options["name"] == "pyramid":
             raise KeyboardInterrupt
-        return measure(config, row, *others)
+        return whole(*arguments, **options)
 
-    monkeypatch.setattr(evaluation, "measure", interrupted)
+    monkeypatch.setattr(measure, "measure", interrupted)
     assert evaluate.main(arguments) == 130
     assert list(json.loads((tmp_path / "out" / "metrics.json").read_text())) == ["scale1", "scale2"]
     assert capsys.readouterr().err.count("\n") == 1
@@ -323,7 +324,7 @@ def test_thresholds_are_chosen_for_a_budget(folder, arguments, tmp_path, capsys)
 def test_comparison_line():
     row = {"AP": 40.0, "pixels_per_image": 900.0, "images_per_second": 2.0}
     rows = {"pyramid": row, "autofocus": {"AP": 39.75, "pixels_per_image": 300.0, "images_per_second": 5.0}}
-    line = report.comparison(rows)
+    line = measure.comparison(rows)
     assert line == "AutoFocus against the pyramid: 3.00 times fewer pixels, 2.50 times the images/s, -0.2 AP"
     nothing = {name: {**values, "AP": None} for name, values in rows.items()}
-    assert report.comparison(nothing).endswith("images/s")
+    assert measure.comparison(nothing).endswith("images/s")

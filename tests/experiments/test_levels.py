@@ -19,6 +19,7 @@ from autofocus_jax.experiments.result import silent
 from autofocus_jax.experiments.rule_search import chip_functions
 from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.focus.oracle import oracle_detect
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.structures import AutoFocusError, Bucket, ChipRule, FocusRange, Scale, ValidRange
 
 RULES = [
@@ -62,18 +63,16 @@ def scene(memory_dataset, truth):
 
 
 def detector(config, dataset, positions=None):
-    truths = [dataset.ground_truth(index) for index in (positions or range(len(dataset)))]
+    truths = {index: dataset.ground_truth(index) for index in (positions or range(len(dataset)))}
     return oracle_detect(truths, config.focus_range, config.detector.num_classes)
 
 
 @pytest.mark.parametrize("rules", RULES)
 def test_replay_is_the_cascade(config, scene, rules):
     images, functions = scene.images, chip_functions(rules)
-    wanted, wanted_cost, _ = cascade(
-        images, config.scales, detector(config, scene), config.buckets, config.stacking, functions
-    )
+    wanted, wanted_cost, _ = cascade(images, detector(config, scene), Plan.of(config, functions))
     kept = levels.detect_levels(config, detector(config, scene), images)
-    found, cost = replay(kept, config, functions)
+    found, cost = replay(kept, config, Plan.of(config, functions))
     for ours, theirs in zip(found, wanted, strict=True):
         order, other = (np.lexsort(part.boxes.T) for part in (ours, theirs))
         np.testing.assert_allclose(ours.boxes[order], theirs.boxes[other], atol=1e-3)
@@ -88,7 +87,8 @@ def test_replay_leaves_out_what_no_chip_holds(config, scene):
     (whole, *_) = levels.detect_levels(config, detector(config, scene), scene.images[:1])
     map1 = np.zeros((4, 6), np.float32)
     map1[0, 0] = 1  # image px 0 to 64 along both axes
-    found, cost = replay([whole._replace(focus=(map1, whole.focus[1]))], config, chip_functions((RULES[1][0], None)))
+    plan = Plan.of(config, chip_functions((RULES[1][0], None)))
+    found, cost = replay([whole._replace(focus=(map1, whole.focus[1]))], config, plan)
     np.testing.assert_allclose(
         found[0].boxes[np.argsort(found[0].boxes[:, 0])], [[42, 40, 58, 60], [250, 100, 380, 230]]
     )
@@ -98,9 +98,7 @@ def test_replay_leaves_out_what_no_chip_holds(config, scene):
 def test_merged_levels_are_the_pyramid(config, scene):
     kept = levels.detect_levels(config, detector(config, scene), scene.images)
     functions = chip_functions((None, None))
-    wanted, _, _ = cascade(
-        scene.images, config.scales, detector(config, scene), config.buckets, config.stacking, functions
-    )
+    wanted, _, _ = cascade(scene.images, detector(config, scene), Plan.of(config, functions))
     for one, other in zip(kept, wanted, strict=True):
         merged = levels.merge_levels(one, config.scales, config)
         np.testing.assert_array_equal(merged.boxes, other.boxes)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autofocus_jax.focus import buckets as bucket_ops
-from autofocus_jax.focus.buckets import BucketError, choose_all, fit, shapes
+from autofocus_jax.focus.buckets import BucketError, Multiple, choose_all, fit, shapes
 from autofocus_jax.structures import Bucket
 
 BUCKETS = (Bucket(1408, 2016, 1), Bucket(256, 256, 4), Bucket(512, 256, 2), Bucket(256, 512, 3))
@@ -93,3 +93,25 @@ def test_fit_of_nothing_and_of_too_much():
     assert chosen.shape == (0,) and sizes.shape == (0, 2)
     with pytest.raises(BucketError, match="fits no bucket"):
         fit(np.array([[5000, 10]]), shapes(BUCKETS), 0.05)
+
+
+@given(st.lists(st.tuples(st.integers(1, 500), st.integers(1, 500)), max_size=9), st.integers(1, 5), st.floats(0, 0.3))
+def test_multiples_are_buckets_of_every_multiple(sizes, cells, shrink):
+    """As a plan with a bucket for each pair of multiples would choose."""
+    side = 16 * cells
+    multiples = range(side, 500 + 2 * side, side)
+    every = [Bucket(height, width, 3) for height in multiples for width in multiples]
+    sizes = np.array(sizes, np.int64).reshape(-1, 2)
+    buckets, fitted = Multiple(side, 3).fit(sizes, shrink)
+    chosen, expected = fit(sizes, shapes(every), shrink)
+    assert buckets == [every[position] for position in chosen]
+    np.testing.assert_array_equal(fitted, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"side": 0}, "side must be"), ({"side": 24}, "multiple of 16 px, got 24"), ({"batch": 0}, "at least 1, got 0")],
+)
+def test_what_are_no_multiples(options, message):
+    with pytest.raises(BucketError, match=message):
+        Multiple(**options)

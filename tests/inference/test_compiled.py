@@ -15,6 +15,7 @@ from autofocus_jax.detector.folding import fold
 from autofocus_jax.detector.model import detect
 from autofocus_jax.focus.buckets import BucketError
 from autofocus_jax.focus.cascade import cascade
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import compiled
 from autofocus_jax.inference.compiled import CompileError, compile_detector
 from autofocus_jax.structures import Bucket, ChipRule
@@ -40,7 +41,7 @@ def test_one_compilation_for_each_bucket_used(config, detector):
     images = [random.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
     used, chips = set(), []
     # Random weights know no objects, so the threshold is what half of the cells of one image reach.
-    _, _, ((coarse, _),) = cascade(images[:1], config.scales, detector, config.buckets, config.stacking)
+    _, _, ((coarse, _),) = cascade(images[:1], detector, Plan.of(config))
     rule = ChipRule(float(np.median(coarse.focus[0])), 1, 16)
     scales = (dataclasses.replace(config.scales[0], chips=rule), config.scales[1])
 
@@ -50,7 +51,7 @@ def test_one_compilation_for_each_bucket_used(config, detector):
         return detector(batch, placements)
 
     for window in (images[:3], images[3:5], images[5:], images):
-        cascade(window, scales, recorded, config.buckets, config.stacking)
+        cascade(window, recorded, Plan(scales, config.buckets, config.stacking))
     assert len(used) >= 3 and (1, 128, 128) not in used and len(set(chips)) > len(used)
     assert detector.traces == detector.compilations == _programs(used)
 

@@ -11,11 +11,13 @@ import pytest
 from PIL import Image
 
 import autofocus_jax
-from autofocus_jax import api
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import to_dict
 from autofocus_jax.data.scenes import CATEGORIES
 from autofocus_jax.focus.cascade import cascade
+from autofocus_jax.focus.chips import whole_level
+from autofocus_jax.inference.model import Model
+from autofocus_jax.inference.settings import holding, with_sides, with_thresholds
 from autofocus_jax.result import Result
 from autofocus_jax.structures import AutoFocusError, Bucket, ImageError
 from autofocus_jax.weights import safetensors
@@ -35,8 +37,7 @@ def same(a, b):
 
 def test_one_image_is_what_the_cascade_finds(model):
     result = model(PICTURE, score=0.0, stages=True)
-    config = model.config
-    (found,), info, (stages,) = cascade([PICTURE], config.scales, model.detect, config.buckets, config.stacking)
+    (found,), info, (stages,) = cascade([PICTURE], model.detect, model.plan)
     assert len(result) == len(found.scores) > 0 and result.size == (60, 90) and result.name is None
     np.testing.assert_array_equal(result.boxes, found.boxes)
     np.testing.assert_array_equal(result.labels, found.labels)
@@ -72,33 +73,6 @@ def test_a_list_is_each_image(model, tmp_path):
         model([PICTURE, tmp_path / "none.png"])
 
 
-def test_as_rgb():
-    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    expected = np.stack([grey] * 3, axis=2)
-    np.testing.assert_array_equal(api.as_rgb(grey), expected)
-    np.testing.assert_array_equal(api.as_rgb(grey[..., None]), expected)
-    np.testing.assert_array_equal(api.as_rgb(grey.astype(np.uint16) * 256 + 7), expected)
-    np.testing.assert_array_equal(api.as_rgb(Image.fromarray(grey)), expected)
-    np.testing.assert_array_equal(api.as_rgb(Image.fromarray(grey.astype(np.uint16) * 257)), expected)
-    half = np.array([[[100, 0, 200, 0], [100, 0, 200, 255], [100, 0, 200, 51]]], np.uint8)  # transparency on white
-    for image in (half, Image.fromarray(half)):
-        np.testing.assert_array_equal(api.as_rgb(image), [[[255] * 3, [100, 0, 200], [224, 204, 244]]])
-    palette = Image.fromarray(PICTURE).convert("P", palette=Image.Palette.ADAPTIVE)
-    np.testing.assert_array_equal(api.as_rgb(palette), np.asarray(palette.convert("RGB")))
-    cmyk = Image.new("CMYK", (2, 1), (0, 255, 255, 0))
-    np.testing.assert_array_equal(api.as_rgb(cmyk), [[[255, 0, 0]] * 2])
-
-
-def test_orientation_of_pil_images_and_files(tmp_path):
-    image = Image.fromarray(PICTURE)
-    tag = Image.Exif()
-    tag[274] = 6  # turn by 90 degrees clockwise
-    image.save(tmp_path / "a.png", exif=tag)
-    expected = np.rot90(PICTURE, -1)
-    np.testing.assert_array_equal(api.as_rgb(Image.open(tmp_path / "a.png")), expected)
-    np.testing.assert_array_equal(api.as_rgb(tmp_path / "a.png"), expected)
-
-
 @pytest.mark.parametrize(
     ("image", "says"),
     [
@@ -130,34 +104,34 @@ def test_threads_share_one_compilation(tiny_weights):
     for thread in threads:
         thread.join()
     assert all(same(result, results[0]) for result in results)
-    assert model._worker.detector.traces == model._worker.detector.compilations <= len(model.config.buckets)
-    before = model._worker.detector.traces
+    assert model.detect.traces == model.detect.compilations <= len(model.config.buckets)
+    before = model.detect.traces
     model(PICTURE)
-    assert model._worker.detector.traces == before
+    assert model.detect.traces == before
 
 
 def test_changed_settings_share_programs(model):
-    whole = model.changed(lambda config: api.with_thresholds(config, [0.0]))
+    whole = model.changed(lambda config: with_thresholds(config, [0.0]))
     result = whole(PICTURE)
-    assert result.pixels == result.pyramid_pixels and whole._worker.detector is model._worker.detector
+    assert result.pixels == result.pyramid_pixels and whole.detect is model.detect
     assert model.config.scales[0].chips.threshold == 0.3
-    larger = model.changed(lambda config: api.with_sides(config, [(48, 64), (100, 130)]))
+    larger = model.changed(lambda config: with_sides(config, [(48, 64), (100, 130)]))
     assert [(b.height, b.width) for b in larger.config.buckets[-2:]] == [(112, 144), (144, 112)]
     assert larger(PICTURE).pyramid_pixels == 43 * 64 + 87 * 130
     with pytest.raises(ConfigError, match="change the detector"):
         model.changed(lambda config: dataclasses.replace(
             config, detector=dataclasses.replace(config.detector, proposals=4)))  # fmt: skip
     with pytest.raises(ConfigError, match="1 pairs of sides for 2 scales"):
-        api.with_sides(model.config, [(48, 64)])
+        with_sides(model.config, [(48, 64)])
     with pytest.raises(ConfigError, match="2 thresholds for 1 chip rules"):
-        api.with_thresholds(model.config, [0.1, 0.2])
+        with_thresholds(model.config, [0.1, 0.2])
 
 
 @pytest.mark.parametrize("short", [1, 31, 64])
 @pytest.mark.parametrize("long", [64, 65, 200])
 def test_buckets_hold_every_level(model, short, long):
     scale = dataclasses.replace(model.config.scales[1], min_side=short, max_side=long)
-    buckets = api.holding((Bucket(32, 32, 4),), [scale])
+    buckets = holding((Bucket(32, 32, 4),), [scale])
     assert any(b.height >= short and b.width >= long for b in buckets)
     assert any(b.height >= long and b.width >= short for b in buckets)
 
@@ -210,3 +184,37 @@ def test_supervision(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match="pip install supervision"):
         RESULT.to_supervision()
+
+
+def test_rules_of_ones_own(tiny_weights, model):
+    """They stay when the settings change, and the detector is the same."""
+    ours = autofocus_jax.load(tiny_weights, rules=[whole_level])
+    result = ours(PICTURE)
+    assert result.pixels == result.pyramid_pixels
+    assert ours.changed(lambda config: with_thresholds(config, [1.0]))(PICTURE).pixels == result.pixels
+    pyramid = model.planned(model.plan.pyramid())
+    assert pyramid.detect is model.detect and pyramid(PICTURE).pixels == result.pixels
+
+
+def test_any_callable_is_a_detector(model):
+    """Without a config and without weights."""
+    calls = []
+
+    def detect(chips, placements):
+        calls.append([place.key for place in placements])
+        return model.detect(chips, placements)
+
+    foreign = Model(detect, model.plan, ["x", "y", "z"])
+    result = foreign([PICTURE, PICTURE[:40, :50]], score=0.0)
+    assert same(result[0], model(PICTURE, score=0.0)) and set(result[0].names) <= {"x", "y", "z"}
+    assert {key for keys in calls for key in keys} == {0, 1}
+    foreign.warm_up()
+    assert foreign.renamed("abc").categories == ("a", "b", "c")
+    with pytest.raises(ConfigError, match="2 names of categories for a detector of 3"):
+        foreign.renamed("ab")
+    with pytest.raises(ConfigError, match=r"no config to change; use Model\.planned"):
+        foreign.changed(lambda config: config)
+
+
+def test_the_compiled_detector_bears_three_calls(model):
+    assert model.detect.concurrency == 3
