@@ -35,6 +35,7 @@ from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_file import load_config, parse
 from autofocus_jax.data.image import image_size, quiet_decoders
 from autofocus_jax.data.scenes import ScenesSource
+from autofocus_jax.focus.buckets import for_images
 from autofocus_jax.focus.pyramid import factor
 from autofocus_jax.inference.model import Model, load
 from autofocus_jax.inference.settings import with_sides, with_thresholds
@@ -96,10 +97,10 @@ def _run(arguments: Arguments, console: Console) -> int:
     _spare_inputs(items, output, arguments.write)
     model = load(arguments.weights, load_config(arguments.config) if arguments.config else None,
                  read_names(arguments.names) if arguments.names else None)  # fmt: skip
-    model = model.changed(lambda config: _overridden(config, sides, arguments.threshold))
+    total = count(items)
+    model = model.changed(lambda config: _overridden(config, sides, arguments.threshold, total))
     _say_what_it_knows(model, console)
     largest = _say_what_is_huge(items, model, console)
-    total = count(items)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(),
                TextColumn("{task.fields[speed]}"))  # fmt: skip
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -149,8 +150,11 @@ def _checked(arguments: Arguments) -> list[tuple[int, int]]:
     return [(int(match[1]), int(match[2])) for match in matches]
 
 
-def _overridden(config: Config, sides: Sequence[tuple[int, int]], thresholds: Sequence[float]) -> Config:
+def _overridden(
+    config: Config, sides: Sequence[tuple[int, int]], thresholds: Sequence[float], images: int
+) -> Config:
     config = with_sides(config, sides) if sides else config
+    config = dataclasses.replace(config, buckets=for_images(config.buckets, images))
     return with_thresholds(config, thresholds) if thresholds else config
 
 

@@ -18,6 +18,7 @@ from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.command.panels import write_panels
 from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.config_file import command_line, to_dict
+from autofocus_jax.focus.buckets import for_images
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure, pieces
 from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
@@ -66,7 +67,8 @@ def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
     variables = load_variables(weights, config)
     dataset = open_split(config, arguments.split)
     indices = _indices(arguments, dataset)
-    config = dataclasses.replace(config, buckets=parallel.spread(config.buckets, len(jax.local_devices())))
+    buckets = parallel.spread(for_images(config.buckets, len(indices)), len(jax.local_devices()))
+    config = dataclasses.replace(config, buckets=buckets)
     workdir = files.make_folder(Path(arguments.workdir or f"runs/{config.name}/evaluation"))
     first = jax.process_index() == 0
     metrics, details = {}, {}

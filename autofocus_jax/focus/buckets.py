@@ -51,6 +51,40 @@ def shapes(buckets: Sequence[Bucket]) -> np.ndarray:
     return np.array([(bucket.height, bucket.width) for bucket in buckets], np.int64).reshape(-1, 2)
 
 
+# A program costs about as much CPU time as 10 small images; each bucket more saves the less the more there are.
+_FEWEST, _IMAGES_PER_BUCKET = 8, 8
+
+
+def for_images(buckets: Buckets, images: int) -> Buckets:
+    """Return the buckets that a run over so many images should compile: few for a short run, all for a long one.
+
+    The number depends on `images` alone, so that a run that goes on uses the buckets that it began with.
+    """
+    if isinstance(buckets, Multiple):
+        return buckets
+    return fewer(buckets, _FEWEST + images // _IMAGES_PER_BUCKET)
+
+
+def fewer(buckets: Sequence[Bucket], count: int) -> tuple[Bucket, ...]:
+    """Return at most `count` of the buckets, in their order, that hold whatever all of them hold.
+
+    Buckets that no other holds stay, even if they are more than `count`. The others are added greedily: always the one
+    that saves most padding if each bucket of the list stands for chips of its own size and for equally many pixels.
+    """
+    sides = shapes(buckets)
+    holds = (sides[:, None] >= sides).all(axis=2)
+    cost = np.where(holds, sides.prod(axis=1)[:, None] / sides.prod(axis=1), np.inf)
+    # Of equal shapes the first stays.
+    twin = holds & holds.T
+    alone = ~(holds & ~twin).any(axis=0) & (twin.argmax(axis=1) == np.arange(len(sides)))
+    chosen = np.flatnonzero(alone).tolist()
+    while len(chosen) < min(count, len(sides)):
+        total = np.minimum(cost, cost[chosen].min(axis=0)).sum(axis=1)
+        total[chosen] = np.inf
+        chosen.append(int(total.argmin()))
+    return tuple(buckets[position] for position in sorted(chosen))
+
+
 def choose(height: int, width: int, buckets: Sequence[Bucket]) -> int:
     """Index of the bucket with the fewest pixels that holds a chip of this size (px); BucketError when none does."""
     return int(choose_all(np.array([[height, width]]), shapes(buckets))[0])

@@ -115,3 +115,31 @@ def test_multiples_are_buckets_of_every_multiple(sizes, cells, shrink):
 def test_what_are_no_multiples(options, message):
     with pytest.raises(BucketError, match=message):
         Multiple(**options)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3)), min_size=1, max_size=12),
+    st.integers(1, 14),
+)
+def test_fewer_buckets_hold_what_all_of_them_hold(sizes, count):
+    every = tuple(Bucket(16 * height, 16 * width, batch) for height, width, batch in sizes)
+    some = bucket_ops.fewer(every, count)
+    held = lambda one, other: one.height <= other.height and one.width <= other.width  # noqa: E731
+    assert all(any(held(one, other) for other in some) for one in every)
+    assert [bucket for bucket in every if bucket in some] == [bucket for bucket in every if bucket in set(some)]
+    least = {(b.height, b.width) for b in every if not any(held(b, o) and not held(o, b) for o in every)}
+    assert len(some) == max(len(least), min(count, len(every)))
+    assert bucket_ops.fewer(every, len(every)) == every
+
+
+def test_the_bucket_that_saves_most_padding_comes_first():
+    every = (Bucket(16, 16, 1), Bucket(48, 48, 1), Bucket(64, 64, 1))
+    assert bucket_ops.fewer(every, 1) == (every[2],)
+    assert bucket_ops.fewer(every, 2) == (every[0], every[2])
+
+
+def test_a_long_run_earns_all_buckets_and_a_short_one_few():
+    every = tuple(Bucket(16 * side, 16 * side, 1) for side in range(1, 81))
+    numbers = [len(bucket_ops.for_images(every, images)) for images in (1, 200, 576, 10**6)]
+    assert numbers == [8, 33, 80, 80]
+    assert bucket_ops.for_images(bucket_ops.Multiple(32), 1) == bucket_ops.Multiple(32)
