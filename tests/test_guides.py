@@ -42,15 +42,19 @@ def test_commands_parse(line):
     assert isinstance(parse(kind, words, prog="autofocus"), kind)
 
 
-def test_the_snippets_of_extending(monkeypatch, capsys):
+def test_the_snippets_of_extending(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("AUTOFOCUS_CACHE", str(tmp_path))
     names = {"__name__": "extending"}
     for number, block in enumerate(blocks("extending.md", "python")):
         exec(compile(block, f"extending.md, block {number}", "exec"), names)
     printed = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"\d+ detections, \d+% of the pixels", printed[0])
-    assert re.fullmatch(r"\d+ bright spots, \[1, \d+, \d+\] chips", printed[1])
-    assert int(printed[2].split()[0]) > 0 and printed[3] == "4 images of square"
+    for name, line in zip(("quarters", "Algorithm 1", "pyramid"), printed[1:4]):
+        assert re.fullmatch(rf"{name}: \d+\.\d AP, \d+ pixels", line)
+    assert re.fullmatch(r"\d+ bright spots, \[1, \d+, \d+\] chips", printed[4])
+    assert re.fullmatch(r"\d+ spots of score 0\.5 or more", printed[5])
+    assert int(printed[6].split()[0]) > 0 and printed[7] == "4 images of square"
 
 
 def test_the_reference_is_up_to_date():

@@ -244,8 +244,8 @@ def test_being_stopped_keeps_what_is_finished(shell, autofocus, pictures, monkey
     stream = type(tiny_model).stream
 
     def stopped(self, *arguments, **options):
-        for number, outcome in enumerate(stream(self, *arguments, **options)):
-            if number == 2:
+        for position, outcome in enumerate(stream(self, *arguments, **options)):
+            if position == 2:
                 assert callable(signal.getsignal(number)), "this signal would end the tests"
                 os.kill(os.getpid(), number)
             yield outcome

@@ -154,3 +154,32 @@ def test_damaged_and_unreadable_files(config, scene, keep, tmp_path):
     (tmp_path / "levels" / "tune" / "000002.npz").write_bytes(b"PK damaged")
     with pytest.raises(AutoFocusError, match=r"000002.npz cannot be read"):
         keep(scene, [2], never)
+
+
+@pytest.fixture
+def config_that_shrinks(config):
+    """The same with buckets that make the levels of the finer scales a little narrower."""
+    buckets = (Bucket(64, 96, 2), Bucket(128, 176, 2), Bucket(256, 368, 1))
+    return dataclasses.replace(config, buckets=buckets, shrink=0.1)
+
+
+def test_levels_shrink_as_those_of_the_cascade(config_that_shrinks, scene):
+    """What is kept is of the sizes that the pyramid really processes, and merges to what it finds."""
+    config, scene_detector = config_that_shrinks, detector(config_that_shrinks, scene)
+    plan = Plan.of(config).pyramid()
+    assert levels.level_sizes((256, 384), plan) == [(64, 96), (128, 176), (256, 368)]
+    kept = levels.detect_levels(config, scene_detector, scene.images)
+    assert kept[0].focus[1].shape == (8, 11)
+    wanted, cost, _ = cascade(scene.images, scene_detector, plan)
+    found, replayed = replay(kept, config, plan)
+    np.testing.assert_array_equal(replayed.pixels, cost.pixels)
+    for one, other, again in zip(kept, wanted, found, strict=True):
+        merged = levels.merge_levels(one, config.scales, config)
+        np.testing.assert_array_equal(merged.boxes, other.boxes)
+        np.testing.assert_allclose(again.boxes, other.boxes, atol=1e-3)
+
+
+def test_levels_of_another_shrink_are_not_taken(scene, keep, config):
+    keep(scene, [0], detector(config, scene))
+    with pytest.raises(AutoFocusError, match="shrink"):
+        keep(scene, [0], never, shrink=0.1)
