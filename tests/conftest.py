@@ -32,18 +32,18 @@ hypothesis.settings.load_profile("project")
 def pytest_configure(config):
     """Give the workers of xdist and all subprocesses one folder of compiled programs, removed at the end of the run.
 
-    The user's own cache folder is neither read nor written. A folder that JAX_COMPILATION_CACHE_DIR names is used and kept.
+    The user's own cache folder is neither read nor written. A folder that JAX_COMPILATION_CACHE_DIR names is kept.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="autofocus_tests_", ignore_cleanup_errors=True)
         config.add_cleanup(folder.cleanup)
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
-    os.environ |= {
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
-        # Only a cache with a largest size locks its folder, and several processes write into this one.
-        "JAX_COMPILATION_CACHE_MAX_SIZE": str(4 * 2**30),
-    }
+        os.environ |= {
+            "JAX_COMPILATION_CACHE_DIR": folder.name,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+            # JAX locks only a cache that has a largest size, and several processes write into this one.
+            "JAX_COMPILATION_CACHE_MAX_SIZE": str(4 * 2**30),
+        }
 
 
 SCORE, BOX = 1e-5, 1e-3  # "To the bit, or to a tolerance" in docs/architecture.md: on scores, and in image px
@@ -106,7 +106,7 @@ class Traced:
         return f"{known.str_short()}{' weakly typed' if getattr(known, 'weak_type', False) else ''}"
 
     def check(self, count):
-        """Raise AssertionError unless there were `count` traces; its message compares each with the one most like it."""
+        """Raise AssertionError unless there were `count` traces; it says how each differs from the one most like it."""
         lines = [f"{len(self.seen)} traces instead of {count}"]
         for number, arguments in enumerate(self.seen[1:], 1):
             before, changes = min(

@@ -44,7 +44,7 @@ def test_the_same_detections(check_same_detections, other):
 )
 def test_other_detections(check_same_detections, other):
     for pair in ((FOUND, other), (other, FOUND)):
-        with pytest.raises(AssertionError, match="only the (first|second) has number"):
+        with pytest.raises(AssertionError, match=r"only the (first|second) has number"):
             check_same_detections(*pair)
 
 

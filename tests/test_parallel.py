@@ -69,6 +69,7 @@ def python(code, **environment):
     )  # fmt: skip
 
 
+@pytest.mark.numbers
 def test_one_two_and_four_devices_find_the_same():
     done = python(DEVICES)
     assert done.returncode == 0 and done.stdout == "equal\n", done.stderr

@@ -21,6 +21,8 @@ from autofocus_jax.inference import engine
 from autofocus_jax.inference.compiled import compile_detector
 from autofocus_jax.structures import Detections
 
+pytestmark = pytest.mark.numbers
+
 BAD = 5
 
 

@@ -19,7 +19,7 @@ from autofocus_jax.command import stage, train
 ROOT = Path(__file__).parents[2]
 STEPS = 6
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
+pytestmark = [pytest.mark.numbers, pytest.mark.usefixtures("quick_compilation")]
 
 
 def words(folder, workdir, *more):

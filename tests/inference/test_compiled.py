@@ -13,6 +13,8 @@ from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
 from autofocus_jax.structures import Bucket, ChipRule
 
+pytestmark = pytest.mark.numbers
+
 BUCKETS = (Bucket(32, 32, 3), Bucket(64, 64, 2), Bucket(64, 96, 2), Bucket(96, 64, 1), Bucket(128, 128, 1))
 
 

@@ -1,15 +1,18 @@
 """The engine reads ahead in bounded measure, keeps the order, survives images that cannot be read, and goes on."""
 
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
 
+from autofocus_jax import evaluation
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.focus.cascade import Outcome, cascade
 from autofocus_jax.focus.chips import whole_level
 from autofocus_jax.focus.walk import no_cost
 from autofocus_jax.inference import pieces
+from autofocus_jax.inference.compiled import compile_detector
 from autofocus_jax.inference.engine import run, stream
 from autofocus_jax.structures import (
     STAGES,
@@ -178,3 +181,40 @@ def test_a_damaged_piece_is_named(memory_dataset, tmp_path):
     with pytest.raises(pieces.PieceError, match=r"000000.npz is damaged .*remove it") as error:
         run(memory_dataset([picture(0)], [None]), range(1), answers, None, tmp_path)
     assert "\n" not in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_config, tiny_variables, memory_dataset, truth):
+    """measured(folder, share) -> the RunResult of a detector over eleven images, in pieces of three in a folder."""
+    random = np.random.default_rng(6)
+    images = [random.integers(0, 255, (48 - number, 48 + number, 3), np.uint8) for number in range(11)]
+    dataset = memory_dataset(images, [truth()] * len(images))
+    detect = compile_detector(tiny_config, tiny_variables)
+    row = evaluation.rows(tiny_config)[-1]
+
+    def measure(folder, share=(0, 1)):
+        folder.mkdir(exist_ok=True)
+        through = partial(evaluation.stream_row, tiny_config, row, detect)
+        return run(dataset, range(len(images)), through, folder=folder, share=share, piece=3)
+
+    return measure
+
+
+@pytest.mark.numbers
+def test_a_run_again_gives_the_same_bits_and_one_in_parts_finds_the_same(measured, tmp_path, check_same_detections):
+    """Resumed and shared runs form other batches, so these are equal to the promised tolerance; costs are exact."""
+    whole, again = measured(tmp_path / "whole"), measured(tmp_path / "again")
+    assert sum(len(found.scores) for found in whole.detections) > 100
+    for one, other in zip(whole.detections, again.detections, strict=True):
+        assert all(np.array_equal(field, expected) for field, expected in zip(one, other))
+    for number in (0, 2):
+        (tmp_path / "again" / f"{number:06d}.npz").unlink()
+    resumed = measured(tmp_path / "again")
+    for number in (0, 1):
+        measured(tmp_path / "shared", (number, 2))
+    for result in (resumed, measured(tmp_path / "shared")):
+        assert result.indices == whole.indices
+        np.testing.assert_array_equal(result.info.pixels, whole.info.pixels)
+        np.testing.assert_array_equal(result.info.chips, whole.info.chips)
+        for one, other in zip(result.detections, whole.detections, strict=True):
+            check_same_detections(one, other)

@@ -9,6 +9,8 @@ import pytest
 from autofocus_jax.inference.worker import Row, Worker
 from autofocus_jax.structures import AutoFocusError, Detections, ImageError
 
+pytestmark = pytest.mark.numbers
+
 SHAPES = ((60, 90), (40, 50), (64, 64), (1, 1), (33, 90))
 
 

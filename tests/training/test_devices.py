@@ -69,6 +69,7 @@ print("equal")
 """
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("norms", ["synchronised", "frozen", "own"])
 def test_one_and_four_devices_learn_the_same(norms):
     """Parameters and their average after 5 steps differ by less than 1e-5; what was drawn for a row is the same."""
