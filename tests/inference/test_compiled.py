@@ -11,14 +11,17 @@ import jax
 import numpy as np
 import pytest
 
+from autofocus_jax.detector import model
 from autofocus_jax.detector.folding import fold
 from autofocus_jax.detector.model import detect
 from autofocus_jax.focus.buckets import BucketError
 from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import compiled
-from autofocus_jax.inference.compiled import CompileError, compile_detector
+from autofocus_jax.inference.compiled import CompiledDetector, CompileError, compile_detector
 from autofocus_jax.structures import Bucket, ChipRule
+
+pytestmark = pytest.mark.numbers
 
 BUCKETS = (Bucket(32, 32, 3), Bucket(64, 64, 2), Bucket(64, 96, 2), Bucket(96, 64, 1), Bucket(128, 128, 1))
 
@@ -35,7 +38,11 @@ def detector(config, tiny_variables):
     return compile_detector(config, tiny_variables)
 
 
-def test_one_compilation_for_each_bucket_used(config, detector):
+def test_one_compilation_for_each_bucket_used(config, tiny_variables, traced, monkeypatch):
+    looked, answered = traced(model.look), traced(model.answer)
+    monkeypatch.setattr(model, "look", looked)
+    monkeypatch.setattr(model, "answer", answered)
+    detector = CompiledDetector(config, tiny_variables)
     random = np.random.default_rng(0)
     sizes = [(60, 90), (61, 90), (90, 60), (60, 60), (33, 41), (64, 96), (17, 16), (200, 210)]
     images = [random.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
@@ -53,6 +60,8 @@ def test_one_compilation_for_each_bucket_used(config, detector):
     for window in (images[:3], images[3:5], images[5:], images):
         cascade(window, recorded, Plan(scales, config.buckets, config.stacking))
     assert len(used) >= 3 and (1, 128, 128) not in used and len(set(chips)) > len(used)
+    looked.check(len(used))
+    answered.check(_programs(used) - len(used))
     assert detector.traces == detector.compilations == _programs(used)
 
 

@@ -11,6 +11,7 @@ from autofocus_jax.focus.chips import whole_level
 from autofocus_jax.focus.oracle import oracle_detect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import pieces
+from autofocus_jax.inference.compiled import compile_detector
 from autofocus_jax.inference.engine import run, stream
 from autofocus_jax.structures import (
     STAGES,
@@ -201,3 +202,40 @@ def test_keys_are_indices_when_a_run_goes_on_or_is_shared(memory_dataset, truth,
     assert sorted(index for part in parts for index in part.indices) == again.indices == list(range(9))
     for found, expected in zip(again.detections, whole.detections, strict=True):
         np.testing.assert_array_equal(found.boxes, expected.boxes)
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_config, tiny_variables, memory_dataset, truth):
+    """measured(folder, share) -> the RunResult of a detector over eleven images, in pieces of three in a folder."""
+    random = np.random.default_rng(6)
+    images = [random.integers(0, 255, (48 - number, 48 + number, 3), np.uint8) for number in range(11)]
+    dataset = memory_dataset(images, [truth()] * len(images))
+    detect = compile_detector(tiny_config, tiny_variables)
+    plan = Plan.of(tiny_config)
+
+    def measure(folder, share=(0, 1)):
+        folder.mkdir(exist_ok=True)
+        streamed = lambda given: stream(given, detect, plan)  # noqa: E731
+        return run(dataset, range(len(images)), streamed, folder=folder, share=share, piece=3)
+
+    return measure
+
+
+@pytest.mark.numbers
+def test_a_run_again_gives_the_same_bits_and_one_in_parts_finds_the_same(measured, tmp_path, check_same_detections):
+    """Resumed and shared runs form other batches, so these are equal to the promised tolerance; costs are exact."""
+    whole, again = measured(tmp_path / "whole"), measured(tmp_path / "again")
+    assert sum(len(found.scores) for found in whole.detections) > 100
+    for one, other in zip(whole.detections, again.detections, strict=True):
+        assert all(np.array_equal(field, expected) for field, expected in zip(one, other))
+    for number in (0, 2):
+        (tmp_path / "again" / f"{number:06d}.npz").unlink()
+    resumed = measured(tmp_path / "again")
+    for number in (0, 1):
+        measured(tmp_path / "shared", (number, 2))
+    for result in (resumed, measured(tmp_path / "shared")):
+        assert result.indices == whole.indices
+        np.testing.assert_array_equal(result.cost.pixels, whole.cost.pixels)
+        np.testing.assert_array_equal(result.cost.chips, whole.cost.chips)
+        for one, other in zip(result.detections, whole.detections, strict=True):
+            check_same_detections(one, other)
