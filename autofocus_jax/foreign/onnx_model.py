@@ -139,7 +139,7 @@ def _look(session: Session, names: tuple[str, ...] | None) -> tuple[Seen, int]:
     multiples = (1,) if fixed else (told,) if told else _MULTIPLES
     problem = None
     for multiple in multiples:
-        size = fixed or (8 * multiple, 10 * multiple)
+        size = fixed or (7 * multiple, 9 * multiple)  # odd, so that no larger multiple is taken for it
         canvases = [np.full((*size, 3), 114, np.uint8)] * (session.batch or 1)
         pixels = to_input(canvases, Preparation(), np.dtype(session.image.dtype), session.channels_first)
         try:

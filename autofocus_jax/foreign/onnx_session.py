@@ -90,7 +90,7 @@ def open_session(path: str | os.PathLike, providers: Sequence[str], threads: int
         raise ForeignError("providers are empty; name at least one, as in ('cpu',)")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors; what matters raises
+    options.log_severity_level = 4  # what matters raises
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=names)
     except Exception as error:  # onnxruntime's errors share no base but Exception

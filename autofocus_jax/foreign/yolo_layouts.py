@@ -98,7 +98,10 @@ def _tells_rows(seen: Seen, rows: tuple[int, ...], meaning: str) -> str:
         return f"wants {rows[0]} rows, {meaning} of a {seen.size[0]}x{seen.size[1]} canvas"
     if answer.shape[2] < 6:
         return f"wants 5 + K columns, has {answer.shape[2]}"
-    if seen.classes is not None and answer.shape[2] < 5 + seen.classes:
+    masks = len(seen.outputs) > 1  # their coefficients follow the classes
+    if seen.classes is not None and (
+        answer.shape[2] < 5 + seen.classes if masks else answer.shape[2] != 5 + seen.classes
+    ):
         return f"wants 5 + {seen.classes} columns for {seen.classes} names, has {answer.shape[2]}"
     return ""
 
@@ -109,7 +112,7 @@ def _tells_yolov5(seen: Seen) -> str:
 
 def _columns(rows: np.ndarray, seen: Seen) -> np.ndarray:
     """Objectness times class probabilities, [n, K]."""
-    end = None if seen.classes is None else 5 + seen.classes
+    end = None if seen.classes is None or len(seen.outputs) == 1 else 5 + seen.classes  # masks follow
     return rows[:, 4:5] * rows[:, 5:end]
 
 
