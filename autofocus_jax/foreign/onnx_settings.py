@@ -14,8 +14,14 @@ class OnnxSettings:
     """How an ONNX file is used. None leaves a setting to what the file says or to its layout.
 
     Attributes:
-      layout: name of one of LAYOUTS.
-      channels, mean, deviation, padding, fit, centred: those of Preparation.
+      layout: paddle, torchvision, mmdeploy, rtdetr, rfdetr, detr, detr-sigmoid, rtdetr-ultralytics, end2end, yolov8,
+        yolov5, yolox or yolox-decoded.
+      channels: order of the channels in the input, RGB or BGR.
+      mean: an input value is (pixel - mean) / deviation; of pixels 0..255, in the order R, G, B.
+      deviation: see mean; 255 255 255 alone gives 0..1.
+      padding: RGB of what surrounds a crop.
+      fit: letterbox keeps a crop's aspect, stretch fills the input.
+      centred: whether a letterboxed crop lies in the centre of the input, or in its upper left corner.
       categories: names of the classes, by label.
       only: names of the classes that count; they become labels 0, 1, ... in this order.
       score_threshold: least score of a detection.

@@ -5,7 +5,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from autofocus_jax.foreign.found import ForeignError, Raw
-from autofocus_jax.foreign.onnx_model import OnnxSettings, load_onnx
+from autofocus_jax.foreign.onnx_model import LAYOUTS, OnnxSettings, load_onnx
 from autofocus_jax.foreign.onnx_session import Session
 
 SIZE = (64, 96)
@@ -272,3 +272,8 @@ def test_settings_that_make_no_sense(wrong):
 def test_preparations_that_make_no_sense(constant_model, wrong):
     with pytest.raises(ForeignError, match=f"{next(iter(wrong))} must be "):
         load_onnx(constant_model({"output": rows_of(1)}), OnnxSettings(**wrong))
+
+
+def test_the_settings_name_every_layout():
+    assert all(layout.name in OnnxSettings.__doc__ for layout in LAYOUTS)
+    assert len({layout.name for layout in LAYOUTS}) == len(LAYOUTS)
