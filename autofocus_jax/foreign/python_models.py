@@ -57,7 +57,8 @@ def from_sahi(model: Any, settings: PythonSettings = PythonSettings()) -> CropDe
     def run(images: list[np.ndarray]) -> list[tuple]:
         shapes, shifts = [list(image.shape[:2]) for image in images], [[0, 0] for _ in images]
         with _LOCK:
-            if len(images) > 1:
+            # Also for one image: a batch that failed stays in the model until the next batch takes its place.
+            if hasattr(model, "perform_batch_inference"):
                 model.perform_batch_inference(images)
                 model.convert_original_predictions(shift_amount=shifts, full_shape=shapes)
             else:

@@ -139,7 +139,7 @@ class Sahi:
         self.images = [image]
 
     def convert_original_predictions(self, shift_amount, full_shape):
-        if len(self.images) > 1:
+        if isinstance(self, BatchingSahi):
             assert shift_amount == [[0, 0]] * len(self.images)
             assert full_shape == [list(image.shape[:2]) for image in self.images]
         else:
@@ -155,7 +155,6 @@ class Sahi:
 
 class BatchingSahi(Sahi):
     def perform_batch_inference(self, images):
-        assert len(images) > 1
         self.images = images
 
 
