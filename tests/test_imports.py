@@ -32,6 +32,8 @@ ROOMS = {
     | {"result"},
     "files": {"structures"},
     "budget": GROUND,
+    "foreign": GROUND | {"focus"},
+    "where": GROUND | {"focus"},
     "visualize": GROUND | {"focus"},
     "buckets": GROUND | {"config_file", "focus", "data"},
     "experiments": GROUND
@@ -50,6 +52,9 @@ FORBIDDEN = {  # pattern of a module's name -> packages it must not import
     r"focus\.(?!pyramid$).*": {"cv2"},
     r"detector\..*": {"scipy", "cv2", "matplotlib", "rich", "tyro"},
     r"(data|metrics)\..*": DEVICE,
+    r"foreign\..*": DEVICE | {"torch", "sahi", "supervision", "ultralytics", "torchvision", "transformers", "mmdet"},
+    r"where\..*": DEVICE | {"cv2"},
+    r"(?!foreign\.onnx_session$).*": {"onnxruntime", "onnx"},
     r"(structures|boxes|config)": DEVICE | {"scipy", "cv2", "tyro"},
     r"(?!detector\.).*": {"flax"},
     r"(?!batch\.cluster$).*": {"ray"},
