@@ -16,7 +16,7 @@ from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.focus import stacking
 from autofocus_jax.foreign.found import CropDetector, ForeignError, Found, nothing
-from autofocus_jax.foreign.preparation import pad_to_multiple
+from autofocus_jax.foreign.preparation import blank, pad_to_multiple
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,9 +119,7 @@ def paint(
 ) -> list[np.ndarray]:
     """Return the canvases, uint8 RGB, with padding where no piece lies."""
     count = 1 + max((piece.canvas for piece in pieces), default=-1)
-    canvases = [np.empty((*canvas, 3), np.uint8) for _ in range(count)]
-    for blank in canvases:
-        blank[:] = padding
+    canvases = [blank(canvas, padding) for _ in range(count)]
     for chip, (x1, y1, x2, y2), number, x, y in pieces:
         canvases[number][y : y + y2 - y1, x : x + x2 - x1] = chips[chip][y1:y2, x1:x2]
     return canvases

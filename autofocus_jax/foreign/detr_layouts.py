@@ -8,7 +8,7 @@ import numpy as np
 
 from autofocus_jax.foreign.coco_classes import COCO_IDS
 from autofocus_jax.foreign.found import Raw, corners, sigmoid
-from autofocus_jax.foreign.layouts import Layout, Seen
+from autofocus_jax.foreign.layouts import Layout, Seen, Size
 from autofocus_jax.foreign.preparation import IMAGENET_DEVIATION, IMAGENET_MEAN, Preparation
 
 IMAGENET = Preparation(mean=IMAGENET_MEAN, deviation=IMAGENET_DEVIATION, padding=(124, 116, 104))
@@ -23,7 +23,7 @@ def _tells_rtdetr(seen: Seen) -> str:
     return f"has no output {', '.join(missing)}" if missing else ""
 
 
-def _decode_rtdetr(answers: Mapping[str, np.ndarray], seen: Seen, size: tuple[int, int]) -> list[Raw]:
+def _decode_rtdetr(answers: Mapping[str, np.ndarray], seen: Seen, size: Size, least: float) -> list[Raw]:
     """Boxes come in px of orig_target_sizes, which is told to be the canvas."""
     fields = answers["boxes"], answers["scores"], answers["labels"]
     return [Raw(boxes, scores, labels) for boxes, scores, labels in zip(*fields)]
@@ -48,7 +48,7 @@ def _boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return corners(boxes * np.array([size[1], size[0]] * 2, np.float32))
 
 
-def _decode_rfdetr(answers: Mapping[str, np.ndarray], seen: Seen, size: tuple[int, int]) -> list[Raw]:
+def _decode_rfdetr(answers: Mapping[str, np.ndarray], seen: Seen, size: Size, least: float) -> list[Raw]:
     scores = sigmoid(answers["labels"])
     slots = scores.shape[-1]
     if slots != seen.classes and (slots != _IDS or seen.classes == _IDS - 1):
@@ -96,14 +96,14 @@ def _open(seen: Seen) -> str:
     return f"{_slots(seen)} do not say whether the last one is 'no object'; give the names of the classes"
 
 
-def _decode_detr(answers: Mapping[str, np.ndarray], seen: Seen, size: tuple[int, int]) -> list[Raw]:
+def _decode_detr(answers: Mapping[str, np.ndarray], seen: Seen, size: Size, least: float) -> list[Raw]:
     logits = answers["logits"]
     exp = np.exp(logits - logits.max(axis=2, keepdims=True))
     scores = _contiguous((exp / exp.sum(axis=2, keepdims=True))[..., :-1], seen.classes)
     return [Raw(_boxes(boxes, size), rows) for boxes, rows in zip(answers["pred_boxes"], scores)]
 
 
-def _decode_detr_sigmoid(answers: Mapping[str, np.ndarray], seen: Seen, size: tuple[int, int]) -> list[Raw]:
+def _decode_detr_sigmoid(answers: Mapping[str, np.ndarray], seen: Seen, size: Size, least: float) -> list[Raw]:
     scores = _contiguous(sigmoid(answers["logits"]), seen.classes)
     return [Raw(_boxes(boxes, size), rows) for boxes, rows in zip(answers["pred_boxes"], scores)]
 

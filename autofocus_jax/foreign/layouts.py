@@ -10,6 +10,7 @@ import numpy as np
 from autofocus_jax.foreign.found import ForeignError, Raw
 from autofocus_jax.foreign.preparation import Preparation
 
+Size = tuple[int, int]  # (height, width), px
 STRIDES = (8, 16, 32)  # px per cell of the usual three grids
 
 
@@ -52,15 +53,16 @@ class Seen(NamedTuple):
 class Layout(NamedTuple):
     """A way in which detectors answer.
 
-    tells(seen) returns "" where a model is of this layout, else why it is not. decode(answers, seen, size) takes the
-    outputs by name for canvases of `size` (height, width) and returns a Raw for each canvas, boxes in canvas px.
+    tells(seen) returns "" where a model is of this layout, else why it is not. decode(answers, seen, size, least) takes
+    the outputs by name for canvases of `size` and returns a Raw for each canvas, boxes in canvas px. It may leave out
+    rows whose scores are below `least`.
     """
 
     name: str
     what: str  # in words, for people
     preparation: Preparation
     tells: Callable[[Seen], str]
-    decode: Callable[[Mapping[str, np.ndarray], Seen, tuple[int, int]], list[Raw]]
+    decode: Callable[[Mapping[str, np.ndarray], Seen, Size, float], list[Raw]]
     nms: bool  # whether NMS is still to be done
     every_class: bool = False  # whether a row counts once for each class
     batched: bool = True  # whether several canvases go in one run

@@ -8,7 +8,7 @@ import numpy as np
 
 from autofocus_jax.foreign.coco_classes import COCO_IDS
 from autofocus_jax.foreign.found import ForeignError, Raw
-from autofocus_jax.foreign.layouts import Layout, Seen
+from autofocus_jax.foreign.layouts import Layout, Seen, Size
 from autofocus_jax.foreign.preparation import GREY, IMAGENET_DEVIATION, IMAGENET_MEAN, Preparation
 
 
@@ -22,7 +22,7 @@ def _tells_paddle(seen: Seen) -> str:
     return "" if any(_six(answer.shape) for answer in seen.answers) else "has no output of [n, 6]"
 
 
-def _decode_paddle(answers: Mapping[str, np.ndarray], seen: Seen, size: tuple[int, int]) -> list[Raw]:
+def _decode_paddle(answers: Mapping[str, np.ndarray], seen: Seen, size: Size, least: float) -> list[Raw]:
     """Class, score, box. The count beside them is not read: in exports of PicoDet it is the capacity."""
     rows = next(answer for answer in answers.values() if _six(answer.shape))
     rows = rows[rows[:, 0] >= 0]  # -1 fills what NMS left empty
@@ -46,7 +46,7 @@ def _tells_torchvision(seen: Seen) -> str:
     return "" if _torchvision_fields(_by_name(seen)) else "wants boxes [n, 4], whole-number labels [n] and scores [n]"
 
 
-def _decode_torchvision(answers: Mapping[str, np.ndarray], seen: Seen, size: tuple[int, int]) -> list[Raw]:
+def _decode_torchvision(answers: Mapping[str, np.ndarray], seen: Seen, size: Size, least: float) -> list[Raw]:
     """Labels count from 1, the background being 0; COCO's are its category ids."""
     boxes, scores, labels = (answers[name] for name in _torchvision_fields(answers))
     return [Raw(boxes, scores, foreground_labels(labels, seen.classes))]
@@ -75,7 +75,7 @@ def _tells_mmdeploy(seen: Seen) -> str:
     return "" if shapes_fit else "wants dets of [B, n, 5] and labels of [B, n]"
 
 
-def _decode_mmdeploy(answers: Mapping[str, np.ndarray], seen: Seen, size: tuple[int, int]) -> list[Raw]:
+def _decode_mmdeploy(answers: Mapping[str, np.ndarray], seen: Seen, size: Size, least: float) -> list[Raw]:
     found = []
     for rows, labels in zip(answers["dets"], answers["labels"]):
         filled = labels >= 0

@@ -16,7 +16,7 @@ from autofocus_jax.foreign.layouts import Layout, Seen, named, tell
 from autofocus_jax.foreign.nms_layouts import NMS_LAYOUTS
 from autofocus_jax.foreign.onnx_session import Session, first_line, open_session
 from autofocus_jax.foreign.onnx_settings import OnnxSettings
-from autofocus_jax.foreign.preparation import Back, Preparation, fit_into, pad_to_multiple, to_input
+from autofocus_jax.foreign.preparation import Back, Preparation, blank, fit_into, pad_to_multiple, to_input
 from autofocus_jax.foreign.yolo_layouts import YOLO_LAYOUTS
 
 # Looked through in this order: those told by names come before those told by shapes.
@@ -50,10 +50,10 @@ def load_onnx(
         layout = named(settings.layout, LAYOUTS) if settings.layout else tell(seen, LAYOUTS)
     else:
         layout = Layout("own", "a decode function of the user's", Preparation(), lambda _: "",
-                        lambda answers, _, size: list(decode(answers, size)), nms=True)  # fmt: skip
+                        lambda answers, _, size, least: list(decode(answers, size)), nms=True)  # fmt: skip
     changes = {field.name: getattr(settings, field.name) for field in dataclasses.fields(Preparation)}
     preparation = dataclasses.replace(layout.preparation, **{k: v for k, v in changes.items() if v is not None})
-    raw = _decoded(layout, dict(zip((tensor.name for tensor in seen.outputs), seen.answers)), seen, seen.size)[0]
+    raw = _decoded(layout, dict(zip((tensor.name for tensor in seen.outputs), seen.answers)), seen, seen.size, 0.0)[0]
     categories, source = onnx_classes.categories(raw, names, layout, bool(settings.categories))
     only = onnx_classes.positions(settings.only, categories)
     batch = _batch(session, layout, settings.batch)
@@ -92,7 +92,6 @@ def _finder(
     classes: int,
 ) -> Callable[[Sequence[np.ndarray]], list[Found]]:
     """The `find` of a CropDetector: crops of one canvas size go together, at most `batch` of them."""
-    blank = np.array(preparation.padding, np.uint8)
     full = session.batch is not None  # a run takes exactly `batch`
 
     def find(crops: Sequence[np.ndarray]) -> list[Found]:
@@ -111,9 +110,9 @@ def _finder(
             for start in range(0, len(rows), batch):
                 chunk = rows[start : start + batch]
                 canvases = [placed[row][0] for row in chunk]
-                canvases += [np.broadcast_to(blank, (*size, 3))] * (batch - len(chunk) if full else 0)
+                canvases += [blank(size, preparation.padding)] * (batch - len(chunk) if full else 0)
                 pixels = to_input(canvases, preparation, np.dtype(session.image.dtype), session.channels_first)
-                raws = _decoded(layout, _answer(session, pixels, size), seen, size)
+                raws = _decoded(layout, _answer(session, pixels, size), seen, size, choice.threshold)
                 for row, raw in zip(chunk, raws):
                     found[row] = _finish(choose(raw, choice), placed[row][1], session, classes)
         return found
@@ -163,9 +162,11 @@ def _answer(session: Session, pixels: np.ndarray, size: tuple[int, int]) -> dict
         ) from error
 
 
-def _decoded(layout: Layout, answers: Mapping[str, np.ndarray], seen: Seen, size: tuple[int, int]) -> list[Raw]:
+def _decoded(
+    layout: Layout, answers: Mapping[str, np.ndarray], seen: Seen, size: tuple[int, int], least: float
+) -> list[Raw]:
     try:
-        return layout.decode(answers, seen, size)
+        return layout.decode(answers, seen, size, least)
     except ForeignError:
         raise
     except Exception as error:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from autofocus_jax.foreign.found import Raw, corners
-from autofocus_jax.foreign.layouts import STRIDES, Layout, Seen, cells, only_answer
+from autofocus_jax.foreign.layouts import STRIDES, Layout, Seen, Size, cells, only_answer
 from autofocus_jax.foreign.preparation import Preparation
 
 ULTRALYTICS = Preparation(centred=True)
@@ -40,7 +40,7 @@ def _tells_rtdetr(seen: Seen) -> str:
     return "" if answer.shape[2] >= 5 else f"wants at least 5 columns, has {answer.shape[2]}"
 
 
-def _decode_rtdetr(answers: Mapping[str, np.ndarray], seen: Seen, size: tuple[int, int]) -> list[Raw]:
+def _decode_rtdetr(answers: Mapping[str, np.ndarray], seen: Seen, size: Size, least: float) -> list[Raw]:
     """Normalised centre and size, then score and class, or a score for every class."""
     sides = np.array([size[1], size[0]] * 2, np.float32)
     chosen = seen.answers[0].shape[2] == 6 and seen.classes != 2
@@ -64,7 +64,7 @@ def _tells_end_to_end(seen: Seen) -> str:
     return ""
 
 
-def _decode_end_to_end(answers: Mapping[str, np.ndarray], seen: Seen, size: tuple[int, int]) -> list[Raw]:
+def _decode_end_to_end(answers: Mapping[str, np.ndarray], seen: Seen, size: Size, least: float) -> list[Raw]:
     return [Raw(rows[:, :4], rows[:, 4], rows[:, 5].round()) for rows in answers[seen.outputs[0].name]]
 
 
@@ -84,7 +84,7 @@ def _tells_yolov8(seen: Seen) -> str:
     return "" if plain or seen.classes else "masks or keypoints follow the scores, and without names it is open where"
 
 
-def _decode_yolov8(answers: Mapping[str, np.ndarray], seen: Seen, size: tuple[int, int]) -> list[Raw]:
+def _decode_yolov8(answers: Mapping[str, np.ndarray], seen: Seen, size: Size, least: float) -> list[Raw]:
     end = None if seen.classes is None else 4 + seen.classes
     return [Raw(corners(rows[:4].T), rows[4:end].T) for rows in answers[seen.outputs[0].name]]
 
@@ -110,15 +110,21 @@ def _tells_yolov5(seen: Seen) -> str:
     return _tells_rows(seen, (3 * cells(seen.size), 3 * cells(seen.size, _WIDE)), "three a cell")
 
 
+def _likely(rows: np.ndarray, least: float) -> np.ndarray:
+    """Positions of the rows whose objectness leaves a score of `least` possible; NaN is one of them."""
+    return np.flatnonzero(~(rows[:, 4] < least))
+
+
 def _columns(rows: np.ndarray, seen: Seen) -> np.ndarray:
     """Objectness times class probabilities, [n, K]."""
     end = None if seen.classes is None or len(seen.outputs) == 1 else 5 + seen.classes  # masks follow
     return rows[:, 4:5] * rows[:, 5:end]
 
 
-def _decode_rows(answers: Mapping[str, np.ndarray], seen: Seen, size: tuple[int, int]) -> list[Raw]:
+def _decode_rows(answers: Mapping[str, np.ndarray], seen: Seen, size: Size, least: float) -> list[Raw]:
     """Centre and size in canvas px, objectness, classes."""
-    return [Raw(corners(rows[:, :4]), _columns(rows, seen)) for rows in answers[seen.outputs[0].name]]
+    arrays = (rows[_likely(rows, least)] for rows in answers[seen.outputs[0].name])
+    return [Raw(corners(rows[:, :4]), _columns(rows, seen)) for rows in arrays]
 
 
 def _decoded(seen: Seen) -> bool:
@@ -136,7 +142,7 @@ def _tells_yolox_decoded(seen: Seen) -> str:
     return reason or ("" if _decoded(seen) else "its centres are not in px of the canvas")
 
 
-def _decode_yolox(answers: Mapping[str, np.ndarray], seen: Seen, size: tuple[int, int]) -> list[Raw]:
+def _decode_yolox(answers: Mapping[str, np.ndarray], seen: Seen, size: Size, least: float) -> list[Raw]:
     """Centres as shares of a cell and sizes as logarithms, on grids of strides 8, 16, 32, each row by row."""
     array = answers[seen.outputs[0].name]
     strides = STRIDES if array.shape[1] == cells(size) else _WIDE
@@ -148,7 +154,9 @@ def _decode_yolox(answers: Mapping[str, np.ndarray], seen: Seen, size: tuple[int
     origin, step = np.concatenate(origins), np.concatenate(steps)
     found = []
     for rows in array:
-        boxes = np.concatenate([(rows[:, :2] + origin) * step, np.exp(np.minimum(rows[:, 2:4], 20)) * step], axis=1)
+        likely = _likely(rows, least)
+        rows, at, stride = rows[likely], origin[likely], step[likely]
+        boxes = np.concatenate([(rows[:, :2] + at) * stride, np.exp(np.minimum(rows[:, 2:4], 20)) * stride], axis=1)
         found.append(Raw(corners(boxes), _columns(rows, seen)))
     return found
 
