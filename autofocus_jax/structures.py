@@ -8,7 +8,7 @@ float32, half-open. K is the number of foreground classes, numbered 0..K-1.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -134,6 +134,15 @@ class DetectorOutput(NamedTuple):
     focus: Array  # [B, H/16, W/16] float32, FocusPixel probability, 0 outside the true size
 
 
+class HostAnswer(NamedTuple):
+    """What a detector that runs on the host answers for the chips of one image and scale (`focus.buckets.Loose`)."""
+
+    found: Sequence[Detections]  # of each chip, its boxes in chip px
+    focus: Sequence[np.ndarray] | None  # of each chip: [ceil(h / STRIDE), ceil(w / STRIDE)] float32; None for none
+    runs: int  # inputs that the detector ran on
+    pixels: int  # of these inputs, padding included
+
+
 class Detections(NamedTuple):
     """Detections of one image, best first."""
 
@@ -181,12 +190,13 @@ class Cost(NamedTuple):
     full_pixels: np.ndarray  # [S] int64, pixels of the whole levels
     chips: np.ndarray  # [S] int64, chips processed
     padded_pixels: np.ndarray  # [S] int64, pixels the device processed; a batch's empty rows go to its last chip
+    runs: np.ndarray  # [S] int64, inputs the detector ran on: rows of batches, empty ones too, or canvases
     seconds: np.ndarray  # [len(STAGES)] float64; stages overlap, so they do not add up to the wall time
 
     @classmethod
     def none(cls, scales: int) -> Cost:
         """Return the cost of no image at all over that many scales."""
-        return cls(0, *(np.zeros(scales, np.int64) for _ in range(4)), np.zeros(len(STAGES)))
+        return cls(0, *(np.zeros(scales, np.int64) for _ in range(5)), np.zeros(len(STAGES)))
 
     def __add__(self, other: Cost) -> Cost:
         """Return what both cost together, over the same scales."""

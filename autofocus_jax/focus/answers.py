@@ -11,7 +11,7 @@ from autofocus_jax.focus import stacking
 from autofocus_jax.focus.chips import whole_level
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.focus.walk import Chip, Found
-from autofocus_jax.structures import STRIDE, Detections, DetectorError, DetectorOutput, Placement
+from autofocus_jax.structures import STRIDE, Detections, DetectorError, DetectorOutput, HostAnswer, Placement
 
 
 def read_output(chips: Sequence[Chip], output: DetectorOutput, plan: Plan) -> list[Found]:
@@ -33,6 +33,47 @@ def read_output(chips: Sequence[Chip], output: DetectorOutput, plan: Plan) -> li
     scores = scores[:count]
     row, proposal, label = np.nonzero((scores > plan.stacking.score_threshold) & valid[:count, :, None])
     boxes = boxes[row, proposal].astype(np.float32, copy=False)
+    found = Detections(boxes, scores[row, proposal, label], label.astype(np.int32))
+    return _in_image(chips, found, row, _maps(output.focus, chips, plan))
+
+
+def read_host_answer(chips: Sequence[Chip], answer: HostAnswer, plan: Plan) -> list[Found]:
+    """Return what is worth keeping of the answer of a detector on the host; the rest as `read_output`.
+
+    Args:
+        chips: all chips of one image and scale.
+        answer: what the detector answered for them.
+        plan: its score threshold and its rules decide what is kept.
+
+    Raises:
+        DetectorError: the answer is no HostAnswer for these chips.
+    """
+    if not isinstance(answer, HostAnswer):
+        raise DetectorError(f"the detector answered a {type(answer).__name__} for {len(chips)} loose chips; return "
+                            "HostAnswer(found, focus, runs, pixels), or give the plan other buckets")  # fmt: skip
+    if len(answer.found) != len(chips):
+        raise DetectorError(f"the detector answered for {len(answer.found)} of {len(chips)} chips; answer for each")
+    parts = [_rows(found, plan.stacking.score_threshold) for found in answer.found]
+    fields = (np.concatenate(field) for field in zip(*parts))
+    row = np.repeat(np.arange(len(chips)), [len(part.scores) for part in parts])
+    return _in_image(chips, Detections(*fields), row, _loose_maps(answer.focus, chips, plan))
+
+
+def _rows(found: Detections, threshold: float) -> Detections:
+    """The rows of a chip's answer above the threshold; DetectorError for arrays that do not belong together."""
+    boxes, scores, labels = (np.asarray(field) for field in found)
+    if boxes.shape != (len(scores), 4) or scores.ndim != 1 or labels.shape != scores.shape:
+        raise DetectorError(f"boxes, scores and labels of a chip must be [n, 4], [n] and [n], got {list(boxes.shape)}, "
+                            f"{list(scores.shape)} and {list(labels.shape)}")  # fmt: skip
+    keep = scores > threshold
+    return Detections(boxes[keep].astype(np.float32), scores[keep].astype(np.float32), labels[keep].astype(np.int32))
+
+
+def _in_image(
+    chips: Sequence[Chip], found: Detections, row: np.ndarray, maps: Sequence[np.ndarray | None]
+) -> list[Found]:
+    """What was found in chips (chip px; row [n]: in which, ascending) as a Found a chip, in the image frame."""
+    boxes, count = found.boxes, len(chips)
     if not np.isfinite(boxes).all():
         place = chips[row[np.flatnonzero(~np.isfinite(boxes).all(axis=1))[0]]].place
         raise DetectorError(f"the detector answered a box that is not finite (image {place.key!r}, scale {place.scale})"
@@ -41,11 +82,9 @@ def read_output(chips: Sequence[Chip], output: DetectorOutput, plan: Plan) -> li
     factor = np.stack([chip.place.factor for chip in chips])[row]
     boxes = stacking.project(boxes, Placement(None, 0, shown, factor))
     boxes = np.clip(boxes, np.tile(shown[:, :2], 2), np.tile(shown[:, 2:], 2))
-    scores, label = scores[row, proposal, label], label.astype(np.int32)
     bounds = np.searchsorted(row, np.arange(count + 1))
-    maps = _maps(output.focus, chips, plan)
     return [
-        Found(Detections(boxes[begin:end], scores[begin:end], label[begin:end]), focus)
+        Found(Detections(boxes[begin:end], found.scores[begin:end], found.labels[begin:end]), focus)
         for focus, begin, end in zip(maps, bounds, bounds[1:])
     ]
 
@@ -75,11 +114,7 @@ def _maps(focus: Any, chips: Sequence[Chip], plan: Plan) -> list[np.ndarray | No
     """A copy of the focus map of each chip, cut at its true size; None where no next scale needs it."""
     last = len(plan.scales)
     if focus is None:
-        for chip in chips:
-            scale = chip.place.scale
-            if scale < last and plan.functions[scale - 1] is not whole_level:
-                raise DetectorError(f"the detector answered no focus map, which the rule of scale {scale} needs; "
-                                    "answer one, or use Plan.pyramid()")  # fmt: skip
+        _check_needs_no_map(chips, plan)
     if focus is None or all(chip.place.scale == last for chip in chips):
         return [None] * len(chips)
     bucket, maps = chips[0].bucket, np.asarray(focus)
@@ -93,3 +128,28 @@ def _maps(focus: Any, chips: Sequence[Chip], plan: Plan) -> list[np.ndarray | No
         height, width = (-(-side // STRIDE) for side in chip.size)
         cut.append(maps[row, :height, :width].copy() if chip.place.scale < last else None)
     return cut
+
+
+def _loose_maps(focus: Any, chips: Sequence[Chip], plan: Plan) -> list[np.ndarray | None]:
+    """The focus map of each loose chip; None where no next scale needs it."""
+    if focus is None:
+        _check_needs_no_map(chips, plan)
+    if focus is None or chips[0].place.scale == len(plan.scales):
+        return [None] * len(chips)
+    maps = [np.asarray(values, np.float32) for values in focus]
+    if len(maps) != len(chips):
+        raise DetectorError(f"the detector answered {len(maps)} focus maps for {len(chips)} chips; answer one for each")
+    for chip, values in zip(chips, maps, strict=True):
+        wanted = tuple(-(-side // STRIDE) for side in chip.size)
+        if values.shape != wanted:
+            raise DetectorError(f"focus must have shape {list(wanted)}, a cell for {STRIDE}x{STRIDE} px of a chip of "
+                                f"{chip.size[0]}x{chip.size[1]} px, got {list(values.shape)}")  # fmt: skip
+    return maps
+
+
+def _check_needs_no_map(chips: Sequence[Chip], plan: Plan) -> None:
+    for chip in chips:
+        scale = chip.place.scale
+        if scale < len(plan.scales) and plan.functions[scale - 1] is not whole_level:
+            raise DetectorError(f"the detector answered no focus map, which the rule of scale {scale} needs; "
+                                "answer one, or use Plan.pyramid()")  # fmt: skip

@@ -43,7 +43,20 @@ class Multiple:
         return [Bucket(height, width, self.batch) for height, width in sides.tolist()], np.minimum(sizes, sides)
 
 
-Buckets = tuple[Bucket, ...] | Multiple
+@dataclasses.dataclass(frozen=True)
+class Loose:
+    """No buckets, for a detector on the host: it gets all chips of one image and scale in one call, each as it is.
+
+    Such a detector is a focus.flow.HostDetect. Chips are never made smaller.
+    """
+
+    def fit(self, sizes: np.ndarray, shrink: float) -> tuple[list[Bucket], np.ndarray]:
+        """Return a bucket that is full with these chips for each of them, and their sizes [n, 2] as they are."""
+        sizes = np.asarray(sizes, np.int64).reshape(-1, 2)
+        return [Bucket(0, 0, len(sizes))] * len(sizes), sizes
+
+
+Buckets = tuple[Bucket, ...] | Multiple | Loose
 
 
 def shapes(buckets: Sequence[Bucket]) -> np.ndarray:
@@ -60,9 +73,7 @@ def for_images(buckets: Buckets, images: int) -> Buckets:
 
     The number depends on `images` alone, so that a run that goes on uses the buckets that it began with.
     """
-    if isinstance(buckets, Multiple):
-        return buckets
-    return fewer(buckets, _FEWEST + images // _IMAGES_PER_BUCKET)
+    return fewer(buckets, _FEWEST + images // _IMAGES_PER_BUCKET) if isinstance(buckets, tuple) else buckets
 
 
 def fewer(buckets: Sequence[Bucket], count: int) -> tuple[Bucket, ...]:

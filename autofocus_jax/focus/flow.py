@@ -13,16 +13,29 @@ import numpy as np
 
 from autofocus_jax.focus import buckets as bucket_ops
 from autofocus_jax.focus import pyramid, stacking, walk
-from autofocus_jax.focus.answers import read_output
+from autofocus_jax.focus.answers import read_host_answer, read_output
+from autofocus_jax.focus.buckets import Loose
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.focus.schedule import Waiting
 from autofocus_jax.focus.walk import Chip, Found, Walk
-from autofocus_jax.structures import Bucket, ChipBatch, Cost, Detections, DetectorOutput, ImageError, Placement
+from autofocus_jax.structures import (
+    Bucket,
+    ChipBatch,
+    Cost,
+    Detections,
+    DetectorOutput,
+    HostAnswer,
+    ImageError,
+    Placement,
+)
 
 # Chips of one bucket, never an empty batch, and where each filled row comes from (for an oracle; a real detector
 # ignores it). May return device arrays that are still being computed. An attribute `concurrency` (default 1) says how
 # many calls may run at once, each in a thread of its own.
 Detect = Callable[[ChipBatch, Sequence[Placement]], DetectorOutput]
+
+# What `detect` is in a plan whose buckets are Loose: it gets all chips of one image and scale, uint8 RGB [h, w, 3].
+HostDetect = Callable[[Sequence[np.ndarray], Sequence[Placement]], HostAnswer]
 
 
 class Stage(NamedTuple):
@@ -66,10 +79,11 @@ class _Entry(NamedTuple):
 class Flow:
     """The images of a window and their chips: waiting in queues, flying on the device, coming back."""
 
-    def __init__(self, detect: Detect, plan: Plan, keep_stages: bool, keep_images: bool, pool: Executor,
+    def __init__(self, detect: Detect | HostDetect, plan: Plan, keep_stages: bool, keep_images: bool, pool: Executor,
                  caller: Executor):  # fmt: skip
         self.detect, self.plan, self.pool, self.caller = detect, plan, pool, caller
         self.keep_stages, self.keep_images = keep_stages, keep_images
+        self.loose = isinstance(plan.buckets, Loose)
         self.arrived = 0
         self.order: deque[Walk | Outcome] = deque()  # that arrived, in order, until all before them are through
         self.results: deque[Future | Outcome] = deque()  # in order
@@ -108,10 +122,11 @@ class Flow:
             pixels, seconds = entry.pixels.result()
             crops.append(pixels)
             entry.walk.seconds["resize"] += seconds
-            entry.walk.padded[entry.chip.place.scale - 1] += bucket.height * bucket.width
-        empty = (bucket.batch - len(entries)) * bucket.height * bucket.width
-        entries[-1].walk.padded[entries[-1].chip.place.scale - 1] += empty
-        answer = self.caller.submit(self._detect, [entry.chip for entry in entries], crops)
+            walk.spend(entry.walk, entry.chip, 0 if self.loose else 1, bucket.height * bucket.width)
+        empty = bucket.batch - len(entries)
+        walk.spend(entries[-1].walk, entries[-1].chip, empty, empty * bucket.height * bucket.width)
+        run = self._detect_loose if self.loose else self._detect
+        answer = self.caller.submit(run, entries, crops)
         self.flying.append((entries, answer))
 
     def receive(self) -> None:
@@ -162,17 +177,32 @@ class Flow:
             self.results.append(first.outcome if isinstance(first, Walk) else first)
             self.order.popleft()
 
-    def _detect(self, chips: list[Chip], crops: list[np.ndarray]) -> tuple[list[Found], float]:
+    def _detect(self, entries: list[_Entry], crops: list[np.ndarray]) -> tuple[list[Found], float]:
         """Turn crops into answers, in a thread of `caller`; also return for how long the device was busy with them."""
+        chips = [entry.chip for entry in entries]
         batch = bucket_ops.pad(crops, chips[0].bucket)
         sent = time.perf_counter()
         output = self.detect(batch, [chip.place for chip in chips])
         np.asarray(getattr(output, "valid", None))  # waits for the device
+        return read_output(chips, output, self.plan), self._busy_since(sent)
+
+    def _detect_loose(self, entries: list[_Entry], crops: list[np.ndarray]) -> tuple[list[Found], float]:
+        """`_detect` of a detector on the host, for all chips of one image and scale."""
+        chips = [entry.chip for entry in entries]
+        sent = time.perf_counter()
+        answer = self.detect(crops, [chip.place for chip in chips])
+        busy = self._busy_since(sent)
+        found = read_host_answer(chips, answer, self.plan)
+        walk.spend(entries[0].walk, chips[0], answer.runs, answer.pixels)
+        return found, busy
+
+    def _busy_since(self, sent: float) -> float:
+        """Seconds that the device was busy with a batch that was sent then and is done now, and with no other."""
         ready = time.perf_counter()
         with self.clock:
             busy = max(0.0, ready - max(sent, self.device_free))
             self.device_free = max(ready, self.device_free)
-        return read_output(chips, output, self.plan), busy
+        return busy
 
 
 def _crop(image: np.ndarray, chip: Chip) -> tuple[np.ndarray, float]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from autofocus_jax.config import Config, StackingConfig
 from autofocus_jax.focus import buckets as bucket_ops
-from autofocus_jax.focus.buckets import Buckets, Multiple
+from autofocus_jax.focus.buckets import Buckets, Loose, Multiple
 from autofocus_jax.focus.chips import ChipFunction, focus_chips, whole_level
 from autofocus_jax.structures import AutoFocusError, Bucket, Scale, ValidRange
 
@@ -26,7 +26,8 @@ class Plan:
 
     Args:
         scales: the pyramid, coarse to fine.
-        buckets: padded shapes of the chips: a tuple of `Bucket`, or `Multiple(n)`, which pads sides to multiples of n.
+        buckets: padded shapes of the chips: a tuple of `Bucket`, or `Multiple(n)`, which pads sides to multiples of n,
+            or `Loose()`, for a detector on the host that takes chips as they are.
         stacking: how the detections of all scales are merged.
         rules: what turns a focus map into chips, one function for each scale but the last. None stands for Algorithm 1
             with the `ChipRule` of each scale.
@@ -46,7 +47,7 @@ class Plan:
 
     def __post_init__(self):
         object.__setattr__(self, "scales", tuple(self.scales))
-        if not isinstance(self.buckets, Multiple):
+        if not isinstance(self.buckets, Multiple | Loose):
             object.__setattr__(self, "buckets", tuple(self.buckets))
         if self.rules is not None:
             object.__setattr__(self, "rules", tuple(self.rules))
@@ -83,7 +84,7 @@ class Plan:
         Raises:
             BucketError: a chip is larger than every bucket.
         """
-        if isinstance(self.buckets, Multiple):
+        if isinstance(self.buckets, Multiple | Loose):
             return self.buckets.fit(sizes, self.shrink)
         chosen, fitted = bucket_ops.fit(sizes, self._shapes, self.shrink)
         return [self.buckets[position] for position in chosen.tolist()], fitted

@@ -42,6 +42,7 @@ class Walk:
     image: np.ndarray | None  # None once no crop of it is needed any more
     seconds: dict[str, float]  # spent so far, by entry of STAGES
     padded: list[int]  # px the device processed, for each scale of the plan
+    runs: list[int]  # inputs the detector ran on, for each scale of the plan
     regions: list[np.ndarray] = dataclasses.field(default_factory=list)  # boxes [c, 4] int32, image frame, disjoint
     chips: list[list[Chip]] = dataclasses.field(default_factory=list)
     found: list[list[Found | None]] = dataclasses.field(default_factory=list)  # by chip, None while it is awaited
@@ -61,7 +62,7 @@ def start(key: Hashable, number: int, image: np.ndarray, plan: Plan, read: float
     """
     size = image.shape[:2]
     seconds = dict.fromkeys(STAGES, 0.0) | {"read": read}
-    moving = Walk(key, number, size, image, seconds, [0] * len(plan.scales))
+    moving = Walk(key, number, size, image, seconds, *([0] * len(plan.scales) for _ in range(2)))
     enter(moving, whole_image(size), plan)
     return moving
 
@@ -107,6 +108,12 @@ def place(key: Hashable, size: tuple[int, int], scale: int, regions: np.ndarray,
         Chip(Placement(key, scale, box, pyramid.axis_factors(box, fitted)), fitted, factor, row, bucket)
         for row, (box, bucket, fitted) in enumerate(zip(boxes, buckets, map(tuple, sizes.tolist())))
     ]
+
+
+def spend(walk: Walk, chip: Chip, runs: int, pixels: int) -> None:
+    """Count inputs that the detector ran on at the scale of a chip, and their pixels."""
+    walk.runs[chip.place.scale - 1] += runs
+    walk.padded[chip.place.scale - 1] += pixels
 
 
 def receive(walk: Walk, chip: Chip, found: Found) -> None:
@@ -158,7 +165,7 @@ def cost(walk: Walk, plan: Plan) -> Cost:
     missing = [0] * (len(plan.scales) - len(walk.chips))
     pixels = [sum(chip.size[0] * chip.size[1] for chip in chips) for chips in walk.chips]
     counts = [len(chips) for chips in walk.chips]
-    per_scale = pixels + missing, levels, counts + missing, walk.padded
+    per_scale = pixels + missing, levels, counts + missing, walk.padded, walk.runs
     seconds = np.array([walk.seconds[stage] for stage in STAGES])
     return Cost(1, *(np.array(values, np.int64) for values in per_scale), seconds)
 

@@ -6,24 +6,27 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from autofocus_jax.structures import STRIDE, ChipBatch, DetectorOutput, Placement
+from autofocus_jax.structures import STRIDE, Detections, Placement
 
-# Chips, where each filled row comes from, and what the detector answered, if it ran -> a focus map for each chip,
-# [B, ceil(H / 16), ceil(W / 16)] float32 in 0..1, and 0 outside a chip's true size.
-Where = Callable[[ChipBatch, Sequence[Placement], DetectorOutput | None], np.ndarray]
+# The chips of one image and scale (uint8 RGB [h, w, 3] each), where each comes from, and what the detector found in
+# each (chip px), None if it did not run -> a focus map for each chip: [ceil(h / 16), ceil(w / 16)] float32 in 0..1.
+Where = Callable[[Sequence[np.ndarray], Sequence[Placement], Sequence[Detections] | None], list[np.ndarray]]
 
 
 def either(a: Where, b: Where) -> Where:
     """Look where one of two functions says so: the larger value of each cell."""
-    return lambda chips, placements, output: np.maximum(a(chips, placements, output), b(chips, placements, output))
+    return _joined(np.maximum, a, b)
 
 
 def both(a: Where, b: Where) -> Where:
     """Look where two functions agree: the smaller value of each cell."""
-    return lambda chips, placements, output: np.minimum(a(chips, placements, output), b(chips, placements, output))
+    return _joined(np.minimum, a, b)
 
 
-def empty_map(chips: ChipBatch) -> np.ndarray:
-    """Return zeros of the shape of a focus map of these chips."""
-    batch, height, width = chips.pixels.shape[:3]
-    return np.zeros((batch, -(-height // STRIDE), -(-width // STRIDE)), np.float32)
+def _joined(join: Callable[[np.ndarray, np.ndarray], np.ndarray], a: Where, b: Where) -> Where:
+    return lambda *given: [join(one, other) for one, other in zip(a(*given), b(*given), strict=True)]
+
+
+def empty_map(crop: np.ndarray) -> np.ndarray:
+    """Return zeros of the shape of the focus map of a chip [h, w, 3]."""
+    return np.zeros([-(-side // STRIDE) for side in crop.shape[:2]], np.float32)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autofocus_jax import boxes as box_ops
-from autofocus_jax.structures import STRIDE, AutoFocusError, ChipBatch, DetectorOutput, Placement
+from autofocus_jax.structures import STRIDE, AutoFocusError, Detections, Placement
 from autofocus_jax.where.combine import Where, empty_map
 
 
@@ -23,17 +23,18 @@ def weak(max_side_px: float = 64.0, labels: Sequence[int] | None = None) -> Wher
     if not max_side_px > 0:
         raise AutoFocusError(f"max_side_px must be above 0, got {max_side_px}")
 
-    def where(chips: ChipBatch, placements: Sequence[Placement], output: DetectorOutput | None) -> np.ndarray:
-        if output is None:
+    def where(
+        crops: Sequence[np.ndarray], placements: Sequence[Placement], found: Sequence[Detections] | None
+    ) -> list[np.ndarray]:
+        if found is None:
             raise AutoFocusError("weak focus reads what the detector found, and there is none; let the detector run")
-        focus = empty_map(chips)
-        for row in range(len(placements)):
-            filled = np.flatnonzero(np.asarray(output.valid)[row])
-            boxes, scores = np.asarray(output.boxes)[row, filled], np.asarray(output.scores)[row, filled]
-            scores = scores if labels is None else scores[:, list(labels)]
-            best = scores.max(axis=1, initial=0.0)
-            small = (box_ops.area(boxes) < max_side_px**2) & (best > 0)
-            paint(focus[row], boxes[small], best[small], *np.asarray(chips.size)[row])
+        return [_focus(crop, *answer) for crop, answer in zip(crops, found, strict=True)]
+
+    def _focus(crop: np.ndarray, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        small = (box_ops.area(boxes) < max_side_px**2) & (scores > 0)
+        counts = small if labels is None else small & np.isin(classes, list(labels))
+        focus = empty_map(crop)
+        paint(focus, boxes[counts], scores[counts], *crop.shape[:2])
         return focus
 
     return where

@@ -5,13 +5,16 @@ import threading
 import numpy as np
 import pytest
 
-from autofocus_jax.config import StackingConfig
+from autofocus_jax.focus.buckets import Loose
 from autofocus_jax.focus.cascade import cascade
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.foreign.canvases import CanvasConfig
-from autofocus_jax.foreign.detect import ForeignDetect, as_output
+from autofocus_jax.foreign.detect import ForeignDetect
 from autofocus_jax.foreign.found import CropDetector, ForeignError, Found, nothing
-from autofocus_jax.structures import Bucket, ChipBatch, ChipRule, Placement, Scale, ValidRange
+from autofocus_jax.structures import ChipRule, DetectorError, HostAnswer, Placement, Scale, ValidRange
 from autofocus_jax.where.weak import weak
+
+ALL = ValidRange(0, np.inf)
 
 
 def bright(fixed=None, score=lambda side: 0.9):
@@ -43,58 +46,77 @@ def test_weak_focus_finds_what_is_small_by_looking_again(fixed):
         Scale(160, 240, ValidRange(100, np.inf), ChipRule(0.02, 3, 16)),
         Scale(640, 960, ValidRange(0, 200), None),
     ]
-    buckets = [Bucket(height, width, 4) for height in range(32, 672, 32) for width in range(32, 992, 32)]
-    (found,), info, _ = cascade([image], scales, detect, buckets, StackingConfig())
+    (found,), cost, _ = cascade([image], detect, Plan(scales, Loose()))
     np.testing.assert_allclose(found.boxes, [[512, 304, 536, 320]])
     assert found.labels.tolist() == [1] and found.scores[0] == pytest.approx(0.9)
-    assert info.chips.tolist() == [1, 1] and info.pixels[1] < 0.07 * 640 * 960
-    assert detect.concurrency == 1 and detect.spent.pixels >= info.pixels.sum()
+    assert cost.chips.tolist() == [1, 1] and cost.pixels[1] < 0.07 * 640 * 960
+    assert (cost.padded_pixels >= cost.pixels).all() and detect.concurrency == 1
     if fixed:
-        assert detect.spent.pixels == detect.spent.canvases * 96 * 96 and detect.spent.canvases >= 7
+        assert (cost.padded_pixels == cost.runs * 96 * 96).all() and cost.runs.tolist() == [6, 9]
+    else:
+        assert cost.runs.tolist() == [1, 1]
 
 
-def batch_of(*crops, images=None):
-    height, width = (max(crop.shape[axis] for crop in crops) for axis in (0, 1))
-    pixels = np.zeros((len(crops) + 1, height, width, 3), np.uint8)
-    size = np.zeros((len(crops) + 1, 2), np.int32)
-    for row, crop in enumerate(crops):
-        pixels[row, : crop.shape[0], : crop.shape[1]], size[row] = crop, crop.shape[:2]
-    places = [
-        Placement(image, 1, np.array([0, 0, 9, 9], np.float32), np.ones(2, np.float32))
-        for image in (images or [0] * len(crops))
-    ]
-    return ChipBatch(pixels, size, np.arange(len(pixels)) < len(crops)), places
+def places(count, key=0):
+    return [Placement(key, 1, np.array([0, 0, 9, 9], np.float32), np.ones(2, np.float32))] * count
 
 
-def test_chips_are_padded_with_the_detector_s_own_value_not_the_batch_s_zeros():
+def test_chips_are_padded_with_the_detector_s_own_value():
     seen = []
     detector = bright()._replace(find=lambda crops: seen.extend(crops) or [nothing() for _ in crops])
-    ForeignDetect(detector)(*batch_of(np.full((20, 40, 3), 9, np.uint8), np.full((33, 32, 3), 9, np.uint8)))
+    ForeignDetect(detector)([np.full((20, 40, 3), 9, np.uint8), np.full((33, 32, 3), 9, np.uint8)], places(2))
     assert [crop.shape for crop in seen] == [(32, 64, 3), (64, 32, 3)]
     assert set(np.unique(seen[0][20:])) == {7} and set(np.unique(seen[0][:20, :40])) == {9}
 
 
 def test_chips_of_different_images_never_share_a_canvas():
-    detect = ForeignDetect(bright((96, 96)))
-    crops = [np.zeros((20, 20, 3), np.uint8)] * 4
-    detect(*batch_of(*crops, images=[0, 0, 1, 1]))
-    assert detect.spent == (2, 2 * 96 * 96)
+    images = [np.zeros((48, 48, 3), np.uint8)] * 4
+    (_, _, _, _), cost, _ = cascade(images, ForeignDetect(bright((96, 96))), Plan([Scale(48, 48, ALL, None)], Loose()))
+    assert cost.runs.tolist() == [4] and cost.padded_pixels.tolist() == [4 * 96 * 96]
 
 
-def test_sparse_answers_become_padded_arrays():
-    found = [
-        nothing(),
-        Found(np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32), np.array([0.5, 0.25], np.float32), np.array([2, 0])),
-    ]
-    output = as_output(found, 3, ("a", "b", "c"))
-    assert output.boxes.shape == (3, 2, 4) and output.valid.tolist() == [[False] * 2, [True] * 2, [False] * 2]
-    assert output.scores[1].tolist() == [[0, 0, 0.5], [0.25, 0, 0]] and output.boxes[1, 1].tolist() == [5, 6, 7, 8]
-    assert as_output(found, 2, None).scores.shape == (2, 2, 3)
+def test_without_a_where_there_is_no_focus_map_and_the_pyramid_needs_none():
+    answer = ForeignDetect(bright())([np.full((40, 50, 3), 255, np.uint8)], places(1))
+    assert answer.focus is None and answer.found[0].scores.tolist() == [np.float32(0.9)]
+    plan = Plan([Scale(32, 32, ALL, ChipRule(0.5, 1, 16)), Scale(64, 64, ALL, None)], Loose())
+    cascade([np.zeros((64, 64, 3), np.uint8)], ForeignDetect(bright()), plan.pyramid())
+    with pytest.raises(DetectorError, match="no focus map, which the rule of scale 1 needs"):
+        cascade([np.zeros((64, 64, 3), np.uint8)], ForeignDetect(bright()), plan)
 
 
-def test_without_a_where_the_focus_map_is_empty():
-    output = ForeignDetect(bright())(*batch_of(np.full((40, 50, 3), 255, np.uint8)))
-    assert output.focus.shape == (2, 3, 4) and not output.focus.any() and output.valid[0, 0]
+def test_chips_of_an_image_come_in_one_call_whatever_its_neighbours():
+    """Images of one size ask for as many chips each; their groups share a queue and never mix."""
+    calls = []
+
+    def detect(crops, placements):
+        calls.append([(place.key, place.scale) for place in placements])
+        maps = [np.zeros([-(-side // 16) for side in crop.shape[:2]], np.float32) for crop in crops]
+        for focus in maps:
+            focus[0, 0] = focus[-1, -1] = 1
+        return HostAnswer([nothing() for _ in crops], maps, len(crops), 0)
+
+    plan = Plan([Scale(128, 128, ALL, ChipRule(0.5, 1, 16)), Scale(256, 256, ALL, None)], Loose(), window=3)
+    images = [np.zeros((256, 256, 3), np.uint8)] * 5
+    cascade(images, detect, plan)
+    assert sorted(calls) == sorted([[(key, 1)] for key in range(5)] + [[(key, 2)] * 2 for key in range(5)])
+
+
+@pytest.mark.parametrize(
+    "answer, message",
+    [
+        (None, "answered a NoneType for 1 loose chips"),
+        (HostAnswer([], None, 0, 0), "answered for 0 of 1 chips"),
+        (HostAnswer([(np.zeros((2, 4)), np.zeros(1), np.zeros(1))], None, 1, 1), r"got \[2, 4\], \[1\] and \[1\]"),
+        (HostAnswer([(np.full((1, 4), np.nan), np.ones(1), np.ones(1))], [np.zeros((4, 4))], 1, 1), "is not finite"),
+        (HostAnswer([nothing()], [np.zeros((8, 8))], 1, 1), r"focus must have shape \[4, 4\]"),
+        (HostAnswer([nothing()], [], 1, 1), "0 focus maps for 1 chips"),
+    ],
+)
+def test_answers_that_make_no_sense(answer, message):
+    plan = Plan([Scale(64, 64, ALL, ChipRule(0.5, 1, 16)), Scale(128, 128, ALL, None)], Loose())
+    with pytest.raises(DetectorError, match=message) as error:
+        cascade([np.zeros((64, 64, 3), np.uint8)], lambda *_: answer, plan)
+    assert "\n" not in str(error.value)
 
 
 def test_one_call_at_a_time():
@@ -108,19 +130,19 @@ def test_one_call_at_a_time():
         return [nothing() for _ in crops]
 
     detect = ForeignDetect(bright()._replace(find=find))
-    threads = [threading.Thread(target=detect, args=batch_of(np.zeros((32, 32, 3), np.uint8))) for _ in range(4)]
+    given = [np.zeros((32, 32, 3), np.uint8)], places(1)
+    threads = [threading.Thread(target=detect, args=given) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert most == [1, 1, 1, 1] and detect.spent.canvases == 4
+    assert most == [1, 1, 1, 1]
 
 
 def test_an_error_of_the_detector_ends_the_cascade():
     def find(crops):
         raise ForeignError("the callback raised")
 
-    scales, buckets = [Scale(64, 64, ValidRange(0, 99), None)], [Bucket(64, 64, 1)]
+    plan = Plan([Scale(64, 64, ALL, None)], Loose())
     with pytest.raises(ForeignError, match="the callback raised"):
-        cascade([np.zeros((64, 64, 3), np.uint8)], scales, ForeignDetect(bright()._replace(find=find)), buckets,
-                StackingConfig())  # fmt: skip
+        cascade([np.zeros((64, 64, 3), np.uint8)], ForeignDetect(bright()._replace(find=find)), plan)
