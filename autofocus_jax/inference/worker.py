@@ -47,8 +47,8 @@ class Worker:
     """A detector with the AutoFocus cascade around it, its weights on the devices of this process.
 
     Batches are split over the devices. Calls may come from several threads at once. A program is compiled once for each
-    padded shape, when it is first needed, or all of them at once by `warm_up`. What it answers for an image does not
-    depend on the images beside it.
+    padded shape, when it is first needed, or all of them at once by `warm_up`. What it answers for an image depends on
+    the images beside it by float rounding at most.
     """
 
     def __init__(self, weights: Variables, settings: Config, devices: Sequence[jax.Device] | None = None):
