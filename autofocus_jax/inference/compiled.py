@@ -54,7 +54,7 @@ class CompiledDetector:
         detector, folded = fold(config.detector, variables)
         self._fold = lambda variables: fold(config.detector, variables)[1]
         self.buckets: tuple[Bucket, ...] = config.buckets
-        self.traces = 0
+        self._traced: list[tuple[int, ...]] = []  # shapes; shared by copies, which share the programs
         self._mesh = parallel.mesh(devices)
         self._far = devices[0].platform != "cpu"  # a CPU's arrays are the host's own; asking for copies takes time
         self._variables = parallel.replicate(folded, self._mesh)
@@ -62,10 +62,14 @@ class CompiledDetector:
         self._compiling = threading.RLock()  # the cascade calls from several threads
 
         def traced(variables: Variables, chips: ChipBatch) -> DetectorOutput:
-            self.traces += 1
+            self._traced.append(chips.pixels.shape)
             return answer(detector, variables, chips)
 
         self._detect = jax.jit(parallel.pmap(traced, self._mesh, replicated=(True, False)))
+
+    @property
+    def traces(self) -> int:
+        return len(self._traced)
 
     @property
     def compilations(self) -> int:
@@ -115,6 +119,9 @@ class CompiledDetector:
             pool.shutdown(cancel_futures=True)  # an interrupt does not wait for programs that nobody will run
 
     def _program(self, shape: tuple[int, ...]) -> Callable:
+        ready = self._programs.get(shape)
+        if ready is not None:  # without the lock, which is held while another program compiles
+            return ready
         with self._compiling:
             if shape not in self._programs:
                 batch, height, width = shape

@@ -1,6 +1,7 @@
 """One program per bucket, compiled when it is first used and never again, whatever the chips."""
 
 import dataclasses
+import threading
 
 import jax
 import numpy as np
@@ -110,3 +111,21 @@ def test_other_variables_need_no_compiling(config, detector, draw_variables, chi
     assert not np.array_equal(found.focus, before.focus)
     for one, two in zip(jax.device_get(detector(chips)), before, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_a_program_that_is_ready_does_not_wait_for_one_that_compiles(detector, chip_batch):
+    batch = chip_batch([], 32, 32, batch=3)
+    detector(batch)
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(detector(batch)), daemon=True)
+    with detector._compiling:  # as while another bucket compiles
+        thread.start()
+        thread.join(timeout=60)
+        assert len(answers) == 1
+
+
+def test_copies_count_traces_together(config, tiny_variables, draw_variables, chip_batch):
+    first = compile_detector(dataclasses.replace(config, buckets=BUCKETS[:1]), tiny_variables)
+    second = first.using(draw_variables(config.detector, 9))
+    second(chip_batch([], 32, 32, batch=3))
+    assert first.traces == second.traces == first.compilations == second.compilations == 1
