@@ -15,6 +15,7 @@ from autofocus_jax.structures import (
     Bucket,
     ChipBatch,
     ChipRule,
+    Dataset,
     FocusRange,
     GroundTruth,
     ImageError,
@@ -32,7 +33,7 @@ hypothesis.settings.load_profile("project")
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
 
 
-class MemoryDataset:
+class MemoryDataset(Dataset):
     """A structures.Dataset of given images and ground truths; an image that is None is corrupt."""
 
     def __init__(self, images, truths, categories=("a", "b", "c"), first_id=1):
