@@ -68,6 +68,10 @@ def _of_folder(folder: Path, given: str) -> DataSource:
                                  if (folder / year / "ImageSets" / "Main" / f"{split}.txt").is_file())
                  for split in ("train", "val")}  # fmt: skip
         return VocSource(str(folder), **{split: value for split, value in lists.items() if value})
+    lists = sorted(folder.glob("*.data"))
+    if lists or (folder / "obj.names").is_file():
+        raise ConfigError(f"folder {given} is laid out for Darknet; write {folder}/data.yaml: `train: train.txt` (the list "
+                          "of images), `val: valid.txt` and `names: [first, second]` with the lines of obj.names")  # fmt: skip
     beside = [name for name in sorted(os.listdir(folder)) if os.path.splitext(name)[1].lower() in SUFFIXES
               and (folder / f"{os.path.splitext(name)[0]}.txt").is_file()]  # fmt: skip
     if beside:

@@ -137,8 +137,8 @@ def boxes_of(path: Path, lines: Sequence[str], form: Form, classes: Classes, rep
             report(BAD_BOX, f"{path}, line {number}: {line[:80]!r}", wanted)
             continue
         if label not in range(classes.count):
-            what = f"{path}, line {number}: class {line.split()[0]}"
-            report(UNKNOWN_CATEGORY, what, f"{classes.file} names 0 to {classes.count - 1}")
+            what = f"{path}, line {number}: class {line.split()[0]}, and {classes.file} names 0 to {classes.count - 1}"
+            report(UNKNOWN_CATEGORY, what, "name the class there, or mend the line")
             label = -1
         if polygon:
             x, y = values[0::2], values[1::2]

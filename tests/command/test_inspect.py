@@ -55,7 +55,7 @@ def test_counts_and_problems(autofocus, folder, tmp_path):
         "boxes that reach over their image by more than 1 px": (1, ["missing.png (90x60): box 80 50 110 80"]),
         "boxes of which nothing lies in their image": (1, ["damaged.jpg (90x60): box 200 200 209 209"]),
         "boxes that are there twice (same class, nearly the same box)": (1, ["good.png: boxes 0 and 1"]),
-        "boxes below 2 px": (1, ["other.png: box 0, 1 px"]),
+        "boxes below 2 px": (1, ["other.png: box 5, 1 px"]),
         "categories without an object": (1, ["emu"]),
         "image files that are missing": (1, [str(folder / "train" / "missing.png")]),
         "images of another size than their annotations say": (1, ["other.png: 90x50, annotated 90x60"]),
