@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
 
@@ -62,6 +63,14 @@ def _truth(boxes=(), labels=(), ignore=None):
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     ignore = np.zeros(len(boxes), bool) if ignore is None else np.asarray(ignore, bool)
     return GroundTruth(boxes, np.asarray(labels, np.int32).reshape(-1), ignore)
+
+
+@pytest.fixture(autouse=True)
+def nobody_listens():
+    """Commands count what readers log; the next test finds the logger as it was."""
+    yield
+    logger = logging.getLogger("autofocus_jax.data")
+    logger.handlers[:], logger.propagate = [], True
 
 
 @pytest.fixture(scope="session")

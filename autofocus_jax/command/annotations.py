@@ -29,7 +29,8 @@ def open_annotations(given: str, split: str, report: Report, images: str | None 
 
     given: a COCO file (.json, .json.gz), whose images lie in the folder `images`, by default where COCO has them or
     beside the file; a YOLO data.yaml; a folder laid out as COCO's, VOC's or YOLO's; or a config file (.py), of which
-    the data source is taken. split: which images, where the source has several. report: hears of single annotations that are wrong.
+    the data source is taken. split: which images, where the source has several. report: hears of single annotations
+    that are wrong.
     Raises ConfigError or AnnotationError, one line.
     """
     path = Path(given).expanduser()
@@ -70,13 +71,13 @@ def _of_folder(folder: Path, given: str) -> DataSource:
         return VocSource(str(folder), **{split: value for split, value in lists.items() if value})
     lists = sorted(folder.glob("*.data"))
     if lists or (folder / "obj.names").is_file():
-        raise ConfigError(f"folder {given} is laid out for Darknet; write {folder}/data.yaml: `train: train.txt` (the list "
-                          "of images), `val: valid.txt` and `names: [first, second]` with the lines of obj.names")  # fmt: skip
+        raise ConfigError(f"folder {given} is laid out for Darknet; write {folder}/data.yaml: `train: train.txt` (the "
+                          "list of images), `val: valid.txt` and `names: [first, second]`, the lines of obj.names")
     beside = [name for name in sorted(os.listdir(folder)) if os.path.splitext(name)[1].lower() in SUFFIXES
               and (folder / f"{os.path.splitext(name)[0]}.txt").is_file()]  # fmt: skip
     if beside:
-        raise ConfigError(f"folder {given} has images and YOLO's labels side by side ({beside[0]} …), without a list of "
-                          f"classes and splits; write {folder}/data.yaml: `train: .` and `names: [first, second]`, in "
+        raise ConfigError(f"folder {given} has images and YOLO's labels side by side ({beside[0]} …), without a list "
+                          f"of classes and splits; write {folder}/data.yaml: `train: .` and `names: [first, second]`, in "
                           "the order of the class numbers, as in obj.names or classes.txt")  # fmt: skip
     raise ConfigError(f"folder {given} is no data set that is known; want COCO's annotations/instances_*.json, VOC's "
                       "Annotations/ or YOLO's labels/, or give a COCO file or a config")  # fmt: skip

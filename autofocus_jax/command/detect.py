@@ -34,9 +34,8 @@ from autofocus_jax.command.names import read_names
 from autofocus_jax.command.stopping import exit_code, stoppable, word
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_file import load_config, parse
-from autofocus_jax.data.findings import Findings
+from autofocus_jax.data.findings import Findings, listen
 from autofocus_jax.data.image import image_size, limit_pixels, max_pixels, printable, quiet_decoders
-from autofocus_jax.data.inspection import listen
 from autofocus_jax.data.scenes import ScenesSource
 from autofocus_jax.focus.pyramid import factor
 from autofocus_jax.structures import STRIDE, ImageError
@@ -79,7 +78,7 @@ class Arguments:
     names: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=_WEIGHTS_SAY)] = None
     """names of the classes: a text file with one a line, or COCO annotations"""
     max_pixels: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
-    """pixels that an image may have, larger ones are skipped (default: 67108864, as 8192x8192, which take about 1 GB)"""
+    """pixels that an image may have, larger ones are skipped (default: 67108864, as 8192x8192, about 1 GB)"""
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """a config file, in place of the settings that lie beside the weights"""
 
@@ -97,6 +96,8 @@ def _run(arguments: Arguments, console: Console) -> int:
     sides = _checked(arguments)
     if arguments.max_pixels is not None:
         limit_pixels(arguments.max_pixels)
+    found = Findings(_NAMED)
+    listen(found)
     items = collect(arguments.paths)
     output = Path(arguments.output)
     _spare_inputs(items, output, arguments.write)
@@ -104,8 +105,6 @@ def _run(arguments: Arguments, console: Console) -> int:
                  read_names(arguments.names) if arguments.names else None)  # fmt: skip
     model = model.changed(lambda config: _overridden(config, sides, arguments.threshold))
     _say_what_it_knows(model, console)
-    found = Findings(_NAMED)
-    listen(found)
     largest = _say_what_is_huge(items, model, console)
     total = count(items)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(),
@@ -199,9 +198,9 @@ def _say_what_is_huge(items: Sequence[Item], model: Model, console: Console) -> 
         largest = max(largest, 3 * height * width)
         zoom = factor(height, width, finest) if height and width else 1
         if not item.video and (3 * height * width >= _HUGE or zoom < _REDUCED):
-            lines.append(f"{item.file_name}: {width}x{height} px, {3 * height * width / 1e9:.1f} GB when decoded; the "
-                         f"finest scale sees it {zoom:.2g} times as large, so an object of {round(STRIDE / zoom)} px is "
-                         "one cell there")  # fmt: skip
+            lines.append(f"{item.file_name}: {width}x{height} px, {3 * height * width / 1e9:.1f} GB when decoded; "
+                         f"the finest scale sees it {zoom:.2g} times as large, so an object of {round(STRIDE / zoom)} px "
+                         "is one cell there")  # fmt: skip
     more = [f"… and {len(lines) - _NAMED} more"] if len(lines) > _NAMED else []
     for line in lines[:_NAMED] + more:
         console.print(printable(line), soft_wrap=True, markup=False, highlight=False)

@@ -27,9 +27,9 @@ from autofocus_jax.command.whole_file import whole_file
 from autofocus_jax.command.writers import write_picture
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import parse
-from autofocus_jax.data.findings import Findings
+from autofocus_jax.data.findings import Findings, listen
 from autofocus_jax.data.image import limit_pixels, printable, quiet_decoders
-from autofocus_jax.data.inspection import PERCENTILES, Inspection, inspect, listen, to_json
+from autofocus_jax.data.inspection import PERCENTILES, Inspection, inspect, to_json
 from autofocus_jax.structures import ImageError
 
 

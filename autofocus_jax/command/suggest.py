@@ -28,7 +28,7 @@ from autofocus_jax.command.config_text import config_text, paper_detector, small
 from autofocus_jax.command.whole_file import whole_file
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import parse
-from autofocus_jax.data.findings import Findings
+from autofocus_jax.data.findings import Findings, listen
 from autofocus_jax.data.image import printable
 from autofocus_jax.suggestion import Sizes, Suggestion, sizes, suggest
 
@@ -57,14 +57,15 @@ def run(argv: Sequence[str], console: Console) -> int:
     if arguments.sample < 1:
         raise ConfigError(f"--sample {arguments.sample}; want at least 1 image")
     found = Findings()
+    listen(found)
     opened = open_annotations(arguments.annotations, arguments.split, found.report)
     found.extend(opened.dataset.noticed)
     dataset = opened.dataset
     given = sizes(dataset)
     if given.objects.max(initial=0) < 2:
         why = "".join(f" | {line}" for line in found.lines())
-        raise ConfigError(f"the largest object has {given.objects.max(initial=0):.2g} px (sqrt of its area); boxes want "
-                          f"pixels, so are these shares of the images' sides, or points?{why}")  # fmt: skip
+        raise ConfigError(f"the largest object has {given.objects.max(initial=0):.2g} px (sqrt of its area); boxes "
+                          f"want pixels, so are these shares of the images' sides, or points?{why}")  # fmt: skip
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("chips", total=None)
         advance = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731

@@ -7,7 +7,7 @@ import numpy as np
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import Config, open_split
 from autofocus_jax.data.annotations import AnnotationError
-from autofocus_jax.data.findings import LOST, MISSING, OTHER_SIZE, UNREADABLE, BadDataError, Findings, put_right
+from autofocus_jax.data.findings import LOST, MISSING, OTHER_SIZE, UNREADABLE, BadDataError, Findings, listen, put_right
 from autofocus_jax.data.inspection import file_problem
 from autofocus_jax.data.reading import Listings
 from autofocus_jax.structures import Dataset, GroundTruth, ImageError, ImageInfo
@@ -23,6 +23,7 @@ def open_clean(config: Config, split: str, found: Findings, strict: bool = False
     AnnotationError for what leaves nothing to train on, as a file of annotations that is no JSON, and BadDataError when
     no object or no image is left.
     """
+    listen(found)
     dataset = open_split(config, split, found.report)
     clean = cleaned(dataset, found)
     check(dataset, found, heads=strict)

@@ -52,9 +52,9 @@ def image_file(dataset: Dataset, index: int) -> tuple[str, bytes]:
     """
     image = dataset.image(index)
     content, name = dataset.encoded(index), dataset.info(index).file_name
-    if content is not None:
-        if all(np.array_equal(decode_image(content, name, oriented), image) for oriented in (False, True)):
-            return Path(name).suffix, content
+    turns = (False, True)
+    if content is not None and all(np.array_equal(decode_image(content, name, turn), image) for turn in turns):
+        return Path(name).suffix, content
     return ".png", cv2.imencode(".png", image[..., ::-1])[1].tobytes()
 
 

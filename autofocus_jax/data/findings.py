@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -30,6 +31,7 @@ EQUAL_NAMES = "names that several categories have"
 FOUND_ELSEWHERE = "image files found under their bare names, not where the annotations say"
 NO_LABELS = "images without a file of labels"
 KEYPOINTS = "boxes with keypoints, which are not used"
+PASSED_OVER = "folders that are passed over"
 DARK = "images of 16 bits that use the lower ones alone"
 ORIENTATION = "images whose orientation tag the sizes cannot settle"
 NEARLY_TWICE = "boxes that are there twice (same class, nearly the same box)"
@@ -58,6 +60,7 @@ TREATMENT = {
     FOUND_ELSEWHERE: "used",
     NO_LABELS: "taken for images without objects",
     KEYPOINTS: "boxes used",
+    PASSED_OVER: "each folder is looked at once",
     DARK: "nearly black",
     ORIENTATION: "not turned",
 }
@@ -67,7 +70,7 @@ INSPECTED = (NEARLY_TWICE, TINY, LISTED_TWICE, EMPTY_CATEGORY, CROWDED)
 
 # Kinds that an annotation is lost by, and kinds that are worth a word but no fault.
 LOST = (BAD_BOX, FLAT, OUTSIDE, SHARES, UNKNOWN_CATEGORY, NO_IMAGE, INCOMPLETE)
-NOTES = (FOUND_ELSEWHERE, NO_LABELS, KEYPOINTS, EQUAL_NAMES)
+NOTES = (PASSED_OVER, FOUND_ELSEWHERE, NO_LABELS, KEYPOINTS, EQUAL_NAMES)
 
 # (kind, what came, what to do about it): a reader's word on one annotation. It either raises or lets the reader go on
 # without that annotation.
@@ -242,3 +245,21 @@ class Findings:
         treatment = f" ({TREATMENT[kind]})" if kind in TREATMENT else ""
         more = ", …" if count > len(shown) else ""
         return f"{count} {kind}{treatment}: {', '.join(shown)}{more}"
+
+
+class _Listener(logging.Handler):
+    """Adds what readers of files and folders log to findings."""
+
+    def __init__(self, found: Findings):
+        super().__init__()
+        self._found = found
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._found.add(DARK if record.name.endswith(".image") else PASSED_OVER, record.getMessage())
+
+
+def listen(found: Findings) -> None:
+    """Count in `found`, from now on, what readers of files and folders would log, as images that are nearly black."""
+    logger = logging.getLogger("autofocus_jax.data")
+    logger.handlers[:] = [_Listener(found)]
+    logger.propagate = False

@@ -299,7 +299,7 @@ def _is_cut_jpeg(content: bytes) -> bool:
 def _of_pillow(picture: Image.Image, head: Head, oriented: bool) -> tuple[np.ndarray, int]:
     """uint8 RGB [h, w, 3] of a picture that was opened, and how many bits its largest sample uses, of 16-bit ones."""
     picture.load()
-    if picture.mode == "F" or picture.mode.startswith("I") and not head.sixteen:
+    if picture.mode == "F" or (picture.mode.startswith("I") and not head.sixteen):
         raise ValueError("samples of 32 bits")
     reach = 16
     if picture.mode.startswith("I"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,7 +12,6 @@ import numpy as np
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.data.findings import (
     CROWDED,
-    DARK,
     EMPTY_CATEGORY,
     LISTED_TWICE,
     MISSING,
@@ -174,24 +172,6 @@ def file_problem(dataset: Dataset, index: int, file: Path, decode: bool = False)
     if head.orientation > 1 and stored == shown and not dataset.oriented:
         return ORIENTATION, f"{info.file_name}: tag {head.orientation}, {stored[1]}x{stored[0]}"
     return None
-
-
-class _Dark(logging.Handler):
-    """Adds the warnings of data.image to findings."""
-
-    def __init__(self, found: Findings):
-        super().__init__()
-        self._found = found
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._found.add(DARK, record.getMessage())
-
-
-def listen(found: Findings) -> None:
-    """Count images that are nearly black in `found`, from now on, in place of the lines that Python would print."""
-    logger = logging.getLogger("autofocus_jax.data.image")
-    logger.handlers[:] = [_Dark(found)]
-    logger.propagate = False
 
 
 def _look_at_files(

@@ -208,7 +208,7 @@ def _objects(file: Path, report: Report) -> _Objects | None:
         difficult.append((item.findtext("difficult") or "0").strip().lower() in ("1", "true"))
     exact = tree.findtext("source/annotation") == _EXACT
     proofs = [" ".join(f"{value:g}" for value in corners) for corners in boxes
-              if min(corners[:2]) < 1 and max(corners) > 1 or not exact and any(value % 1 for value in corners)]  # fmt: skip
+              if (min(corners[:2]) < 1 < max(corners)) or (not exact and any(value % 1 for value in corners))]
     if not any(min(corners[:2]) < 1 for corners in boxes) and 10 * len(proofs) < len(boxes):
         proofs = []  # VOC's own files hold a few fractions
     height, width = (_number(tree.findtext(f"size/{key}")) for key in ("height", "width"))
@@ -226,9 +226,9 @@ def _number(text: str | None) -> float:
 
 
 def _listed(year: Path, source: VocSource, name: str) -> dict[Path, str]:
-    """XML files of a list, each with the line that names it; a line is a name, with or without suffix, and maybe a flag behind it.
+    """XML files of a list, each with the line that names it.
 
-    Raises AnnotationError, which names list and line, for a name that no file has.
+    A line is a name, with or without suffix, and maybe a flag behind it. Raises AnnotationError, which names list and line, for a name that no file has.
     """
     folder, files, listings = year / source.annotations, {}, Listings()
     path = year / source.lists / f"{name}.txt"
@@ -261,7 +261,8 @@ class _Images:
         named = found.image.rpartition("/")[0]
         if named and (path := self._listings.find(self._folder / found.image)) is not None:
             return path, False
-        places = dict.fromkeys([below, *([Path(found.folder)] if found.folder else []), Path()])
+        named_folder = Path(found.folder)  # Path() where the file names none
+        places = dict.fromkeys([*([below, named_folder] if below != Path() else [named_folder]), Path()])
         for place in places:
             folder = self._folder / place
             if not self._inside(folder):

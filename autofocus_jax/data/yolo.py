@@ -36,8 +36,9 @@ class YoloSource(DataSource):
 
     root: the folder, or the .yaml file. Class names come from the .yaml file's `names`, or from classes.txt. Beside a
     folder images/ lies a folder labels/ that is laid out alike, with lines `class cx cy w h` or `class x1 y1 x2 y2 x3
-    y3 …` (a polygon, whose box is taken), or, where the .yaml file has kpt_shape, keypoints behind the box. An image without a text file has no objects. Boxes belong to the image as it
-    is shown, so the orientation tag of a camera is followed, as YOLO's own programs do.
+    y3 …` (a polygon, whose box is taken), or, where the .yaml file has kpt_shape, with keypoints behind the box. An
+    image without a text file has no objects. Boxes belong to the image as it is shown, so the orientation tag of a
+    camera is followed, as YOLO's own programs do.
     """
 
     root: str
@@ -68,8 +69,8 @@ class YoloSource(DataSource):
         if files and len(without) == len(files):
             first = _beside(files[0], "labels")
             raise AnnotationError(
-                f"not one of the {len(files)} images of {split!r} has a file of labels; {files[0]} wants {first}. Check "
-                "the folders; lines of a list are relative to the list's folder or to data.yaml's path"
+                f"not one of the {len(files)} images of {split!r} has a file of labels; {files[0]} wants {first}. "
+                "Check the folders; lines of a list are relative to the list's folder or to data.yaml's path"
             )
         noticed = [(NO_IMAGE, f"{path} belongs to no image") for path in _orphans(beside, whole)]
         noticed += [(NO_LABELS, f"{file}") for file in without]
@@ -151,7 +152,7 @@ def _layout(root: Path) -> tuple[dict, Path | None]:
                 raise AnnotationError(f"{root} is no folder; give a folder of YOLO's layout or its data.yaml")
             return {}, None
     try:
-        layout = yaml.load(read_text(path), yaml.BaseLoader)  # noqa: S506: this loader makes nothing but text
+        layout = yaml.load(read_text(path), yaml.BaseLoader)  # noqa: S506 (it makes nothing but text)
     except OSError as error:
         raise AnnotationError(f"{path} cannot be read ({error.strerror}); check the path") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:

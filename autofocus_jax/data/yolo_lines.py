@@ -54,7 +54,7 @@ def form_of(layout: dict, texts: Texts) -> Form:
         except (TypeError, ValueError):
             count = each = 0
         if not (0 < count < 10000 and each in (2, 3)):
-            raise AnnotationError(f"kpt_shape of data.yaml is {shape}; want two numbers, as [17, 3]: points, and 2 or 3")
+            raise AnnotationError(f"kpt_shape of data.yaml is {shape}; want two numbers, as [17, 3] (points, 2 or 3)")
         return Form(count * each)
     if task in ("detect", "segment", "obb"):
         return Form()
@@ -66,7 +66,7 @@ def form_of(layout: dict, texts: Texts) -> Form:
     where = f"{path}, line {number}"
     last = [values[-1] for *_, values in lines]
     if all(len(values) % 2 == 0 and values[-1] % 1 == 0 for *_, values in lines) and (
-        max(last) > 1 or len(lines) >= _FEW and min(last) == 1
+        max(last) > 1 or (len(lines) >= _FEW and min(last) == 1)
     ):
         raise AnnotationError(
             f"{where}: the last number of every such line is whole, as the track of a result ({first[-1]:g}); results "
@@ -91,7 +91,7 @@ def _are_poses(lines: Sequence[list[float]]) -> bool:
         points = [values[start : start + each] for values in lines for start in range(4, length, each)]
         if each == 3 and not all(point[2] in (0, 1, 2) for point in points):
             continue
-        enough = len(lines) > _FEW or each == 3 and (length % 2 or any(point[2] == 2 for point in points))
+        enough = len(lines) > _FEW or (each == 3 and (length % 2 or any(point[2] == 2 for point in points)))
         if enough and all(_holds(values, each) for values in lines):
             return True
     return False
@@ -109,7 +109,7 @@ def _holds(values: Sequence[float], each: int) -> bool:
     x, y, width, height = values[:4]
     return all(
         values[start : start + 2] == [0, 0]
-        or abs(values[start] - x) <= width / 2 + _SLACK and abs(values[start + 1] - y) <= height / 2 + _SLACK
+        or (abs(values[start] - x) <= width / 2 + _SLACK and abs(values[start + 1] - y) <= height / 2 + _SLACK)
         for start in range(4, len(values), each)
     )  # fmt: skip
 
