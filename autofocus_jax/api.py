@@ -16,7 +16,6 @@ from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_dict import from_dict
 from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.data.image import read_image
-from autofocus_jax.data.scenes import CATEGORIES, ScenesSource
 from autofocus_jax.data.tfds import TfdsSource
 from autofocus_jax.data.voc import VocSource
 from autofocus_jax.data.yolo import YoloSource
@@ -24,6 +23,7 @@ from autofocus_jax.detector.model import Variables
 from autofocus_jax.focus.cascade import Outcome
 from autofocus_jax.inference.worker import Worker
 from autofocus_jax.result import Result
+from autofocus_jax.scenes.source import CATEGORIES, ScenesSource
 from autofocus_jax.structures import STRIDE, Bucket, ChipBatch, DetectorOutput, ImageError, Placement, Scale
 from autofocus_jax.weights import safetensors
 

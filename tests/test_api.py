@@ -14,9 +14,9 @@ import autofocus_jax
 from autofocus_jax import api
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import to_dict
-from autofocus_jax.data.scenes import CATEGORIES
 from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.result import Result
+from autofocus_jax.scenes.source import CATEGORIES
 from autofocus_jax.structures import AutoFocusError, Bucket, ImageError
 from autofocus_jax.weights import safetensors
 from autofocus_jax.weights.safetensors import WeightsError

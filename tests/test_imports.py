@@ -19,7 +19,9 @@ ROOMS = {
     "config_dict": {"structures", "config"},
     "focus": GROUND,
     "detector": GROUND,
+    "cores": set(),
     "data": GROUND,
+    "scenes": GROUND | {"cores", "data"},
     "metrics": GROUND,
     "weights": GROUND | {"config_file", "detector"},
     "parallel": GROUND,
@@ -39,7 +41,8 @@ ROOMS = {
     "result": GROUND,
     "suggestion": GROUND | {"focus"},
     "api": GROUND
-    | {"config_dict", "checkpoint", "weights", "data", "detector", "focus", "inference", "parallel", "result"},
+    | {"config_dict", "checkpoint", "weights", "data", "scenes", "detector", "focus"}
+    | {"inference", "parallel", "result"},
     "batch": GROUND | {"config_file", "data", "detector", "inference", "parallel"},
     "command": None,  # the command line may know everything
     "__main__": {"command"},
@@ -51,7 +54,7 @@ FORBIDDEN = {  # pattern of a module's name -> packages it must not import
     r"focus\..*": DEVICE | {"tensorflow_datasets", "grain"},
     r"focus\.(?!pyramid$).*": {"cv2"},
     r"detector\..*": {"scipy", "cv2", "matplotlib", "rich", "tyro"},
-    r"(data|metrics)\..*": DEVICE,
+    r"(data|scenes|metrics)\..*": DEVICE,
     r"(structures|boxes|config)": DEVICE | {"scipy", "cv2", "tyro"},
     r"(?!detector\.).*": {"flax"},
     r"(?!batch\.cluster$).*": {"ray"},

@@ -77,8 +77,8 @@ def _of_folder(folder: Path, given: str) -> DataSource:
               and (folder / f"{os.path.splitext(name)[0]}.txt").is_file()]  # fmt: skip
     if beside:
         raise ConfigError(f"folder {given} has images and YOLO's labels side by side ({beside[0]} …), without a list "
-                          f"of classes and splits; write {folder}/data.yaml: `train: .` and `names: [first, second]`, in "
-                          "the order of the class numbers, as in obj.names or classes.txt")  # fmt: skip
+                          f"of classes and splits; write {folder}/data.yaml: `train: .` and `names: [first, second]`, "
+                          "in the order of the class numbers, as in obj.names or classes.txt")  # fmt: skip
     raise ConfigError(f"folder {given} is no data set that is known; want COCO's annotations/instances_*.json, VOC's "
                       "Annotations/ or YOLO's labels/, or give a COCO file or a config")  # fmt: skip
 

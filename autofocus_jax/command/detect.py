@@ -36,8 +36,8 @@ from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_file import load_config, parse
 from autofocus_jax.data.findings import Findings, listen
 from autofocus_jax.data.image import image_size, limit_pixels, max_pixels, printable, quiet_decoders
-from autofocus_jax.data.scenes import ScenesSource
 from autofocus_jax.focus.pyramid import factor
+from autofocus_jax.scenes.source import ScenesSource
 from autofocus_jax.structures import STRIDE, ImageError
 
 _HELD = 2**31  # bytes of decoded images that may wait for the device
@@ -101,8 +101,9 @@ def _run(arguments: Arguments, console: Console) -> int:
     items = collect(arguments.paths)
     output = Path(arguments.output)
     _spare_inputs(items, output, arguments.write)
+    given = read_names(arguments.names) if arguments.names else None
     model = load(arguments.weights, load_config(arguments.config) if arguments.config else None,
-                 read_names(arguments.names) if arguments.names else None)  # fmt: skip
+                 given.names if given else None)  # fmt: skip
     model = model.changed(lambda config: _overridden(config, sides, arguments.threshold))
     _say_what_it_knows(model, console)
     largest = _say_what_is_huge(items, model, console)
@@ -119,7 +120,7 @@ def _run(arguments: Arguments, console: Console) -> int:
         advance = lambda done: progress.update(  # noqa: E731
             task, completed=done.images + len(done.skipped), speed=f"{_speed(done)}, {_share(done)}"
         )
-        forms = _writers(arguments, output, model)
+        forms = _writers(arguments, output, model, given.ids if given else ())
         summary = run_detection(model, items, forms, arguments.score, "panels" in arguments.write, window, advance)
     for line in found.lines():
         console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
@@ -199,8 +200,8 @@ def _say_what_is_huge(items: Sequence[Item], model: Model, console: Console) -> 
         zoom = factor(height, width, finest) if height and width else 1
         if not item.video and (3 * height * width >= _HUGE or zoom < _REDUCED):
             lines.append(f"{item.file_name}: {width}x{height} px, {3 * height * width / 1e9:.1f} GB when decoded; "
-                         f"the finest scale sees it {zoom:.2g} times as large, so an object of {round(STRIDE / zoom)} px "
-                         "is one cell there")  # fmt: skip
+                         f"the finest scale sees it {zoom:.2g} times as large, so an object of {round(STRIDE / zoom)} "
+                         "px is one cell there")  # fmt: skip
     more = [f"… and {len(lines) - _NAMED} more"] if len(lines) > _NAMED else []
     for line in lines[:_NAMED] + more:
         console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
@@ -223,12 +224,12 @@ def _within_budget(
     return model.changed(lambda config: with_thresholds(config, found.thresholds))
 
 
-def _writers(arguments: Arguments, output: Path, model: Model) -> list[writers.Writer]:
+def _writers(arguments: Arguments, output: Path, model: Model, ids: Sequence[int]) -> list[writers.Writer]:
     """What --write asks for."""
     made = {
         "pictures": lambda: writers.PictureWriter(output / "pictures"),
         "panels": lambda: writers.PanelWriter(output / "panels", model.config.scales, arguments.score),
-        "coco": lambda: writers.CocoWriter(output / "detections.json", model.categories),
+        "coco": lambda: writers.CocoWriter(output / "detections.json", model.categories, ids),
         "csv": lambda: writers.CsvWriter(output / "detections.csv"),
         "yolo": lambda: writers.YoloWriter(output / "labels", model.categories),
         "yolo-scores": lambda: writers.YoloWriter(output / "labels_scores", model.categories, scores=True),

@@ -228,7 +228,7 @@ def _number(text: str | None) -> float:
 def _listed(year: Path, source: VocSource, name: str) -> dict[Path, str]:
     """XML files of a list, each with the line that names it.
 
-    A line is a name, with or without suffix, and maybe a flag behind it. Raises AnnotationError, which names list and line, for a name that no file has.
+    A line is a name, with or without suffix, and maybe a flag behind it.
     """
     folder, files, listings = year / source.annotations, {}, Listings()
     path = year / source.lists / f"{name}.txt"

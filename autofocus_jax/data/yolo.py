@@ -152,7 +152,7 @@ def _layout(root: Path) -> tuple[dict, Path | None]:
                 raise AnnotationError(f"{root} is no folder; give a folder of YOLO's layout or its data.yaml")
             return {}, None
     try:
-        layout = yaml.load(read_text(path), yaml.BaseLoader)  # noqa: S506 (it makes nothing but text)
+        layout = yaml.load(read_text(path), yaml.BaseLoader)
     except OSError as error:
         raise AnnotationError(f"{path} cannot be read ({error.strerror}); check the path") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from autofocus_jax.api import with_thresholds
 from autofocus_jax.command import budget, detect, video, whole_file, writers
-from autofocus_jax.data.scenes import ScenesSource
 from autofocus_jax.data.yolo import YoloSource
+from autofocus_jax.scenes.source import ScenesSource
 from autofocus_jax.structures import AutoFocusError, ImageError
 
 
@@ -374,3 +374,18 @@ def test_a_video_whose_name_is_no_text(autofocus, tmp_path, pictures):
     assert code == 0 and "6 images" in out
     text = Path("runs/detect/detections.json").read_text(encoding="utf-8")
     assert r"caf\\xe9.mp4#2" in text and "\\ud" not in text
+
+
+def test_names_of_coco_bring_their_ids(autofocus, pictures):
+    names = pictures / "names.json"
+    categories = [{"id": number, "name": name} for number, name in ((17, "x"), (90, "y"), (3, "z"))]
+    names.write_text(json.dumps({"categories": categories}))
+    words = ("detect", "pictures", "--weights", "tiny", "--score", "0", "--write", "coco", "--names")
+    assert autofocus(*words, names)[0] == 0
+    content = json.loads(Path("runs/detect/detections.json").read_text())
+    assert [(entry["id"], entry["name"]) for entry in content["categories"]] == [(3, "z"), (17, "x"), (90, "y")]
+    assert {entry["category_id"] for entry in content["annotations"]} <= {3, 17, 90} and content["annotations"]
+    (pictures / "names.txt").write_text("one\n\nthree\n")  # line numbers are labels
+    assert autofocus(*words, pictures / "names.txt")[0] == 0
+    content = json.loads(Path("runs/detect/detections.json").read_text())
+    assert [entry["name"] for entry in content["categories"]] == ["one", "class 1 (unnamed)", "three"]
