@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from autofocus_jax.data.rendering import render_scene
 from autofocus_jax.detector.model import Maps, detect, init, propose
+from autofocus_jax.scenes.rendering import render_scene
 from autofocus_jax.structures import Detections
 from autofocus_jax.weights import safetensors
 
