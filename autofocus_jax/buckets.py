@@ -39,6 +39,7 @@ from autofocus_jax.focus.bucket_choice import (
 )
 from autofocus_jax.focus.buckets import BucketError, fit, shapes
 from autofocus_jax.focus.oracle_chips import oracle_chips
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.focus.pyramid import level_size
 from autofocus_jax.structures import AutoFocusError, Bucket, Dataset
 
@@ -99,9 +100,10 @@ def _rows(content: dict, key: str, path: Path) -> ChipSizes:
 def oracle_sizes(config: Config, dataset: Dataset, console: Console) -> tuple[ChipSizes, ChipSizes]:
     """Sizes over a whole data set: of the chips of all scales that perfect focus maps ask for, and of whole levels."""
     chips, levels = [np.zeros((0, 2), np.int64)], []
+    plan = Plan(config.scales)  # without the present buckets: chips keep their own sizes
     for index in track(range(len(dataset)), "chips", console=console, transient=True):
         info, truth = dataset.info(index), dataset.ground_truth(index)
-        stages = oracle_chips((info.height, info.width), truth, config.scales, config.focus_range)
+        stages = oracle_chips((info.height, info.width), truth, plan, config.focus_range)
         chips += [stage.sizes for stage in stages]
         levels += [level_size(info.height, info.width, scale) for scale in config.scales]
     return count_sizes(np.concatenate(chips)), count_sizes(np.array(levels, np.int64))

@@ -21,7 +21,7 @@ class BudgetError(AutoFocusError):
     """No thresholds meet the budget."""
 
 
-class Cost(NamedTuple):
+class Reached(NamedTuple):
     """What the cascade does with some thresholds."""
 
     ap: float  # points
@@ -32,7 +32,7 @@ class Choice(NamedTuple):
     """The thresholds that were chosen."""
 
     scales: tuple[Scale, ...]
-    cost: Cost  # on the images they were chosen on
+    cost: Reached  # on the images they were chosen on
 
 
 def shifted(scales: Sequence[Scale], shift: float) -> tuple[Scale, ...]:
@@ -46,7 +46,7 @@ def shifted(scales: Sequence[Scale], shift: float) -> tuple[Scale, ...]:
     return tuple(dataclasses.replace(scale, chips=scale.chips and rule(scale.chips)) for scale in scales)
 
 
-def for_pixels(scales: Sequence[Scale], measure: Callable[[Sequence[Scale]], Cost], pixels: float) -> Choice:
+def for_pixels(scales: Sequence[Scale], measure: Callable[[Sequence[Scale]], Reached], pixels: float) -> Choice:
     """The lowest thresholds whose cost is at most `pixels` level pixels per image.
 
     measure: scales -> what the cascade does with them, on images that are not reported. Raises BudgetError when the
@@ -59,7 +59,7 @@ def for_pixels(scales: Sequence[Scale], measure: Callable[[Sequence[Scale]], Cos
     )  # fmt: skip
 
 
-def for_drop(scales: Sequence[Scale], measure: Callable[[Sequence[Scale]], Cost], least_ap: float) -> Choice:
+def for_drop(scales: Sequence[Scale], measure: Callable[[Sequence[Scale]], Reached], least_ap: float) -> Choice:
     """The highest thresholds, so the cheapest, that keep AP at least_ap; AP is taken to fall with the thresholds.
 
     measure: as in for_pixels. Raises BudgetError when not even the lowest thresholds do.
@@ -73,10 +73,10 @@ def for_drop(scales: Sequence[Scale], measure: Callable[[Sequence[Scale]], Cost]
 
 def _search(
     scales: Sequence[Scale],
-    measure: Callable[[Sequence[Scale]], Cost],
-    good: Callable[[Cost], bool],
+    measure: Callable[[Sequence[Scale]], Reached],
+    good: Callable[[Reached], bool],
     highest: bool,
-    failed: Callable[[Cost], str],
+    failed: Callable[[Reached], str],
 ) -> Choice:
     """Halves the interval of shifts between one that is good and one that is not; `highest`: which end is not."""
     sure, unsure = (-WIDEST, WIDEST) if highest else (WIDEST, -WIDEST)

@@ -8,6 +8,8 @@ float32, half-open. K is the number of foreground classes, numbered 0..K-1.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -91,9 +93,23 @@ class ImageInfo(NamedTuple):
 
 
 class Dataset(Protocol):
-    """One split of a source of images and boxes; `dataset[i]` is (image, GroundTruth)."""
+    """One split of a source of images and boxes; `dataset[i]` is (image, GroundTruth).
+
+    A data set of one's own inherits from this class. What has a default here may be left as it is.
+
+    Attributes:
+      categories: [K] names; label k means categories[k].
+      files: [N] paths of the images, where images are files; else empty.
+      noticed: what reading found that is no error, (kind of data/findings, example) of each case.
+      dropped: boxes that were left out.
+      oriented: whether images are turned as their orientation tags say.
+    """
 
     categories: tuple[str, ...]
+    files: Sequence[Path] = ()
+    noticed: Sequence[tuple[str, str]] = ()
+    dropped: int = 0
+    oriented: bool = False
 
     def __len__(self) -> int: ...
 
@@ -106,11 +122,15 @@ class Dataset(Protocol):
 
     def info(self, index: int) -> ImageInfo: ...
 
+    def encoded(self, index: int) -> bytes | None:
+        """The bytes of the image file; None where there is none."""
+        return None
+
 
 class Placement(NamedTuple):
     """Where a chip comes from; stays on the host."""
 
-    image: int  # position of the image in its window
+    key: Hashable  # the caller's own name of the image, as it came with the reader
     scale: int  # 1-based
     box: np.ndarray  # [4] float32, image frame
     factor: np.ndarray  # [2] float32, chip pixels per image pixel along (x, y)
@@ -131,6 +151,15 @@ class DetectorOutput(NamedTuple):
     scores: Array  # [B, N, K] float32, probability of each foreground class
     valid: Array  # [B, N] bool, False for rows that hold no proposal
     focus: Array  # [B, H/16, W/16] float32, FocusPixel probability, 0 outside the true size
+
+
+class HostAnswer(NamedTuple):
+    """What a detector that runs on the host answers for the chips of one image and scale (`focus.buckets.Loose`)."""
+
+    found: Sequence[Detections]  # of each chip, its boxes in chip px
+    focus: Sequence[np.ndarray] | None  # of each chip: [ceil(h / STRIDE), ceil(w / STRIDE)] float32; None for none
+    runs: int  # inputs that the detector ran on
+    pixels: int  # of these inputs, padding included
 
 
 class Detections(NamedTuple):
@@ -167,21 +196,38 @@ class TrainState(NamedTuple):
     ema: Any = None  # moving average of params, of their shapes; None without TrainingConfig.ema
 
 
-# What CascadeInfo.seconds counts: reading and decoding, crops and resizing, time in which the device had work, making
-# chips, focus stacking, and standing still because the device's answer was not there yet.
+# What Cost.seconds counts: reading and decoding, crops and resizing, time in which the device had work, making chips,
+# focus stacking, and standing still because the device's answer was not there yet.
 STAGES = ("read", "resize", "device", "chips", "stacking", "waiting")
 
 
-class CascadeInfo(NamedTuple):
-    """What a cascade cost, per scale (index 0 is scale 1), summed over the images it ran on."""
+class Cost(NamedTuple):
+    """What a cascade cost, per scale (index 0 is scale 1), summed over images. Costs are added with `+`."""
 
     images: int
     pixels: np.ndarray  # [S] int64, level pixels really asked for, without padding
     full_pixels: np.ndarray  # [S] int64, pixels of the whole levels
     chips: np.ndarray  # [S] int64, chips processed
     padded_pixels: np.ndarray  # [S] int64, pixels the device processed; a batch's empty rows go to its last chip
-    compilations: int  # programs compiled meanwhile
+    runs: np.ndarray  # [S] int64, inputs the detector ran on: rows of batches, empty ones too, or canvases
     seconds: np.ndarray  # [len(STAGES)] float64; stages overlap, so they do not add up to the wall time
+
+    @classmethod
+    def none(cls, scales: int) -> Cost:
+        """Return the cost of no image at all over that many scales."""
+        return cls(0, *(np.zeros(scales, np.int64) for _ in range(5)), np.zeros(len(STAGES)))
+
+    def __add__(self, other: Cost) -> Cost:
+        """Return what both cost together, over the same scales."""
+        return Cost(*(one + two for one, two in zip(self, other)))
+
+
+def sum_costs(costs: Iterable[Cost]) -> Cost | None:
+    """Return the sum of costs over the same scales; None when there are none."""
+    total = None
+    for cost in costs:
+        total = cost if total is None else total + cost
+    return total
 
 
 class AutoFocusError(Exception):
@@ -190,3 +236,11 @@ class AutoFocusError(Exception):
 
 class ImageError(AutoFocusError):
     """An image file is missing or cannot be decoded."""
+
+
+class RuleError(AutoFocusError):
+    """A chip rule answered boxes that are no chips."""
+
+
+class DetectorError(AutoFocusError):
+    """A detector answered something that is no DetectorOutput for its batch."""

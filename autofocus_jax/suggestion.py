@@ -19,6 +19,7 @@ from autofocus_jax.config import ConfigError
 from autofocus_jax.focus import pyramid
 from autofocus_jax.focus.bucket_choice import choose_shapes, count_sizes, with_batches
 from autofocus_jax.focus.oracle_chips import oracle_chips
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.structures import Bucket, ChipRule, Dataset, FocusRange, Scale, ValidRange
 
 CHIP = 512  # px, the chip that the lengths below are for
@@ -212,7 +213,7 @@ def _saving(
     chip_sizes, without = [], 0
     for done, index in enumerate(chosen, 1):
         info, truth = dataset.info(int(index)), dataset.ground_truth(int(index))
-        stages = oracle_chips((info.height, info.width), truth, scales, focus_range)
+        stages = oracle_chips((info.height, info.width), truth, Plan(scales), focus_range)
         pixels += [stage.sizes.prod(axis=1).sum() for stage in stages]
         full += [math.prod(pyramid.level_size(info.height, info.width, scale)) for scale in scales]
         without += all(not len(stage.boxes) for stage in stages[1:])

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from autofocus_jax.files import write_bytes
 from autofocus_jax.focus import pyramid
@@ -124,6 +122,10 @@ def panel(
     titles.append(f"result: {int((detections.scores >= min_score).sum())} detections ≥ {min_score:g}")
     height, width = tiles[0].shape[:2]
     inches = 4.8
+    # Here, because the import takes longer than everything else of a short run that draws no panel.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(inches * len(tiles), inches * height / width + 0.7), dpi=150, layout="constrained")
     for axes, tile, title in zip(figure.subplots(1, len(tiles), squeeze=False)[0], tiles, titles):
         axes.imshow(tile, interpolation="antialiased")

@@ -34,6 +34,7 @@ import dataclasses
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -44,19 +45,20 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from autofocus_jax import evaluation, parallel
+from autofocus_jax import parallel
 from autofocus_jax.checkpoint import load_variables
-from autofocus_jax.config import Config, open_split
+from autofocus_jax.config import open_split
 from autofocus_jax.config_file import load_config
-from autofocus_jax.evaluation import Measurement
 from autofocus_jax.focus.cascade import Detect
-from autofocus_jax.focus.walk import add_info, no_cost
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
+from autofocus_jax.inference import measure as measuring
 from autofocus_jax.inference.compiled import compile_detector
 from autofocus_jax.inference.engine import RunResult
+from autofocus_jax.inference.measure import AUTOFOCUS, PYRAMID, Measurement
 from autofocus_jax.inference.pieces import Skipped
 from autofocus_jax.metrics import coco
-from autofocus_jax.structures import AutoFocusError, Dataset, ImageError, ValidRange
+from autofocus_jax.structures import AutoFocusError, Cost, Dataset, ImageError, ValidRange
 from autofocus_jax.weights import safetensors
 
 try:
@@ -111,7 +113,7 @@ class Options:
 
 def sahi_row(detector: SahiDetector, dataset: Dataset, indices: Sequence[int]) -> RunResult:
     """SAHI, image by image; images that cannot be read are left out and reported."""
-    detector.spent = no_cost(2)
+    detector.spent = Cost.none(2)
     result = RunResult([], [], None, 0.0, [])
     begin = time.perf_counter()
     for index in indices:
@@ -122,14 +124,14 @@ def sahi_row(detector: SahiDetector, dataset: Dataset, indices: Sequence[int]) -
             continue
         result.indices.append(index)
         result.detections.append(predict(image, detector))
-    return result._replace(info=detector.spent, seconds=time.perf_counter() - begin)
+    return result._replace(cost=detector.spent, seconds=time.perf_counter() - begin)
 
 
 def joined(a: RunResult, b: RunResult) -> RunResult:
     """Two runs of the same row over different images."""
     skipped = a.skipped + b.skipped
     return RunResult(
-        a.indices + b.indices, a.detections + b.detections, add_info(a.info, b.info), a.seconds + b.seconds, skipped
+        a.indices + b.indices, a.detections + b.detections, a.cost + b.cost, a.seconds + b.seconds, skipped
     )
 
 
@@ -143,18 +145,18 @@ def measure(rows: Mapping[str, Row], dataset: Dataset, indices: Sequence[int], r
     for turn, part in enumerate(parts):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             result = rows[name](dataset, part)
-            if result.info is None or result.skipped:
+            if result.cost is None or result.skipped:
                 raise AutoFocusError(f"{len(result.skipped)} images could not be read: {result.skipped[0].reason}")
             results[name] = joined(results[name], result) if name in results else result
     return {
-        name: Measurement(name, coco.evaluate(dataset, results[name].detections, results[name].indices), results[name])
-        for name in names
+        name: Measurement(coco.evaluate(dataset, result.detections, result.indices), result, 0, Counter())
+        for name, result in results.items()
     }
 
 
 def table(measurements: Mapping[str, Measurement], title: str) -> Table:
     """The rows; where AutoFocus is one of them, each with its ratios to it and its difference in AP."""
-    metrics = {name: evaluation.metrics(measured) for name, measured in measurements.items()}
+    metrics = {name: measuring.metrics(measured) for name, measured in measurements.items()}
     ours = metrics.get("autofocus")
     result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     result.add_column("", no_wrap=True)
@@ -173,8 +175,8 @@ def table(measurements: Mapping[str, Measurement], title: str) -> Table:
     return result
 
 
-def our_row(config: Config, detect: Detect, row: evaluation.Row, dataset: Dataset, indices: Sequence[int]) -> RunResult:
-    return engine.run(dataset, indices, partial(evaluation.stream_row, config, row, detect))
+def our_row(detect: Detect, plan: Plan, dataset: Dataset, indices: Sequence[int]) -> RunResult:
+    return engine.run(dataset, indices, partial(engine.stream, detect=detect, plan=plan))
 
 
 def main(options: Options, console: Console) -> None:
@@ -209,7 +211,8 @@ def main(options: Options, console: Console) -> None:
         if not options.choose:
             ours = compile_detector(config, variables)
             ours.warm_up()
-            rows = {row.name: partial(our_row, config, ours, row) for row in reversed(evaluation.rows(config)[-2:])}
+            plans = measuring.rows(Plan.of(config))
+            rows = {name: partial(our_row, ours, plans[name]) for name in (AUTOFOCUS, PYRAMID)}
     for name, slicing in slicings.items():
         detector = SahiDetector(detect, slicing, buckets, dataset.categories, config.stacking)
         rows[name] = partial(sahi_row, detector)

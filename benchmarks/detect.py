@@ -20,15 +20,14 @@ from functools import partial
 from pathlib import Path
 
 import cv2
-import jax
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from autofocus_jax import evaluation, parallel
-from autofocus_jax.api import Model, load
+
+from autofocus_jax import parallel
 from autofocus_jax.command import writers
 from autofocus_jax.command.detection_run import run_detection
 from autofocus_jax.command.inputs import Item, collect
@@ -36,6 +35,7 @@ from autofocus_jax.config import open_split
 from autofocus_jax.config_file import command_line
 from autofocus_jax.data.image import image_size, read_image
 from autofocus_jax.inference import engine
+from autofocus_jax.inference.model import Model, load
 from autofocus_jax.structures import Dataset, ImageInfo
 from autofocus_jax.weights import safetensors
 
@@ -85,10 +85,8 @@ def make_folder(dataset: Dataset, count: int, folder: Path) -> None:
 
 def evaluated(model: Model, items: Sequence[Item], scratch: Path) -> tuple[float, int]:
     """(images/s, detections) of evaluate.py's row `autofocus`, finished pieces on the disk included."""
-    buckets = parallel.spread(model.config.buckets, len(jax.local_devices()))
-    config = dataclasses.replace(model.config, buckets=buckets)
     with tempfile.TemporaryDirectory(dir=scratch) as pieces:
-        streamed = partial(evaluation.stream_row, config, evaluation.rows(config)[-1], model.detect)
+        streamed = partial(engine.stream, detect=model.detect, plan=model.plan)
         run = engine.run(Files(items), range(len(items)), streamed, folder=Path(pieces))
     return len(run.indices) / run.seconds, sum(int((found.scores >= _SCORE).sum()) for found in run.detections)
 

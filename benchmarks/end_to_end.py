@@ -16,10 +16,12 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from autofocus_jax import evaluation, parallel
+from autofocus_jax import parallel
 from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.config import open_split
 from autofocus_jax.config_file import command_line
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.inference import measure
 from autofocus_jax.inference.compiled import compile_detector
 from autofocus_jax.structures import STAGES
 from autofocus_jax.weights import safetensors
@@ -45,13 +47,13 @@ def main() -> None:
     config = dataclasses.replace(config, buckets=parallel.spread(config.buckets, len(jax.local_devices())))
     detect = compile_detector(config, variables, jax.local_devices())
     detect.warm_up()
-    pyramid, autofocus = evaluation.rows(config)[-2:]
-    runs: dict[str, list[dict]] = {pyramid.name: [], autofocus.name: []}
+    plans = measure.rows(Plan.of(config))
+    runs: dict[str, list[dict]] = {measure.PYRAMID: [], measure.AUTOFOCUS: []}
     for turn in range(arguments.rounds + 1):
-        for row in (pyramid, autofocus) if turn % 2 else (autofocus, pyramid):
-            measured = evaluation.metrics(evaluation.measure(config, row, detect, dataset, indices))
+        for name in runs if turn % 2 else reversed(runs):
+            measured = measure.measure(dataset, detect, plans[name], metric=config.metric, indices=indices)
             if turn:  # the first fills caches
-                runs[row.name].append(measured)
+                runs[name].append(measure.metrics(measured))
 
     console = Console(width=None if sys.stdout.isatty() else 140)
     table = Table("", "side", "images/s", "padding", "device busy", *(f"{stage}, ms" for stage in STAGES))

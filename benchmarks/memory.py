@@ -27,10 +27,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from autofocus_jax import evaluation, parallel
+from autofocus_jax import parallel
 from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.config import open_split
 from autofocus_jax.config_file import load_config
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
 from autofocus_jax.inference.compiled import compile_detector
 from autofocus_jax.structures import AutoFocusError
@@ -66,7 +67,6 @@ def run_here(options: Options) -> dict[str, Any]:
     parallel.cache_compilations()
     detect = compile_detector(config, load_variables(safetensors.shipped(config.weights), config))
     detect.warm_up()
-    row = evaluation.rows(config)[-1]
     process = psutil.Process()
     warm, seen = process.memory_info().rss, []
 
@@ -74,7 +74,7 @@ def run_here(options: Options) -> dict[str, Any]:
         seen.extend([process.memory_info().rss] * images)
 
     indices = [number % len(dataset) for number in range(options.counts[0])]
-    result = engine.run(dataset, indices, partial(evaluation.stream_row, config, row, detect), look)
+    result = engine.run(dataset, indices, partial(engine.stream, detect=detect, plan=Plan.of(config)), look)
     if result.skipped:
         raise AutoFocusError(f"{len(result.skipped)} images could not be read: {result.skipped[0].reason}")
     return {

@@ -21,8 +21,10 @@ from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.focus import buckets as bucket_ops
 from autofocus_jax.focus import pyramid, stacking, walk
+from autofocus_jax.focus.answers import read_output
 from autofocus_jax.focus.cascade import Detect
-from autofocus_jax.structures import STRIDE, Bucket, Detections, Placement, ValidRange
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.structures import STAGES, STRIDE, Bucket, Cost, Detections, Placement, Scale, ValidRange
 
 BATCH_PIXELS = 200_000  # of a call of the detector, about what the demo's buckets hold
 EVERY_SIZE = ValidRange(0, math.inf)
@@ -83,7 +85,7 @@ def slicing_buckets(slicings: Iterable[Slicing], sizes: Iterable[tuple[int, int]
 class SahiDetector(DetectionModel):
     """Our detector as a model of SAHI's package: whole batches of slices at a time, each with its class-wise NMS.
 
-    `spent` is what all images so far cost, as CascadeInfo, with index FULL for whole images and SLICES for slices.
+    `spent` is what all images so far cost, as Cost, with index FULL for whole images and SLICES for slices.
     """
 
     def __init__(
@@ -98,7 +100,8 @@ class SahiDetector(DetectionModel):
         self.slicing, self.categories = slicing, tuple(categories)
         self.buckets = sorted(buckets, key=lambda bucket: -bucket.batch)  # of equal shapes the first one is chosen
         self.config = dataclasses.replace(config, nms_iou=0.5, score_threshold=slicing.threshold)
-        self.spent = walk.no_cost(2)
+        self.spent = Cost.none(2)
+        self.plan = Plan((Scale(1, 1, ValidRange(0, math.inf), None),), stacking=self.config)  # of one scale: no chips
         names = {str(label): name for label, name in enumerate(self.categories)}
         super().__init__(model=detect, confidence_threshold=slicing.threshold, category_mapping=names)
 
@@ -124,7 +127,8 @@ class SahiDetector(DetectionModel):
         boxes = [np.array([0, 0, image.shape[1], image.shape[0]], np.float32) for image in images]
         sizes = [pyramid.chip_size(box, factor) for box in boxes]
         crops = [pyramid.crop(image, box, factor, size)[0] for image, box, size in zip(images, boxes, sizes)]
-        walk.spend(self.spent, "resize", time.perf_counter() - begin)
+        seconds = dict.fromkeys(STAGES, 0.0) | {"resize": time.perf_counter() - begin}
+        padded = 0
         batches = []
         for index, rows in bucket_ops.group(np.array(sizes), self.buckets):
             bucket = self.buckets[index]
@@ -139,17 +143,18 @@ class SahiDetector(DetectionModel):
             asked = time.perf_counter()
             np.asarray(output.valid)
             now = time.perf_counter()
-            walk.spend(self.spent, "waiting", now - asked)
-            walk.spend(self.spent, "device", now - ready)
+            seconds["waiting"] += now - asked
+            seconds["device"] += now - ready
             ready = now
             places = [Placement(0, 1, boxes[row], pyramid.axis_factors(boxes[row], sizes[row])) for row in rows]
-            chips = [walk.Chip(place, sizes[row], factor, 0, 0) for place, row in zip(places, rows)]
-            answers = walk.read_output(chips, output, self.config.score_threshold, [False] * len(chips))
+            chips = [walk.Chip(place, sizes[row], factor, 0, bucket) for place, row in zip(places, rows)]
+            answers = read_output(chips, output, self.plan)
             for row, answer in zip(rows, answers):
                 found[row] = self._suppress(answer.detections, valid)
-            self.spent.padded_pixels[kind] += bucket.height * bucket.width * bucket.batch
-        self.spent.pixels[kind] += sum(height * width for height, width in sizes)
-        self.spent.chips[kind] += len(images)
+            padded += bucket.height * bucket.width * bucket.batch
+        here = np.arange(2) == kind
+        self.spent += Cost(0, here * sum(height * width for height, width in sizes), here * 0, here * len(images),
+                           here * padded, np.array([seconds[stage] for stage in STAGES]))  # fmt: skip
         return found
 
     def _suppress(self, found: Detections, valid: ValidRange) -> Detections:
@@ -183,9 +188,9 @@ def predict(image: np.ndarray, detector: SahiDetector) -> Detections:
     slicing = detector.slicing
     height, width = image.shape[:2]
     whole = np.array([0, 0, width, height])
-    for kind, factor in ((FULL, slicing.full_factor(height, width)), (SLICES, slicing.factor)):
-        detector.spent.full_pixels[kind] += np.prod(pyramid.chip_size(whole, factor))
-    detector.spent = detector.spent._replace(images=detector.spent.images + 1)
+    factors = {FULL: slicing.full_factor(height, width), SLICES: slicing.factor}
+    levels = np.array([np.prod(pyramid.chip_size(whole, factors[kind])) for kind in sorted(factors)])
+    detector.spent += Cost.none(2)._replace(images=1, full_pixels=levels)
     result = get_sliced_prediction(
         image,
         detector,

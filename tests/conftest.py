@@ -1,10 +1,12 @@
-"""What tests share: settings of hypothesis, and a dataset that lives in memory."""
+"""What tests share: settings of hypothesis, compiled programs, the promise on numbers, a data set in memory."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
+import tempfile
 
 import hypothesis
 import numpy as np
@@ -15,6 +17,7 @@ from autofocus_jax.structures import (
     Bucket,
     ChipBatch,
     ChipRule,
+    Dataset,
     FocusRange,
     GroundTruth,
     ImageError,
@@ -28,11 +31,111 @@ hypothesis.settings.register_profile("project", deadline=None, derandomize=True,
 hypothesis.settings.load_profile("project")
 
 
-# The programs keep what they compile in the user's cache folder; tests leave no trace there.
-os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
+def pytest_configure(config):
+    """Give the workers of xdist and all subprocesses one folder of compiled programs, removed at the end of the run.
+
+    The user's own cache folder is neither read nor written. A folder that JAX_COMPILATION_CACHE_DIR names is kept.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="autofocus_tests_", ignore_cleanup_errors=True)
+        config.add_cleanup(folder.cleanup)
+        os.environ |= {
+            "JAX_COMPILATION_CACHE_DIR": folder.name,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+            # JAX locks only a cache that has a largest size, and several processes write into this one.
+            "JAX_COMPILATION_CACHE_MAX_SIZE": str(4 * 2**30),
+        }
 
 
-class MemoryDataset:
+SCORE, BOX = 1e-5, 1e-3  # "To the bit, or to a tolerance" in docs/architecture.md: on scores, and in image px
+
+
+def _check_same_detections(one, other, cuts=()):
+    """Raise AssertionError unless two Detections are the same set to the promised tolerance, in whatever order.
+
+    Args:
+      one, other: detections of the same image, boxes in the image frame.
+      cuts: scores that decide what is kept, such as a threshold or the last score of a full answer. A detection within
+        SCORE of a cut may be missing on one side.
+    """
+    left, missing = set(range(len(other.scores))), []
+    for row, (box, score, label) in enumerate(zip(*one)):
+        near = [
+            (np.abs(other.boxes[number] - box).max(), number)
+            for number in left
+            if other.labels[number] == label and abs(other.scores[number] - score) <= SCORE
+        ]
+        distance, number = min(near, default=(np.inf, -1))
+        if distance <= BOX:
+            left.remove(number)
+        else:
+            missing.append((f"only the first has number {row}", box, score, label, distance))
+    missing += [(f"only the second has number {row}", *(field[row] for field in other), np.inf) for row in sorted(left)]
+    missing = [found for found in missing if not any(abs(found[2] - cut) <= SCORE for cut in cuts)]
+    lines = [f"{who}: {box} score {score} label {label}, nearest {far} px" for who, box, score, label, far in missing]
+    if lines:
+        raise AssertionError("\n".join(lines))
+
+
+@pytest.fixture(scope="session")
+def check_same_detections():
+    """check_same_detections(one, other, cuts): the same set to the promised tolerance."""
+    return _check_same_detections
+
+
+class Traced:
+    """A function that remembers the arguments of each trace, to say which of them changed when one is too many."""
+
+    def __init__(self, function):
+        self.function, self.seen = function, []
+
+    def __call__(self, *arguments):
+        import jax
+
+        leaves = jax.tree_util.tree_leaves_with_path(arguments)
+        self.seen.append({jax.tree_util.keystr(path): self._described(leaf) for path, leaf in leaves})
+        return self.function(*arguments)
+
+    @staticmethod
+    def _described(leaf):
+        import jax
+
+        try:
+            known = jax.typeof(leaf)
+        except TypeError:  # a setting
+            return repr(leaf)
+        return f"{known.str_short()}{' weakly typed' if getattr(known, 'weak_type', False) else ''}"
+
+    def check(self, count):
+        """Raise AssertionError unless there were `count` traces; it says how each differs from the one most like it."""
+        lines = [f"{len(self.seen)} traces instead of {count}"]
+        for number, arguments in enumerate(self.seen[1:], 1):
+            before, changes = min(
+                ((earlier, self._changes(self.seen[earlier], arguments)) for earlier in range(number)),
+                key=lambda found: len(found[1]),
+            )
+            lines.append(f"trace {number + 1} after trace {before + 1}: {'; '.join(changes) or 'the same arguments'}")
+        if len(self.seen) != count:
+            raise AssertionError("\n".join(lines))
+
+    @staticmethod
+    def _changes(before, after):
+        names = [*before, *(name for name in after if name not in before)]
+        return [
+            f"{name}: {before.get(name, 'absent')} -> {after.get(name, 'absent')}"
+            for name in names
+            if before.get(name) != after.get(name)
+        ]
+
+
+@pytest.fixture(scope="session")
+def traced():
+    """The class Traced(function)."""
+    return Traced
+
+
+class MemoryDataset(Dataset):
     """A structures.Dataset of given images and ground truths; an image that is None is corrupt."""
 
     def __init__(self, images, truths, categories=("a", "b", "c"), first_id=1):
@@ -61,6 +164,14 @@ def _truth(boxes=(), labels=(), ignore=None):
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     ignore = np.zeros(len(boxes), bool) if ignore is None else np.asarray(ignore, bool)
     return GroundTruth(boxes, np.asarray(labels, np.int32).reshape(-1), ignore)
+
+
+@pytest.fixture(autouse=True)
+def nobody_listens():
+    """Commands count what readers log; the next test finds the logger as it was."""
+    yield
+    logger = logging.getLogger("autofocus_jax.data")
+    logger.handlers[:], logger.propagate = [], True
 
 
 @pytest.fixture(scope="session")
@@ -164,7 +275,7 @@ def tiny_weights(tiny_config, tiny_variables, tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_model(tiny_weights):
     """The Model of tiny_weights; its programs are compiled once for all tests."""
-    from autofocus_jax.api import load
+    from autofocus_jax.inference.model import load
 
     return load(tiny_weights)
 

@@ -168,7 +168,7 @@ def test_rows_take_turns_and_are_joined(modules):
     measured = against_sahi.measure({"autofocus": blind, "sahi": sahi}, Pictures(), range(4), rounds=2)
     assert asked[2:] == [("autofocus", [0, 1]), ("sahi", [0, 1]), ("sahi", [2, 3]), ("autofocus", [2, 3])]
     assert measured["sahi"].scores.ap == pytest.approx(100) and measured["autofocus"].scores.ap == 0
-    assert measured["sahi"].run.indices == [0, 1, 2, 3] and measured["sahi"].run.info.images == 4
+    assert measured["sahi"].run.indices == [0, 1, 2, 3] and measured["sahi"].run.cost.images == 4
     assert measured["autofocus"].run.seconds == 4.0
     table = against_sahi.table(measured, "a title")
     cells = {column.header: list(column.cells) for column in table.columns}
@@ -180,7 +180,7 @@ def test_images_that_cannot_be_read(modules):
     sahi_model, against_sahi = modules
     detector = model(sahi_model, sahi_model.Slicing(64, 128, 64), picture())
     result = against_sahi.sahi_row(detector, Pictures(broken=1), range(3))
-    assert isinstance(result, RunResult) and result.indices == [0, 2] and result.info.images == 2
+    assert isinstance(result, RunResult) and result.indices == [0, 2] and result.cost.images == 2
     assert [skipped.index for skipped in result.skipped] == [1]
 
 

@@ -13,8 +13,8 @@ from autofocus_jax.buckets import main, oracle_sizes, read_chips, snippet
 from autofocus_jax.config_file import load_config
 from autofocus_jax.data.coco import CocoDataset, write_coco
 from autofocus_jax.focus.buckets import choose
-from autofocus_jax.focus.chips import whole_level
 from autofocus_jax.focus.oracle_chips import oracle_chips
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.structures import Bucket, GroundTruth, ImageInfo
 
 CONFIG = "configs/demo.py"
@@ -57,12 +57,13 @@ def test_prints_buckets_that_hold_every_chip_and_the_padding_they_cost(annotatio
     assert 3 <= len(buckets) <= 8 and Bucket(960, 1280, 1) in buckets and Bucket(1280, 960, 1) in buckets
     config, dataset = load_config(CONFIG), CocoDataset(tmp_path, annotations)
     own, before, after = np.zeros((3, 2))  # of chips and of whole levels
-    functions = [whole_level] * 2
+    plan = Plan(config.scales)
     for index in range(len(dataset)):
         info = dataset.info(index)
         truth = dataset.ground_truth(index)
-        of_image = (info.height, info.width), truth, config.scales, config.focus_range
-        for kind, stages in enumerate([oracle_chips(*of_image), oracle_chips(*of_image, functions)]):
+        of_image = (info.height, info.width), truth
+        for kind, of in enumerate((plan, plan.pyramid())):
+            stages = oracle_chips(*of_image, of, config.focus_range)
             for height, width in np.concatenate([stage.sizes for stage in stages]):
                 own[kind] += height * width
                 old, new = (group[choose(height, width, group)] for group in (config.buckets, buckets))

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from autofocus_jax.budget import BudgetError, Cost, for_drop, for_pixels, shifted
+from autofocus_jax.budget import BudgetError, Reached, for_drop, for_pixels, shifted
 from autofocus_jax.structures import ChipRule, Scale, ValidRange
 
 EVERY = ValidRange(0, 1e9)
@@ -24,7 +24,7 @@ def thresholds(scales):
 def measure(scales):
     """Pixels fall from 900 to 100 with the thresholds, AP from 50 to 40."""
     share = sum(1 / (1 + math.exp(logit(t))) for t in thresholds(scales)) / 2
-    return Cost(40 + 10 * share, 100 + 800 * share)
+    return Reached(40 + 10 * share, 100 + 800 * share)
 
 
 @pytest.mark.parametrize("shift", [-3.0, 0.0, 2.5])

@@ -8,22 +8,35 @@ import numpy as np
 import pytest
 
 from autofocus_jax import boxes as box_ops
-from autofocus_jax import evaluation
 from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.config_file import differences, load_config, to_dict
-from autofocus_jax.data.scenes import CATEGORIES
 from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.focus.oracle import oracle_detect
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.inference import measure
 from autofocus_jax.inference.compiled import compile_detector
 from autofocus_jax.metrics import coco
+from autofocus_jax.scenes.source import CATEGORIES
+from autofocus_jax.structures import Bucket
 from autofocus_jax.weights import safetensors
+
+pytestmark = pytest.mark.numbers
 
 COUNT = 20
 
 
+# Few shapes: what is found and what it costs hang on the chips, not on how many programs are compiled for them.
+BUCKETS = ((192, 192, 4), (256, 256, 4), (480, 640, 1), (640, 480, 1), (960, 1280, 1), (1280, 960, 1))
+
+
 @pytest.fixture(scope="module")
-def config():
+def whole_config():
     return load_config(Path(__file__).parent.parent / "configs" / "demo.py")
+
+
+@pytest.fixture(scope="module")
+def config(whole_config):
+    return dataclasses.replace(whole_config, buckets=tuple(Bucket(*sizes) for sizes in BUCKETS))
 
 
 @pytest.fixture(scope="module")
@@ -53,30 +66,30 @@ def same(a, b):
 
 @pytest.fixture(scope="module")
 def pyramid(config, detect, scenes):
-    row = next(row for row in evaluation.rows(config) if row.name == "pyramid")
-    return evaluation.run_row(config, row, detect, scenes[1])
+    return cascade(scenes[1], detect, Plan.of(config).pyramid())
 
 
 @pytest.mark.parametrize("min_size", [1, 100_000])
 def test_threshold_0_is_the_pyramid(config, detect, scenes, pyramid, min_size):
     scales = with_rule(config, threshold=0.0, min_size=min_size)
-    found, info, _ = cascade(scenes[1], scales, detect, config.buckets, config.stacking)
+    found, info, _ = cascade(scenes[1], detect, Plan(scales, config.buckets, config.stacking))
     assert sum(len(detections.scores) for detections in found) > COUNT
     assert same(found, pyramid[0])
     np.testing.assert_array_equal(info.pixels, pyramid[1].full_pixels)
 
 
 def test_threshold_above_1_is_scale_1s_share(config, detect, scenes):
-    found, info, _ = cascade(scenes[1], with_rule(config, threshold=1.01), detect, config.buckets, config.stacking)
+    scales = with_rule(config, threshold=1.01)
+    found, info, _ = cascade(scenes[1], detect, Plan(scales, config.buckets, config.stacking))
     alone = (dataclasses.replace(config.scales[0], chips=None),)
-    share, cost, _ = cascade(scenes[1], alone, detect, config.buckets, config.stacking)
+    share, cost, _ = cascade(scenes[1], detect, Plan(alone, config.buckets, config.stacking))
     assert same(found, share)
     assert info.pixels.tolist() == [cost.pixels[0], 0, 0] and info.chips.tolist() == [COUNT, 0, 0]
 
 
 def test_autofocus_finds_what_the_pyramid_finds_with_fewer_pixels(config, detect, scenes, pyramid):
     dataset, images, _ = scenes
-    found, info, _ = cascade(images, config.scales, detect, config.buckets, config.stacking)
+    found, info, _ = cascade(images, detect, Plan.of(config))
     scores = [coco.evaluate(dataset, d, range(COUNT)).ap for d in (found, pyramid[0])]
     assert scores[0] > scores[1] - 2  # 20 images only; README has the 200
     assert info.pixels.sum() * 2 < pyramid[1].pixels.sum()
@@ -85,7 +98,7 @@ def test_autofocus_finds_what_the_pyramid_finds_with_fewer_pixels(config, detect
 def test_the_oracle_finds_every_object_in_range(config, scenes):
     dataset, images, truths = scenes
     oracle = oracle_detect(truths, config.focus_range, len(dataset.categories))
-    found, info, _ = cascade(images, config.scales, oracle, config.buckets, config.stacking)
+    found, info, _ = cascade(images, oracle, Plan.of(config))
     missed, total = [], 0
     for truth, detections in zip(truths, found, strict=True):
         kept = ~truth.ignore
@@ -98,12 +111,14 @@ def test_the_oracle_finds_every_object_in_range(config, scenes):
 
 
 @pytest.mark.slow
-def test_the_table_of_the_readme(config, detect):
+def test_the_table_of_the_readme(whole_config):
     """The whole of val, some minutes; images/s is for README's table, where the two rows run side by side."""
+    config = whole_config
+    detect = compile_detector(config, load_variables(safetensors.shipped(config.weights), config))
     dataset = config.data.open("val")
     measured = {
-        row.name: evaluation.metrics(evaluation.measure(config, row, detect, dataset, range(len(dataset))))
-        for row in evaluation.rows(config)
+        name: measure.metrics(measure.measure(dataset, detect, plan))
+        for name, plan in measure.rows(Plan.of(config)).items()
     }
     pyramid, autofocus = measured["pyramid"], measured["autofocus"]
     assert pyramid["AP"] >= 40
@@ -112,8 +127,8 @@ def test_the_table_of_the_readme(config, detect):
     assert autofocus["pixels_per_image"] * 2.8 <= pyramid["pixels_per_image"]
 
 
-def test_the_shipped_header_holds_the_config(config):
+def test_the_shipped_header_holds_the_config(whole_config):
     """`load("demo")` reads its settings from there."""
-    _, metadata = safetensors.load(safetensors.shipped(config.weights))
-    assert differences(metadata["config"], to_dict(config)) == []
+    _, metadata = safetensors.load(safetensors.shipped(whole_config.weights))
+    assert differences(metadata["config"], to_dict(whole_config)) == []
     assert metadata["categories"] == list(CATEGORIES)

@@ -7,15 +7,16 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
 from traitlets.config import Config
 
-from autofocus_jax.command import detect, inspect, suggest
+from autofocus_jax.command import check_detector, detect, inspect, suggest
 from autofocus_jax.config_file import parse
 
 ROOT = Path(__file__).parent.parent
-GUIDES = ("choosing_scales.md", "from_checkpoint.md", "extending.md", "data.md")
+GUIDES = ("choosing_scales.md", "from_checkpoint.md", "extending.md", "data.md", "any_detector.md")
 
 
 def blocks(page, language):
@@ -38,19 +39,41 @@ def test_commands_parse(line):
     _, name, *words = shlex.split(line)
     if name in ("train", "evaluate"):
         pytest.skip("they are the programs of the same name, whose commands tests/test_readme.py parses")
-    kind = {"detect": detect, "inspect": inspect, "suggest": suggest}[name].Arguments
+    modules = {"detect": detect, "inspect": inspect, "suggest": suggest, "check-detector": check_detector}
+    kind = modules[name].Arguments
     assert isinstance(parse(kind, words, prog="autofocus"), kind)
 
 
-def test_the_snippets_of_extending(monkeypatch, capsys):
+def test_the_snippets_of_extending(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("AUTOFOCUS_CACHE", str(tmp_path))
     names = {"__name__": "extending"}
     for number, block in enumerate(blocks("extending.md", "python")):
         exec(compile(block, f"extending.md, block {number}", "exec"), names)
     printed = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"\d+ detections, \d+% of the pixels", printed[0])
-    assert re.fullmatch(r"\d+ bright spots, \[1, \d+, \d+\] chips", printed[1])
-    assert int(printed[2].split()[0]) > 0 and printed[3] == "4 images of square"
+    for name, line in zip(("quarters", "Algorithm 1", "pyramid"), printed[1:4]):
+        assert re.fullmatch(rf"{name}: \d+\.\d AP, \d+ pixels", line)
+    assert re.fullmatch(r"\d+ bright spots, \[1, \d+, \d+\] chips", printed[4])
+    assert re.fullmatch(r"\d+ spots of score 0\.5 or more", printed[5])
+    assert int(printed[6].split()[0]) > 0 and printed[7] == "4 images of square"
+
+
+def test_the_snippet_of_any_detector(monkeypatch, capsys, tmp_path):
+    onnx = pytest.importorskip("onnx", reason="wants onnx and onnxruntime: pip install -e '.[test]'")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    rows = onnx.numpy_helper.from_array(np.array([[[1, 2, 30, 40, 0.9, 0.1]]], np.float32), "rows")
+    inputs, outputs = (
+        [helper.make_tensor_value_info(name, kind, shape)]
+        for name, shape in (("images", [1, 3, 64, 64]), ("strange", [1, 1, 6]))
+    )
+    graph = helper.make_graph([helper.make_node("Identity", ["rows"], ["strange"])], "tiny", inputs, outputs, [rows])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, str(tmp_path / "strange.onnx"))
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks("any_detector.md", "python")
+    exec(compile(block, "any_detector.md", "exec"), {"__name__": "any_detector"})
+    assert capsys.readouterr().out == "1 boxes\n"
 
 
 def test_the_reference_is_up_to_date():

@@ -21,27 +21,28 @@ ROOMS = {
     "config_dict": {"structures", "config"},
     "focus": GROUND,
     "detector": GROUND,
+    "cores": set(),
     "data": GROUND,
+    "scenes": GROUND | {"cores", "data"},
     "metrics": GROUND,
     "weights": GROUND | {"config_file", "detector"},
     "parallel": GROUND,
     "heap": set(),
     "checkpoint": GROUND | {"config_file", "detector", "weights", "parallel"},
     "training": GROUND | {"detector", "focus", "data", "parallel", "visualize"},
-    "inference": GROUND | {"detector", "focus", "data", "parallel", "heap"},
+    "inference": GROUND
+    | {"config_dict", "checkpoint", "weights", "data", "detector", "focus", "metrics", "parallel", "heap"}
+    | {"result", "scenes"},
     "budget": GROUND,
+    "foreign": GROUND | {"focus"},
+    "where": GROUND | {"focus"},
     "visualize": GROUND | {"focus"},
-    "report": GROUND,
     "buckets": GROUND | {"config_file", "focus", "data"},
-    "evaluation": GROUND | {"focus", "inference", "metrics", "parallel", "visualize"},
     "experiments": GROUND
-    | {"config_file", "checkpoint", "weights", "focus", "data", "inference", "metrics", "visualize", "report"}
-    | {"evaluation"},
+    | {"config_file", "checkpoint", "weights", "focus", "data", "inference", "metrics", "visualize"},
     "result": GROUND,
     "suggestion": GROUND | {"focus"},
-    "api": GROUND
-    | {"config_dict", "checkpoint", "weights", "data", "detector", "focus", "inference", "parallel", "result"},
-    "batch": GROUND | {"config_file", "data", "detector", "inference", "parallel"},
+    "batch": GROUND | {"config_file", "data", "detector", "focus", "inference", "parallel"},
     "command": None,  # the command line may know everything
     "__main__": {"command"},
     "__init__": None,  # the public names, from anywhere
@@ -52,7 +53,10 @@ FORBIDDEN = {  # pattern of a module's name -> packages it must not import
     r"focus\..*": DEVICE | {"tensorflow_datasets", "grain"},
     r"focus\.(?!pyramid$).*": {"cv2"},
     r"detector\..*": {"scipy", "cv2", "matplotlib", "rich", "tyro"},
-    r"(data|metrics)\..*": DEVICE,
+    r"(data|scenes|metrics)\..*": DEVICE,
+    r"foreign\..*": DEVICE | {"torch", "sahi", "supervision", "ultralytics", "torchvision", "transformers", "mmdet"},
+    r"where\..*": DEVICE | {"cv2"},
+    r"(?!foreign\.onnx_session$).*": {"onnxruntime", "onnx"},
     r"(structures|boxes|files|ledger|config)": DEVICE | {"scipy", "cv2", "tyro"},
     r"(?!detector\.).*": {"flax"},
     r"(?!batch\.cluster$).*": {"ray"},
@@ -118,7 +122,7 @@ def test_no_circles():
 
 def test_the_reader_sees_imports():
     """Guards the tests above against a reader that finds nothing."""
-    assert "focus.pyramid" in set(ours(MODULES["focus.cascade"]))
+    assert "focus.pyramid" in set(ours(MODULES["focus.walk"]))
     assert "structures" in set(ours(MODULES["boxes"]))
     tree = ast.parse("def f():\n    from autofocus_jax.detector import model\n    import jax.numpy as jnp\n")
     assert set(ours(tree)) == {"detector.model"} and "jax.numpy" in set(imports(tree))

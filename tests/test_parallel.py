@@ -14,13 +14,14 @@ ROOT = Path(__file__).parent.parent
 
 DEVICES = """
 import os, sys
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 import dataclasses
 import jax, numpy as np
 sys.path.insert(0, "tests")
-from conftest import _draw_variables, tiny_config, tiny_detector
+from conftest import _check_same_detections, _draw_variables, tiny_config, tiny_detector
 from autofocus_jax import parallel
 from autofocus_jax.focus.cascade import cascade
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.focus.buckets import BucketError
 from autofocus_jax.inference.compiled import compile_detector
 
@@ -38,8 +39,7 @@ variables = _draw_variables(detector)
 random = np.random.default_rng(0)
 images = [random.integers(0, 256, (*size, 3), np.uint8) for size in [(60, 90), (61, 80), (90, 91), (33, 41), (64, 96)]]
 # Random weights know no objects, so the threshold is what half of the cells of one image reach.
-settings = compile_detector(config, variables), config.buckets, config.stacking
-_, _, ((stage, _),) = cascade(images[:1], config.scales, *settings)
+_, _, ((stage, _),) = cascade(images[:1], compile_detector(config, variables), Plan.of(config))
 coarse, fine = config.scales
 rule = dataclasses.replace(coarse.chips, threshold=float(np.median(stage.focus[0])))
 config = dataclasses.replace(config, scales=(dataclasses.replace(coarse, chips=rule), fine))
@@ -48,13 +48,12 @@ for count in (1, 2, 4):
     spread = parallel.spread(config.buckets, count)
     several = dataclasses.replace(config, buckets=spread)
     detect = compile_detector(several, variables, jax.devices()[:count])
-    found, info, _ = cascade(images, config.scales, detect, spread, config.stacking)
+    found, info, _ = cascade(images, detect, Plan(config.scales, spread, config.stacking))
     results.append(found)
     assert info.chips[1] > 0 and sum(len(f.scores) for f in found) > 50
 for found in results[1:]:
     for one, other in zip(results[0], found, strict=True):
-        for a, b in zip(one, other, strict=True):
-            np.testing.assert_array_equal(a, b)
+        _check_same_detections(one, other)
 try:
     compile_detector(config, variables, jax.devices())
 except BucketError as error:
@@ -70,17 +69,19 @@ def python(code, **environment):
     )  # fmt: skip
 
 
-def test_one_two_and_four_devices_give_identical_detections():
+@pytest.mark.numbers
+def test_one_two_and_four_devices_find_the_same():
     done = python(DEVICES)
     assert done.returncode == 0 and done.stdout == "equal\n", done.stderr
 
 
-def test_compiled_programs_are_kept_for_the_next_start(tmp_path):
+def test_compiled_programs_are_kept_for_the_next_start(tmp_path, monkeypatch):
     code = (
         "import jax, jax.numpy as jnp\nfrom autofocus_jax import parallel\nparallel.cache_compilations()\n"
         "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)\njax.jit(lambda x: x @ x)(jnp.eye(8))\n"
     )
-    environment = {"AUTOFOCUS_CACHE": str(tmp_path), "JAX_ENABLE_COMPILATION_CACHE": "true"}
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    environment = {"AUTOFOCUS_CACHE": str(tmp_path)}
     assert python(code, **environment).returncode == 0
     kept = list((tmp_path / "compiled").iterdir())
     assert kept

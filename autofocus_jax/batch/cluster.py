@@ -118,7 +118,7 @@ def _attempts() -> Any:
 
 
 class _Actor:
-    """A worker's process: a Worker made once, and a call for every piece."""
+    """A worker's process: a Model made once, and a call for every piece."""
 
     def __init__(self, job: Job, references: list, watch: Any, share: Share, window: int | None):
         limit(share)
@@ -126,24 +126,24 @@ class _Actor:
 
         from autofocus_jax import parallel
         from autofocus_jax.data.image import quiet_decoders
-        from autofocus_jax.inference.worker import Worker
+        from autofocus_jax.inference.model import Model
 
         quiet_decoders()
         parallel.cache_compilations()
         self._job, self._window, self._threads = job, window, max(1, min(16, share.cores))
         self._watch = _RemoteWatch(watch)
         (variables,) = _ray().get(references)
-        self._worker = Worker(variables, job.config)
+        self._model = Model.compiled(job.config, variables, job.categories)
         programs = f"{job.settings}_{share.cores}_{jax.__version__}"
         with one_at_a_time(jax.config.jax_compilation_cache_dir, programs):
-            self._worker.warm_up()
+            self._model.warm_up()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         return {"done": [json.dumps(self._do(_piece(json.loads(text)))) for text in batch["piece"].tolist()]}
 
     def _do(self, piece: Piece) -> Done | Failed:
         try:
-            return do_piece(self._worker, self._job, piece, self._window, self._threads, self._watch)
+            return do_piece(self._model, self._job, piece, self._window, self._threads, self._watch)
         except Exception as error:  # told to the user; the other pieces go on
             return Failed(piece.number, " ".join(f"{type(error).__name__}: {error}".split())[:300])
 

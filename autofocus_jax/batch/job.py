@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -19,11 +19,12 @@ from autofocus_jax.batch.attempts import Attempts, Care, Watch
 from autofocus_jax.batch.images import images
 from autofocus_jax.batch.plan import DAMAGED, Piece, Plan
 from autofocus_jax.batch.storage import Folder
-from autofocus_jax.batch.table import Counts, counts, encode
+from autofocus_jax.batch.table import Counts, Row, counts, encode, error_row
 from autofocus_jax.config import Config
 from autofocus_jax.config_file import to_dict
 from autofocus_jax.detector.model import Variables
-from autofocus_jax.inference.worker import Row, Worker, error_row
+from autofocus_jax.focus.cascade import Outcome, Reader
+from autofocus_jax.inference.model import Model
 from autofocus_jax.structures import AutoFocusError
 
 MANIFEST = "_batch.json"  # readers of Parquet data sets pass over names that begin with "_"
@@ -72,7 +73,7 @@ def make_job(plan: Plan, output: str, config: Config, variables: Variables, cate
 
 
 def do_piece(
-    worker: Worker,
+    model: Model,
     job: Job,
     piece: Piece,
     window: int | None = None,
@@ -96,9 +97,9 @@ def do_piece(
             raise PieceError(f"{care.attempt - 1} workers died of it, and no image is to blame; give each more memory "
                              "(fewer --workers, a smaller --window), or look at the machines' logs")  # fmt: skip
         if care.one_by_one:
-            rows = list(_one_by_one(worker, job, piece, care, watch, threads))
+            rows = list(_one_by_one(model, job, piece, care, watch, threads))
         else:
-            rows = list(worker.rows(images(Folder(job.input), piece), job.score, window, threads))
+            rows = list(_rows(model, images(Folder(job.input), piece), job.score, window, threads))
         content = encode(rows, job.model, job.settings, job.categories)
         Folder(job.output).write(part_name(piece.number), content)
         done = _came_to(piece, rows, begun, time.perf_counter() - begin)
@@ -114,7 +115,21 @@ def _came_to(piece: Piece, rows: Sequence[Row], begun: float, seconds: float) ->
     return Done(piece.number, len(rows), len(rows) - len(good), found, pixels, full, begun, seconds)
 
 
-def _one_by_one(worker, job, piece, care: Care, watch: Watch, threads: int | None) -> Iterator[Row]:
+def _rows(model: Model, named: Iterable[tuple[str, Reader]], score: float, window: int | None, threads: int | None
+          ) -> Iterator[Row]:  # fmt: skip
+    """A Row of each (id, reader), in their order; a reader's ImageError becomes a Row with `error`."""
+    for outcome in model.stream(named, window=window, threads=threads):
+        yield error_row(outcome.key, outcome.error) if outcome.error is not None else _row(outcome, score)
+
+
+def _row(outcome: Outcome, score: float) -> Row:
+    boxes, scores, labels = outcome.detections
+    keep = scores >= score
+    cost = outcome.cost
+    return Row(outcome.key, *outcome.size, boxes[keep], scores[keep], labels[keep], cost.pixels, cost.full_pixels, None)
+
+
+def _one_by_one(model, job, piece, care: Care, watch: Watch, threads: int | None) -> Iterator[Row]:
     readers = images(Folder(job.input), piece, ahead=False, untouched=care.deadly)
     for position in itertools.count():
         watch.at(piece.number, position)  # before it is read, which workers die of too
@@ -125,7 +140,7 @@ def _one_by_one(worker, job, piece, care: Care, watch: Watch, threads: int | Non
             reason = "the worker died of this image twice; it may be too large for the memory, or crash the decoder"
             yield error_row(name, reason)
             continue
-        yield from worker.rows([(name, reader)], job.score, 1, threads)
+        yield from _rows(model, [(name, reader)], job.score, 1, threads)
 
 
 def open_output(job: Job, plan: Plan, size: int) -> set[int]:

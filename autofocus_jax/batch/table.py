@@ -10,8 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from autofocus_jax.inference.worker import Row
-
 SCHEMA = pa.schema([
     pa.field("id", pa.string(), nullable=False),
     pa.field("height", pa.int32()),  # px; null, as all that follows but error, where an image could not be read
@@ -24,6 +22,25 @@ SCHEMA = pa.schema([
     pa.field("model", pa.string(), nullable=False),  # what `model_hash` says
     pa.field("settings", pa.string(), nullable=False),
 ])  # fmt: skip
+
+
+class Row(NamedTuple):
+    """What is known of one image: what was found, or why it could not be read."""
+
+    id: str
+    height: int | None  # px; None where the image could not be read, as all that follows but `error`
+    width: int | None
+    boxes: np.ndarray | None  # [n, 4] float32 xyxy, image frame, best first
+    scores: np.ndarray | None  # [n] float32
+    labels: np.ndarray | None  # [n] int32
+    pixels: np.ndarray | None  # [scales] int64, level pixels processed
+    full_pixels: np.ndarray | None  # [scales] int64, pixels of the whole levels
+    error: str | None
+
+
+def error_row(name: str, reason: str) -> Row:
+    """The Row of an image that could not be read."""
+    return Row(name, *[None] * (len(Row._fields) - 2), reason)
 
 
 class Counts(NamedTuple):

@@ -24,9 +24,10 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from autofocus_jax.api import read_weights, with_sides, with_thresholds
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import load_config, parse
+from autofocus_jax.inference.model import read_weights
+from autofocus_jax.inference.settings import with_sides, with_thresholds
 from autofocus_jax.structures import AutoFocusError
 
 _FAILED = 16  # pieces that may fail before the run ends

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autofocus_jax.api import Model, with_thresholds
-from autofocus_jax.budget import Cost, for_pixels
+from autofocus_jax.budget import Reached, for_pixels
 from autofocus_jax.config import ConfigError
+from autofocus_jax.inference.model import Model
+from autofocus_jax.inference.settings import with_thresholds
 from autofocus_jax.structures import ImageError, Scale
 
 
@@ -33,14 +34,14 @@ def thresholds_within(model: Model, side: float, readers: Sequence[Callable[[], 
     if len(model.config.scales) == 1:
         raise ConfigError("--pixels needs a detector of several scales; this one has one")
 
-    def measure(scales: Sequence[Scale]) -> Cost:
+    def reached(scales: Sequence[Scale]) -> Reached:
         tried = model.changed(lambda config: with_thresholds(config, _thresholds(scales)))
-        pixels = [outcome.info.pixels.sum() for outcome in tried.stream(readers) if outcome.error is None]
+        pixels = [outcome.cost.pixels.sum() for outcome in tried.stream(enumerate(readers)) if outcome.error is None]
         if not pixels:
             raise ImageError("none of the images that --pixels was to be chosen on can be read; check the images")
-        return Cost(math.nan, float(np.mean(pixels)))
+        return Reached(math.nan, float(np.mean(pixels)))
 
-    choice = for_pixels(model.config.scales, measure, side * side)
+    choice = for_pixels(model.config.scales, reached, side * side)
     return Budgeted(_thresholds(choice.scales), choice.cost.pixels)
 
 

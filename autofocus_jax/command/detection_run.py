@@ -10,15 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autofocus_jax.api import Model
 from autofocus_jax.command import video
 from autofocus_jax.command.inputs import Item
 from autofocus_jax.command.stopping import whole
 from autofocus_jax.command.writers import Entry, Film, Writer
 from autofocus_jax.data.image import read_image
-from autofocus_jax.focus.cascade import Outcome
-from autofocus_jax.focus.walk import add_info
-from autofocus_jax.structures import AutoFocusError, CascadeInfo, ImageError
+from autofocus_jax.focus.cascade import Reader
+from autofocus_jax.inference.model import Model
+from autofocus_jax.structures import AutoFocusError, Cost, ImageError
 
 
 class Summary(NamedTuple):
@@ -27,13 +26,13 @@ class Summary(NamedTuple):
     images: int  # and frames
     found: int  # detections
     skipped: list[tuple[str, str]]  # file name, reason
-    info: CascadeInfo | None  # summed; None when no image could be read
+    cost: Cost | None  # summed; None when no image could be read
     seconds: float
     stopped: BaseException | None  # what ended it early: an interrupt, or a file that could not be written
 
 
 class _Source(NamedTuple):
-    """Where an image in flight comes from."""
+    """Where an image comes from; its key in the stream."""
 
     item: Item
     frame: int | None  # of a video, from 0
@@ -61,16 +60,19 @@ def run_detection(
         with contextlib.ExitStack() as stack:
             for writer in writers:
                 stack.callback(whole(writer.close))
-            for source, outcome, image in _outcomes(model, items, summary.skipped, writers, stages, window):
+            images = _sources(items, summary.skipped)
+            keep_images = any(writer.wants_image for writer in writers)
+            for outcome in model.stream(images, stages, window, keep_images=keep_images):
+                source: _Source = outcome.key
                 if outcome.error is not None:
                     summary.skipped.append((source.item.file_name, outcome.error))
                 else:
                     result = model.result(outcome, str(source.item.path)).above(score)
-                    entry = Entry(summary.images + 1, *_names(source), result, image, source.film)
+                    entry = Entry(summary.images + 1, *_names(source), result, outcome.image, source.film)
                     for writer in writers:
                         whole(writer.add)(entry)
-                    info = outcome.info if summary.info is None else add_info(summary.info, outcome.info)
-                    summary = summary._replace(images=summary.images + 1, found=summary.found + len(result), info=info)
+                    cost = outcome.cost if summary.cost is None else summary.cost + outcome.cost
+                    summary = summary._replace(images=summary.images + 1, found=summary.found + len(result), cost=cost)
                 summary = summary._replace(seconds=time.perf_counter() - start)
                 if progress is not None:
                     progress(summary)
@@ -79,7 +81,7 @@ def run_detection(
     return summary._replace(seconds=time.perf_counter() - start)
 
 
-def readers(items: Sequence[Item]) -> Iterator[Callable[[], np.ndarray]]:
+def readers(items: Sequence[Item]) -> Iterator[Reader]:
     """What reads each image and frame, in order; videos that cannot be opened are left out."""
     return (read for _, read in _sources(items, []))
 
@@ -93,31 +95,7 @@ def count(items: Sequence[Item]) -> int:
     return total
 
 
-def _outcomes(
-    model: Model, items: Sequence[Item], skipped: list, writers: Sequence[Writer], stages: bool, window: int
-) -> Iterator[tuple[_Source, Outcome, np.ndarray | None]]:
-    """Each source with its outcome, and the image where a writer wants it and it could be read."""
-    sources: dict[int, _Source] = {}  # of what is in flight, by position
-    images: dict[int, np.ndarray] | None = {} if any(writer.wants_image for writer in writers) else None
-
-    def feed() -> Iterator[Callable[[], np.ndarray]]:
-        for position, (source, read) in enumerate(_sources(items, skipped)):
-            sources[position] = source
-            yield functools.partial(_read, read, images, position)
-
-    for outcome in model.stream(feed(), stages, window):
-        image = None if images is None else images.pop(outcome.index, None)
-        yield sources.pop(outcome.index), outcome, image
-
-
-def _read(read: Callable[[], np.ndarray], images: dict[int, np.ndarray] | None, position: int) -> np.ndarray:
-    image = read()
-    if images is not None:
-        images[position] = image
-    return image
-
-
-def _sources(items: Sequence[Item], skipped: list) -> Iterator[tuple[_Source, Callable[[], np.ndarray]]]:
+def _sources(items: Sequence[Item], skipped: list) -> Iterator[tuple[_Source, Reader]]:
     """Each image and each frame with what reads it; videos that cannot be opened, or end early, go to `skipped`.
 
     Frames are decoded when they are asked for, because a video can only be read in order.

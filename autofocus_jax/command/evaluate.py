@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,15 @@ import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from autofocus_jax import budget, evaluation, parallel, report
+from autofocus_jax import budget, files, parallel
 from autofocus_jax.checkpoint import load_variables
+from autofocus_jax.command.panels import write_panels
 from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.config_file import command_line, detection_settings
 from autofocus_jax.detector.model import Variables
-from autofocus_jax.files import make_folder, write_json
+from autofocus_jax.focus.buckets import for_images
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.inference import measure
 from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
 from autofocus_jax.ledger import Ledger, data_identity, weights_digest
 from autofocus_jax.metrics.coco import coco_results
@@ -73,8 +75,9 @@ def _evaluate(arguments: Arguments, config: Config, console: Console, held: cont
     variables = load_variables(weights, config)
     dataset = open_split(config, arguments.split)
     indices = _indices(arguments, dataset)
-    config = dataclasses.replace(config, buckets=parallel.spread(config.buckets, len(jax.local_devices())))
-    workdir = make_folder(Path(arguments.workdir or f"runs/{config.name}/evaluation"))
+    buckets = parallel.spread(for_images(config.buckets, len(indices)), len(jax.local_devices()))
+    config = dataclasses.replace(config, buckets=buckets)
+    workdir = files.make_folder(Path(arguments.workdir or f"runs/{config.name}/evaluation"))
     first = jax.process_index() == 0
     metrics, details = {}, {}
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -83,39 +86,36 @@ def _evaluate(arguments: Arguments, config: Config, console: Console, held: cont
         compiling = progress.add_task("compile", total=len(config.buckets))
         detect.warm_up(lambda _: progress.advance(compiling))
         config, chosen = _within_budget(arguments, config, detect, progress)
-        rows = evaluation.rows(config)
+        plans, measured = measure.rows(Plan.of(config)), {}
         if first:
             depends_on = _run_key(arguments, config, variables, dataset, indices)
-            kept = Ledger(workdir / "pieces", depends_on, "run.json", _pieces(rows), _fix(arguments))
+            kept = Ledger(workdir / "pieces", depends_on, "run.json", _pieces(plans), _fix(arguments))
             held.enter_context(kept.claim(anew=not arguments.resume))
         parallel.wait_for_all("pieces")
-        sizes = {row.name: collections.Counter() for row in rows}
-        for row in rows:
-            running = progress.add_task(row.name, total=len(indices))
-            advance = partial(progress.advance, running)
-            folder = make_folder(workdir / "pieces" / row.name)
-            compilations = lambda: detect.compilations  # noqa: E731
-            measured = evaluation.measure(
-                config, row, detect, dataset, indices, advance, folder, compilations, sizes[row.name]
-            )
-            metrics[row.name] = evaluation.metrics(measured)
-            details[row.name] = evaluation.details(measured) | chosen
+        for name, plan in plans.items():
+            running = progress.add_task(name, total=len(indices))
+            measured[name] = measure.measure(
+                dataset, detect, plan, metric=config.metric, indices=indices, name=name,
+                progress=partial(progress.advance, running), folder=files.make_folder(workdir / "pieces" / name),
+            )  # fmt: skip
+            metrics[name] = measure.metrics(measured[name])
+            details[name] = measure.details(measured[name]) | chosen
             if first:
-                write_json(workdir / "metrics.json", metrics)
-                write_json(workdir / "details.json", details)
+                files.write_json(workdir / "metrics.json", metrics)
+                files.write_json(workdir / "details.json", details)
     if not first:
         return
-    run = measured.run  # of the last row, autofocus
-    processed = {"chips": rows[-1].name, "levels": rows[-2].name}
-    tables = {key: [[*size, count] for size, count in sorted(sizes[name].items())] for key, name in processed.items()}
-    write_json(workdir / "chips.json", tables)
+    run = measured[measure.AUTOFOCUS].run
+    processed = {"chips": measured[measure.AUTOFOCUS].sizes, "levels": measured[measure.PYRAMID].sizes}
+    tables = {key: [[*size, count] for size, count in sorted(sizes.items())] for key, sizes in processed.items()}
+    files.write_json(workdir / "chips.json", tables)
     results = coco_results(dataset, run.detections, run.indices)
-    write_json(workdir / f"detections_{rows[-1].name}.json", results)
-    evaluation.write_panels(workdir / "panels", config, rows[-1], detect, dataset, run.indices, arguments.panels)
+    files.write_json(workdir / f"detections_{measure.AUTOFOCUS}.json", results)
+    write_panels(workdir / "panels", plans[measure.AUTOFOCUS], detect, dataset, run.indices, arguments.panels)
 
     title = f"{config.name}, {arguments.split}, {len(run.indices)} images"
-    console.print(report.table(metrics, title))
-    console.print(report.comparison(metrics), soft_wrap=True)
+    console.print(measure.table(metrics, title))
+    console.print(measure.comparison(metrics), soft_wrap=True)
     for line in chosen.values():
         console.print(line, soft_wrap=True, highlight=False)
     console.print(f"written: {workdir}/metrics.json, details.json, detections_autofocus.json, panels/", soft_wrap=True)
@@ -136,18 +136,18 @@ def _within_budget(
     tune = open_split(config, arguments.tune_split)
     task = progress.add_task(f"thresholds on {arguments.tune_split}", total=None)
 
-    def measure(scales, whole: bool = False) -> budget.Cost:
-        tried = dataclasses.replace(config, scales=tuple(scales))
-        row = evaluation.rows(tried)[-2 if whole else -1]
-        found = evaluation.metrics(evaluation.measure(tried, row, detect, tune, range(len(tune))))
+    def reached(scales, row: str = measure.AUTOFOCUS) -> budget.Reached:
+        plan = measure.rows(Plan.of(dataclasses.replace(config, scales=tuple(scales))))[row]
+        found = measure.metrics(measure.measure(tune, detect, plan, metric=config.metric))
         progress.advance(task)
-        points = found[report.headline(found)]
-        return budget.Cost(-1.0 if points is None else points, found["pixels_per_image"])
+        points = found[measure.headline(found)]
+        return budget.Reached(-1.0 if points is None else points, found["pixels_per_image"])
 
     if arguments.pixels is not None:
-        choice = budget.for_pixels(config.scales, measure, arguments.pixels**2)
+        choice = budget.for_pixels(config.scales, reached, arguments.pixels**2)
     else:
-        choice = budget.for_drop(config.scales, measure, measure(config.scales, whole=True).ap - arguments.drop)
+        least = reached(config.scales, measure.PYRAMID).ap - arguments.drop
+        choice = budget.for_drop(config.scales, reached, least)
     thresholds = ", ".join(f"{scale.chips.threshold:.3g}" for scale in choice.scales if scale.chips)
     line = (
         f"thresholds {thresholds} chosen on {len(tune)} images of {arguments.tune_split}: "
@@ -169,9 +169,9 @@ def _run_key(
     }
 
 
-def _pieces(rows: Sequence[evaluation.Row]) -> tuple[str, ...]:
-    """Globs of the files that inference.engine.run keeps for the rows."""
-    return tuple(f"{row.name}/{'[0-9]' * 6}.npz" for row in rows)
+def _pieces(rows: Iterable[str]) -> tuple[str, ...]:
+    """Globs of the files that inference.engine.run keeps for the rows of these names."""
+    return tuple(f"{name}/{'[0-9]' * 6}.npz" for name in rows)
 
 
 def _fix(arguments: Arguments) -> str:

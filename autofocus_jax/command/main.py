@@ -13,8 +13,8 @@ from autofocus_jax.command.memory import USED_UP, used_up
 from autofocus_jax.command.stopping import exit_code, word
 from autofocus_jax.structures import AutoFocusError
 
-# Sub-command -> what it does. Its module is autofocus_jax.command.NAME, with run(argv, console) -> exit code; it is
-# imported only when it is called, so that help and the commands that need no detector start at once.
+# Sub-command -> what it does. Its module is autofocus_jax.command.NAME (with _ for -), with run(argv, console) -> exit
+# code; it is imported only when it is called, so that help and the commands that need no detector start at once.
 COMMANDS = {
     "detect": "find objects in images, folders of images and videos",
     "batch": "find objects in more images than one machine does, with Ray, into a Parquet data set",
@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "train a detector on SNIPER's chips, or go on with a training",
     "evaluate": "measure each scale alone, the full pyramid and AutoFocus on a data set",
     "inspect": "report on a data set: counts, sizes, classes, problems, sample pictures",
+    "check-detector": "show how a detector in an ONNX file is understood, and what it finds in a photograph",
 }
 
 PROGRAM = "autofocus"
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not console.is_terminal:
         console = Console(width=140)
     try:
-        return importlib.import_module(f"autofocus_jax.command.{name}").run(rest, console)
+        return importlib.import_module(f"autofocus_jax.command.{name.replace('-', '_')}").run(rest, console)
     except AutoFocusError as error:
         print(f"{PROGRAM} {name}: {error}", file=sys.stderr)
         return 1

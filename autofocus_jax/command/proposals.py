@@ -17,16 +17,17 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from autofocus_jax import checkpoint, evaluation, parallel
+from autofocus_jax import checkpoint, parallel
 from autofocus_jax.command import stage
 from autofocus_jax.command.workdir import PROPOSALS, began, workdir_ledger
 from autofocus_jax.config import Config, StackingConfig, TrainingConfig
 from autofocus_jax.config_file import detection_settings, to_dict
-from autofocus_jax.data.problems import Problems
+from autofocus_jax.data.findings import Findings
 from autofocus_jax.detector.losses import proposal_stage_loss
 from autofocus_jax.detector.model import Variables
 from autofocus_jax.detector.region_proposals import region_proposals
 from autofocus_jax.focus.chips import whole_level
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
 from autofocus_jax.inference.compiled import CompiledDetector
 from autofocus_jax.ledger import Ledger, data_identity, digest, weights_digest
@@ -48,7 +49,7 @@ def run_stage(
     console: Console,
     put: Callable[[Variables], Variables] = lambda drawn: drawn,
     accept_changes: bool = False,
-    problems: Problems | None = None,
+    problems: Findings | None = None,
 ) -> Path:
     """Returns WORKDIR/proposals.npz, made now unless it is there already; goes on where an earlier run was stopped.
 
@@ -63,7 +64,7 @@ def run_stage(
             ledger = workdir_ledger(config, folder, data_identity(dataset, boxes=True), initial)
             held.enter_context(ledger.claim(anew=not began(folder), accept=accept_changes))
         if not (path.exists() and _fits(path, config, dataset, folder, accept_changes)):
-            _make(path, config, dataset, folder, console, put, Problems() if problems is None else problems)
+            _make(path, config, dataset, folder, console, put, Findings() if problems is None else problems)
     return path
 
 
@@ -100,7 +101,7 @@ def _make(
     folder: Path,
     console: Console,
     put: Callable[[Variables], Variables],
-    problems: Problems,
+    problems: Findings,
 ) -> None:
     """Trains the stage, as far as it is not trained yet, and writes the proposals."""
     over, transform = parallel.mesh(), optimizer(config.training)
@@ -146,9 +147,9 @@ def propose_all(
     stacking = StackingConfig(0.0, score_threshold=0.0, max_detections=config.training.proposals_kept, nms_iou=NMS_IOU)
     buckets = parallel.spread(config.buckets, len(devices))
     config = dataclasses.replace(config, scales=scales, stacking=stacking, buckets=buckets)
-    row = evaluation.Row("proposals", scales, (whole_level,) * (len(scales) - 1))
+    plan = Plan(scales, buckets, stacking, (whole_level,) * (len(scales) - 1), config.shrink, config.window)
     detect = CompiledDetector(config, weights, devices, region_proposals)
-    streamed = partial(evaluation.stream_row, config, row, detect)
+    streamed = partial(engine.stream, detect=detect, plan=plan)
     process, processes = parallel.process()
     depends_on = {"weights": weights_digest(weights), "data": data_identity(dataset), **detection_settings(config)}
     kept = Ledger(folder, depends_on, "run.json", makes=(f"{'[0-9]' * 6}.npz",), fix="use another --workdir")
@@ -164,7 +165,7 @@ def propose_all(
 
         if processes > 1:
             engine.run(dataset, range(len(dataset)), streamed, tick, folder, (process, processes))
-            parallel.wait_for_all(row.name)
+            parallel.wait_for_all("proposals")
             tick = None
         result = engine.run(dataset, range(len(dataset)), streamed, tick, folder)
     if result.skipped:

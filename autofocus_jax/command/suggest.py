@@ -27,6 +27,8 @@ from autofocus_jax.command.annotations import open_annotations
 from autofocus_jax.command.config_text import config_text, paper_detector, small_detector
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import parse
+from autofocus_jax.data.findings import Findings, listen
+from autofocus_jax.data.image import printable
 from autofocus_jax.files import whole_file, write_text
 from autofocus_jax.suggestion import Sizes, Suggestion, sizes, suggest
 
@@ -54,13 +56,20 @@ def run(argv: Sequence[str], console: Console) -> int:
     arguments = parse(Arguments, list(argv), prog="autofocus suggest", description=__doc__)
     if arguments.sample < 1:
         raise ConfigError(f"--sample {arguments.sample}; want at least 1 image")
-    opened = open_annotations(arguments.annotations, arguments.split)
+    found = Findings()
+    listen(found)
+    opened = open_annotations(arguments.annotations, arguments.split, found.report)
+    found.extend(opened.dataset.noticed)
     dataset = opened.dataset
+    given = sizes(dataset)
+    if given.objects.max(initial=0) < 2:
+        why = "".join(f" | {line}" for line in found.lines())
+        raise ConfigError(f"the largest object has {given.objects.max(initial=0):.2g} px (sqrt of its area); boxes "
+                          f"want pixels, so are these shares of the images' sides, or points?{why}")  # fmt: skip
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("chips", total=None)
         advance = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731
         suggestion = suggest(dataset, arguments.chip, arguments.longest, arguments.sample, progress=advance)
-    given = sizes(dataset)
     most = max(len(dataset.ground_truth(index).labels) for index in range(len(dataset)))
     name = re.sub(r"\W", "_", opened.name)
     network = {"small": small_detector, "paper": paper_detector}[arguments.detector]
@@ -71,6 +80,8 @@ def run(argv: Sequence[str], console: Console) -> int:
     with whole_file(output / f"{name}.png") as path:
         plot(given, suggestion, f"{name}: {len(given.images)} images, {len(given.objects)} objects", path)
     _report(suggestion, given, console)
+    for line in found.lines():
+        console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
     console.print(f"written: {output}/{name}.py, {output}/{name}.png", soft_wrap=True, markup=False, highlight=False)
     return 0
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import jax
 
-from autofocus_jax import evaluation, parallel
+from autofocus_jax import parallel
 from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.detector.model import Variables
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.inference import measure
 from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
 
 Progress = Callable[[int], None]  # told how many more images are done
@@ -20,7 +22,7 @@ Validate = Callable[[Variables, Progress | None], Mapping[str, Any]]
 def validator(config: Config, split: str, count: int) -> Validate | None:
     """A function from variables, and what hears of its progress, to the scores of AutoFocus; None for a count of 0.
 
-    Scores are those of evaluation.metrics, with "images".
+    Scores are those of inference.measure.metrics, with "images".
 
     The split is opened at once, so that what is wrong with it comes out before hours of training. Programs are compiled
     at the first call and kept for the next.
@@ -32,21 +34,22 @@ def validator(config: Config, split: str, count: int) -> Validate | None:
     dataset = open_split(config, split)
     devices = jax.local_devices()
     config = dataclasses.replace(config, buckets=parallel.spread(config.buckets, len(devices)))
-    row = evaluation.rows(config)[-1]
     compiled: list[CompiledDetector] = []
 
     def validate(variables: Variables, progress: Progress | None = None) -> Mapping[str, Any]:
         compiled[:] = [compiled[0].using(variables) if compiled else compile_detector(config, variables, devices)]
         images = range(min(count, len(dataset)))
-        measured = evaluation.measure(config, row, compiled[0], dataset, images, progress)
-        return evaluation.metrics(measured) | {"images": len(measured.run.indices)}
+        measured = measure.measure(
+            dataset, compiled[0], Plan.of(config), metric=config.metric, indices=images, progress=progress
+        )
+        return measure.metrics(measured) | {"images": len(measured.run.indices)}
 
     return validate
 
 
 def score(scores: Mapping[str, Any] | None) -> float | None:
     """What the best checkpoint is chosen by: AP, or AP50 of VOC's metric; None without objects."""
-    return None if scores is None else scores.get("AP", scores["AP50"])
+    return None if scores is None else scores[measure.headline(scores)]
 
 
 def line(scores: Mapping[str, Any]) -> str:

@@ -57,14 +57,15 @@ class Writer(Protocol):
 class CocoWriter:
     """One JSON file in COCO's format: images, categories and, as annotations, the detections with their scores.
 
-    Its "annotations" are what COCO's results format is; label k is category id k + 1. The detections go to the disk
-    as they come.
+    Its "annotations" are what COCO's results format is; label k is category ids[k], by default k + 1. The detections go
+    to the disk as they come.
     """
 
     wants_image = False
 
-    def __init__(self, path: Path, categories: Sequence[str]):
-        self._categories = [{"id": number, "name": name} for number, name in enumerate(categories, 1)]
+    def __init__(self, path: Path, categories: Sequence[str], ids: Sequence[int] = ()):
+        self._ids = list(ids) or list(range(1, len(categories) + 1))
+        self._categories = [{"id": number, "name": name} for number, name in zip(self._ids, categories, strict=True)]
         self._images: list[dict] = []
         self._count = 0
         self._file = GrowingFile(path, '{"annotations": [', self._rest)
@@ -74,6 +75,7 @@ class CocoWriter:
         lines = []
         for number, found in enumerate(entry.result.to_coco(entry.image_id), self._count + 1):
             area = found["bbox"][2] * found["bbox"][3]
+            found["category_id"] = self._ids[found["category_id"] - 1]
             line = json.dumps({"id": number, **found, "area": area, "iscrowd": 0}, allow_nan=False)
             lines.append(f"{',' if number > 1 else ''}\n{line}")
         self._images.append({"id": entry.image_id, "file_name": entry.file_name, "height": height, "width": width})
@@ -143,7 +145,7 @@ class PictureWriter:
 
     def __init__(self, folder: Path, threads: int = 2):
         self._folder, self._pool = folder, ThreadPoolExecutor(threads, thread_name_prefix="draw")
-        self._most = 4 * threads  # pictures that wait; each holds its image
+        self._most = threads  # pictures that are drawn or wait; each holds its image
         self._waiting: list[Future] = []
         self._film: tuple[Film, video.VideoWriter] | None = None
 

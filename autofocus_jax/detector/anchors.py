@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 
 from autofocus_jax.config import AnchorConfig
-from autofocus_jax.structures import STRIDE
+from autofocus_jax.structures import STRIDE, Array
 
 _BASE = 16  # px; shapes are rounded at this size and then enlarged (the authors' release)
 
@@ -25,3 +26,14 @@ def anchors(height: int, width: int, config: AnchorConfig) -> np.ndarray:
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     centre = (np.stack([x, y], axis=-1)[:, :, None] * STRIDE + STRIDE / 2).astype(np.float32)
     return np.concatenate([centre - half, centre + half], axis=-1)
+
+
+def anchors_at(index: Array, width: int, config: AnchorConfig) -> Array:
+    """The anchors of these places in `anchors` of a map `width` cells wide, flattened: [...] int -> [..., 4] float32.
+
+    The map's height and width may be symbolic dimensions of jax.export.
+    """
+    half = jnp.asarray(anchor_shapes(config) / 2)
+    cell, shape = index // len(half), index % len(half)
+    centre = jnp.stack([cell % width, cell // width], axis=-1) * STRIDE + STRIDE / 2
+    return jnp.concatenate([centre - half[shape], centre + half[shape]], axis=-1)

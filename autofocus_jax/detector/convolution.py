@@ -46,12 +46,13 @@ def _as_product(x: Array, kernel: Array, strides: tuple[int, int]) -> Array:
 def as_nine_products(dilation: int, x: Array, kernel: Array) -> Array:
     """3x3 convolution at stride 1, zero-padded to size: a product per tap, whose answers are shifted and added."""
     batch, height, width, depth = x.shape
-    rows = x.reshape(-1, depth)
-    total = jnp.zeros((batch, height, width, kernel.shape[-1]), jnp.float32)
-    for i in range(3):
-        for j in range(3):
-            tap = jnp.matmul(rows, kernel[i, j], preferred_element_type=jnp.float32).reshape(total.shape)
-            tap = jnp.pad(tap, ((0, 0), (dilation, dilation), (dilation, dilation), (0, 0)))
-            y, z = i * dilation, j * dilation
-            total += tap[:, y : y + height, z : z + width]
+    channels = kernel.shape[-1]
+    taps = jnp.moveaxis(kernel.reshape(9, depth, channels), 0, 1).reshape(depth, 9 * channels)
+    answers = jnp.matmul(x.reshape(-1, depth), taps, preferred_element_type=jnp.float32)
+    answers = answers.reshape(batch, height, width, 9 * channels)
+    answers = jnp.pad(answers, ((0, 0), (dilation, dilation), (dilation, dilation), (0, 0)))
+    total = jnp.zeros((batch, height, width, channels), jnp.float32)
+    for tap in range(9):
+        y, z = tap // 3 * dilation, tap % 3 * dilation
+        total += answers[:, y : y + height, z : z + width, tap * channels : (tap + 1) * channels]
     return total.astype(x.dtype)

@@ -2,7 +2,7 @@
 
 In evaluation a batch norm is a scale and a shift a channel. Left to the compiler, a CPU computes them anew for every
 element; as part of the kernel they are free. In the pre-activation network the norms before a unit's first convolution
-follow a sum, and stay.
+follow a sum; of these the scale and the shift are computed once.
 """
 
 from __future__ import annotations
@@ -50,13 +50,25 @@ def _fold_backbone(config: BackboneConfig, params: dict, statistics: dict) -> tu
 
 
 def _fold_pairs(pairs: dict[str, str], epsilon: float, params: dict, statistics: dict) -> tuple[dict, dict]:
-    """Modules and statistics without the norms of `pairs`, whose convolutions have a new kernel and a bias."""
+    """Modules and statistics without batch norms.
+
+    Those of `pairs` are folded into their convolutions, which get a new kernel and a bias. Those that follow no
+    convolution become a scale and a shift a channel (resnet.Affine).
+    """
     params, statistics = dict(params), dict(statistics)
     for convolution, norm in pairs.items():
         if convolution not in params:
             continue  # only a stage's first unit has a shortcut of its own
-        kernel, moved, known = params[convolution]["kernel"], params.pop(norm), statistics.pop(norm)
-        scale = np.asarray(moved["scale"], np.float64) / np.sqrt(np.asarray(known["var"], np.float64) + epsilon)
-        bias = np.asarray(moved["bias"], np.float64) - np.asarray(known["mean"], np.float64) * scale
-        params[convolution] = {"kernel": np.float32(np.asarray(kernel) * scale), "bias": np.float32(bias)}
+        scale, bias = _affine(params.pop(norm), statistics.pop(norm), epsilon)
+        kernel = np.asarray(params[convolution]["kernel"])
+        params[convolution] = {"kernel": np.float32(kernel * scale), "bias": np.float32(bias)}
+    for norm in [name for name, value in statistics.items() if "mean" in value]:
+        scale, bias = _affine(params.get(norm, {}), statistics.pop(norm), epsilon)
+        params[norm] = {"scale": np.float32(scale), "bias": np.float32(bias)}
     return params, statistics
+
+
+def _affine(trained: dict, known: dict, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
+    """The scale and shift [c] float64 of a batch norm; its own may be fixed to 1 and 0."""
+    scale = np.asarray(trained.get("scale", 1.0), np.float64) / np.sqrt(np.asarray(known["var"], np.float64) + epsilon)
+    return scale, np.asarray(trained.get("bias", 0.0), np.float64) - np.asarray(known["mean"], np.float64) * scale

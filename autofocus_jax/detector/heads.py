@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -60,28 +59,35 @@ class BoxHead(nn.Module):
 
     config: DetectorConfig
 
-    @nn.compact
-    def __call__(self, features: Array, rois: Array, size: Array | None = None) -> tuple[Array, Array]:
-        """features [B, h, w, C], rois [B, N, 4] chip frame -> logits [B, N, K + 1], background first; deltas.
+    def setup(self):
+        config = self.config
+        dense = partial(nn.Dense, dtype=config.compute_dtype)
+        hidden = partial(dense, config.head_channels, kernel_init=nn.initializers.he_normal())
+        self.reduce = convolution(config.roi_channels, 1, bias=True, dtype=config.compute_dtype)
+        if config.roi_pooling != "align":
+            self.offset = dense(2 * config.roi_size**2, kernel_init=zeros)
+        self.fc1, self.fc2 = hidden(), hidden()
+        self.logits = dense(config.num_classes + 1, kernel_init=normal(0.01))
+        self.deltas = dense(4, kernel_init=normal(0.001))
+
+    def reduced(self, features: Array) -> Array:
+        """features [B, h, w, C] -> what RoIs are pooled from, [B, h, w, roi_channels]."""
+        return nn.relu(self.reduce(features))
+
+    def __call__(self, reduced: Array, rois: Array, size: Array | None = None) -> tuple[Array, Array]:
+        """reduced [B, h, w, R], rois [B, N, 4] chip frame -> logits [B, N, K + 1], background first; deltas.
 
         size: [B, 2] int, true (height, width) in px, past which nothing is pooled; by default that of the map.
         """
-        config = self.config
-        dense = partial(nn.Dense, dtype=config.compute_dtype)
-        x = convolution(config.roi_channels, 1, bias=True, dtype=config.compute_dtype, name="reduce")(features)
-        x = nn.relu(x)
+        config, rows = self.config, rois.shape[:2]
         cells = None if size is None else jnp.maximum(-(-size // STRIDE), 1)
         if config.roi_pooling == "align":
-            x = jax.vmap(partial(roi_align, size=config.roi_size))(x, rois, cells=cells)
+            x = jax.vmap(partial(roi_align, size=config.roi_size))(reduced, rois, cells=cells)
         else:
-            pool, bins = jax.vmap(partial(deformable_pool, size=config.roi_size)), (2, config.roi_size, config.roi_size)
-            unmoved = pool(x, rois, cells=cells).reshape(*rois.shape[:2], -1)
-            offsets = dense(math.prod(bins), kernel_init=zeros, name="offset")(unmoved)
-            x = pool(x, rois, offsets.reshape(*rois.shape[:2], *bins), cells=cells)
+            pool = jax.vmap(partial(deformable_pool, size=config.roi_size))
+            offsets = self.offset(pool(reduced, rois, cells=cells).reshape(*rows, -1))
+            x = pool(reduced, rois, offsets.reshape(*rows, 2, config.roi_size, config.roi_size), cells=cells)
         self.sow("intermediates", "pooled", x)
-        x = x.reshape(*rois.shape[:2], -1)
-        for layer in ("fc1", "fc2"):
-            x = nn.relu(dense(config.head_channels, kernel_init=nn.initializers.he_normal(), name=layer)(x))
-        logits = dense(config.num_classes + 1, kernel_init=normal(0.01), name="logits")(x)
-        deltas = dense(4, kernel_init=normal(0.001), name="deltas")(x)
-        return logits.astype(jnp.float32), deltas.astype(jnp.float32)
+        x = x.reshape(*rows, -1)
+        x = nn.relu(self.fc2(nn.relu(self.fc1(x))))
+        return self.logits(x).astype(jnp.float32), self.deltas(x).astype(jnp.float32)

@@ -11,7 +11,7 @@ import numpy as np
 
 from autofocus_jax.boxes import clip
 from autofocus_jax.config import DetectorConfig
-from autofocus_jax.detector.anchors import anchors
+from autofocus_jax.detector.anchors import anchors_at
 from autofocus_jax.detector.backbone import backbone
 from autofocus_jax.detector.coding import decode
 from autofocus_jax.detector.heads import BoxHead, FocusHead, ProposalHead
@@ -19,6 +19,7 @@ from autofocus_jax.detector.nms import nms
 from autofocus_jax.detector.resnet import true_cells
 from autofocus_jax.structures import STRIDE, Array, ChipBatch, DetectorOutput
 
+GRID = 16  # cells; sides of the maps that RoIs are pooled from are multiples of it in inference
 Variables = Any  # {"params": ..., "batch_stats": ...}, nested dicts of float32 arrays
 
 
@@ -37,6 +38,17 @@ class Proposals(NamedTuple):
     boxes: Array  # [B, N, 4], chip frame
     scores: Array  # [B, N], probability of an object
     valid: Array  # [B, N] bool
+
+
+class Seen(NamedTuple):
+    """What the convolutions leave for `answer`: its shapes are the same for many buckets. M = proposals_before_nms."""
+
+    features: Array  # [B, H, W, R] at stride 16, what RoIs are pooled from; zero outside the true size
+    scores: Array  # [B, M] of the best anchors, best first; -1 in rows that hold none
+    deltas: Array  # [B, M, 4]
+    anchors: Array  # [B, M, 4], chip frame
+    size: Array  # [B, 2] int, true (height, width), px
+    valid: Array  # [B] bool, False for empty rows
 
 
 class Network(nn.Module):
@@ -71,8 +83,14 @@ class Network(nn.Module):
         features = self.backbone(images, size, train and not self.config.frozen_norm)
         return Maps(features, *self.proposal_head(features), self.focus_head(features))
 
+    def reduced(self, features: Array) -> Array:
+        return self.box_head.reduced(features)
+
+    def box(self, reduced: Array, rois: Array, size: Array | None = None) -> tuple[Array, Array]:
+        return self.box_head(reduced, rois, size)
+
     def classify(self, features: Array, rois: Array, size: Array | None = None) -> tuple[Array, Array]:
-        return self.box_head(features, rois, size)
+        return self.box(self.reduced(features), rois, size)
 
 
 def init(key: Array, config: DetectorConfig) -> Variables:
@@ -127,33 +145,82 @@ def proposal_share(config: DetectorConfig, height: Any, width: Any) -> Any:
     return clip_to(share, least, config.proposals)
 
 
-def propose(config: DetectorConfig, maps: Maps, size: Array, count: int | None = None) -> Proposals:
-    """The best anchors, moved by their deltas, clipped to the true size and thinned by NMS.
+def candidates(config: DetectorConfig, maps: Maps, size: Array) -> tuple[Array, Array, Array]:
+    """The anchors of highest score, best first: scores [B, M], deltas [B, M, 4], anchors [B, M, 4] in the chip frame.
 
     As in the authors' release, cells that the true size does not fill never propose; unlike there, a chip
-    below 16 px keeps its one cell.
+    below 16 px keeps its one cell. M = config.proposals_before_nms; rows that hold no anchor have score -1.
 
-    Args: size: [B, 2] int, true (height, width). Returns N = count rows a chip, by default config.proposals.
+    Args: size: [B, 2] int, true (height, width), px.
     """
-    count = config.proposals if count is None else count
     _, height, width, _, shapes = maps.proposal_logits.shape
     scores = jax.nn.softmax(maps.proposal_logits, axis=3)[..., 1, :]
     filled = true_cells(jnp.maximum(size // STRIDE, 1) * STRIDE, height, width, STRIDE)
-    scores = jnp.where(filled, scores, -1).reshape(len(size), -1)
-    references = jnp.asarray(anchors(height, width, config.anchors)).reshape(-1, 4)
-    deltas = maps.proposal_deltas.reshape(len(size), -1, 4)
-    least = config.proposal_least_side
-    candidates = min(config.proposals_before_nms, height * width * shapes)
+    scores = jnp.where(filled, scores, -1).reshape(size.shape[0], -1)
+    deltas = maps.proposal_deltas.reshape(size.shape[0], -1, 4)
+    # Rows without an anchor come last, so that even the smallest map has M rows.
+    scores = jnp.pad(scores, ((0, 0), (0, config.proposals_before_nms)), constant_values=-1)
+    best, order = jax.lax.top_k(scores, config.proposals_before_nms)
+    order = jnp.minimum(order, height * width * shapes - 1)
+    return best, jnp.take_along_axis(deltas, order[..., None], axis=1), anchors_at(order, width, config.anchors)
 
-    def one_chip(scores, deltas, size):
-        best, order = jax.lax.top_k(scores, candidates)
-        boxes = clip(decode(deltas[order], references[order]), size[0], size[1])
+
+def suppressed(
+    config: DetectorConfig, scores: Array, deltas: Array, references: Array, size: Array, count: int
+) -> Proposals:
+    """Proposals from `candidates`: anchors moved by their deltas, clipped to the true size and thinned by NMS.
+
+    Args: size: [B, 2] int, true (height, width), px. Returns N = count rows a chip.
+    """
+    least = config.proposal_least_side
+
+    def one_chip(best, deltas, references, size):
+        boxes = clip(decode(deltas, references), size[0], size[1])
         low = jnp.minimum(boxes[:, :2], jnp.maximum(size[::-1] - least, 0))
         boxes = jnp.concatenate([low, jnp.maximum(boxes[:, 2:], least)], axis=1)
         index, kept = nms(boxes, best >= 0, config.proposal_nms_iou, count)
         return Proposals(jnp.where(kept[:, None], boxes[index], 0), jnp.where(kept, best[index], 0), kept)
 
-    return jax.tree.map(jax.lax.stop_gradient, jax.vmap(one_chip)(scores, deltas, size))
+    return jax.tree.map(jax.lax.stop_gradient, jax.vmap(one_chip)(scores, deltas, references, size))
+
+
+def propose(config: DetectorConfig, maps: Maps, size: Array, count: int | None = None) -> Proposals:
+    """Where the box head is to look: `candidates`, `suppressed`. Returns N = count rows, default config.proposals."""
+    count = config.proposals if count is None else count
+    return suppressed(config, *candidates(config, maps, size), size, count)
+
+
+def look(
+    config: DetectorConfig, variables: Variables, chips: ChipBatch, masked: bool = True, one_by_one: bool = False
+) -> tuple[Seen, Array]:
+    """The first part of `detect`, the convolutions: what `answer` needs, and the focus map [B, H/16, W/16].
+
+    The features are padded to multiples of GRID cells, so that one program of `answer` serves many buckets. Masked and
+    one_by_one are those of `forward`; what is not masked is not padded either.
+    """
+    maps = forward(config, variables, chips, masked, one_by_one)
+    reduced = Network(config).apply(variables, maps.features, method="reduced")
+    focus = jax.nn.softmax(maps.focus_logits, axis=-1)[..., 1]
+    inside = true_cells(chips.size, *focus.shape[1:], STRIDE)
+    if masked:
+        height, width = focus.shape[1:]
+        reduced = jnp.pad(reduced * inside, ((0, 0), (0, -height % GRID), (0, -width % GRID), (0, 0)))
+    seen = Seen(reduced, *candidates(config, maps, chips.size), chips.size, chips.valid)
+    return seen, jnp.where(inside[..., 0], focus, 0)
+
+
+def answer(config: DetectorConfig, variables: Variables, seen: Seen, masked: bool = True) -> tuple[Array, Array, Array]:
+    """The second part of `detect`: boxes, scores and valid of DetectorOutput. masked: as in `look`."""
+    # The shape of the map sets how many rows there are, a chip's true size how many of them it may use.
+    rows = int(proposal_share(config, *(side * STRIDE for side in seen.features.shape[1:3])))
+    proposals = suppressed(config, seen.scores, seen.deltas, seen.anchors, seen.size, rows)
+    own = jnp.reshape(proposal_share(config, seen.size[:, 0], seen.size[:, 1]), (-1, 1))
+    valid = proposals.valid & (jnp.arange(rows) < own)
+    size = seen.size if masked else None
+    logits, deltas = Network(config).apply(variables, seen.features, proposals.boxes, size, method="box")
+    boxes = decode(deltas, proposals.boxes, config.box_deviations)
+    boxes = clip(boxes, seen.size[:, None, 0], seen.size[:, None, 1])
+    return boxes, jax.nn.softmax(logits, axis=-1)[..., 1:], valid & seen.valid[:, None]
 
 
 def detect(
@@ -165,19 +232,5 @@ def detect(
     masked: as in forward; False reads features past the true size too, and then the bucket does matter.
     one_by_one: as in forward.
     """
-    maps = forward(config, variables, chips, masked, one_by_one)
-    # The bucket sets how many rows there are, a chip's true size how many of them it may use.
-    proposals = propose(config, maps, chips.size, int(proposal_share(config, *chips.pixels.shape[1:3])))
-    own = jnp.reshape(proposal_share(config, chips.size[:, 0], chips.size[:, 1]), (-1, 1))
-    proposals = proposals._replace(valid=proposals.valid & (jnp.arange(proposals.valid.shape[1]) < own))
-    logits, deltas = classify(config, variables, maps.features, proposals.boxes, chips.size if masked else None)
-    boxes = decode(deltas, proposals.boxes, config.box_deviations)
-    boxes = clip(boxes, chips.size[:, None, 0], chips.size[:, None, 1])
-    focus = jax.nn.softmax(maps.focus_logits, axis=-1)[..., 1]
-    inside = true_cells(chips.size, *focus.shape[1:], STRIDE)[..., 0]
-    return DetectorOutput(
-        boxes=boxes,
-        scores=jax.nn.softmax(logits, axis=-1)[..., 1:],
-        valid=proposals.valid & chips.valid[:, None],
-        focus=jnp.where(inside, focus, 0),
-    )
+    seen, focus = look(config, variables, chips, masked, one_by_one)
+    return DetectorOutput(*answer(config, variables, seen, masked), focus)

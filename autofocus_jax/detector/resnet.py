@@ -47,6 +47,18 @@ def batch_norm(train: bool, **kwargs) -> nn.BatchNorm:
     return nn.BatchNorm(use_running_average=not train, momentum=MOMENTUM, **{"epsilon": EPSILON, **kwargs})
 
 
+class Affine(nn.Module):
+    """A batch norm of inference that has no convolution to be folded into: one scale and one shift a channel."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """x: [..., c]; returns the same shape."""
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:]).astype(self.dtype)
+        return x.astype(self.dtype) * scale + self.param("bias", nn.initializers.zeros, x.shape[-1:]).astype(self.dtype)
+
+
 def max_pool(x: Array) -> Array:
     """3x3 maxima at stride 2 of x [B, h, w, c], h and w even, not below 0 (x follows a ReLU).
 
@@ -142,10 +154,13 @@ class ResNet(nn.Module):
         def inside(stride: int) -> Array:
             return true_cells(size, images.shape[1] // stride, images.shape[2] // stride, stride)
 
+        config = self.config
+
         def norm(stage: int) -> Callable[..., nn.BatchNorm]:
+            if config.folded:
+                return lambda name, **_: Affine(self.dtype, name=name)
             return partial(batch_norm, train and stage >= self.frozen_stages, dtype=self.dtype, axis_name=self.axis)
 
-        config = self.config
         width, *stages = config.channels
         x = self.stem(images, inside, width, config.folded, self.dtype, norm(0))
         x = max_pool(x * inside(2))

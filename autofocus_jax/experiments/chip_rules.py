@@ -18,12 +18,13 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from autofocus_jax import evaluation
 from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.config_file import command_line
 from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.chips import ChipFunction, focus_chips, whole_level
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.inference import measure
 from autofocus_jax.inference.compiled import compile_detector
 from autofocus_jax.structures import AutoFocusError, ChipRule, Dataset
 from autofocus_jax.weights import safetensors
@@ -50,7 +51,7 @@ class Candidate(NamedTuple):
 
     scale: int  # 1-based, of the level that predicts the map
     rule: ChipRule | None  # None: the whole level
-    ap: float
+    ap: float  # AP of the config's metric, or AP50 of VOC's
     pixels: float  # per image
 
 
@@ -69,9 +70,11 @@ def search(
     def run(scale: int, rule: ChipRule | None) -> Candidate:
         if rule is not None:
             functions[scale - 1] = functools.partial(focus_chips, rule=rule)
-        row = evaluation.Row("candidate", config.scales, tuple(functions))
-        measured = evaluation.metrics(evaluation.measure(config, row, detect, dataset, range(len(dataset))))
-        candidate = Candidate(scale, rule, measured["AP"], measured["pixels_per_image"])
+        found = measure.metrics(measure.measure(dataset, detect, Plan.of(config, functions), metric=config.metric))
+        points = found[measure.headline(found)]
+        if points is None:
+            raise AutoFocusError("no image holds an object, so rules cannot be compared; choose another --split")
+        candidate = Candidate(scale, rule, points, found["pixels_per_image"])
         report(candidate)
         return candidate
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +20,9 @@ from autofocus_jax.experiments.inputs import Inputs
 from autofocus_jax.experiments.result import Track
 from autofocus_jax.files import read_npz, write_npz
 from autofocus_jax.focus.cascade import Detect, cascade
-from autofocus_jax.focus.chips import whole_level
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.focus.stacking import ScaleDetections, stack
+from autofocus_jax.focus.walk import place, whole_image
 from autofocus_jax.ledger import Ledger, data_identity
 from autofocus_jax.structures import AutoFocusError, Dataset, Detections, ImageError, Scale, ValidRange
 
@@ -45,16 +46,24 @@ class Kept(NamedTuple):
     skipped: list[str]  # why the others could not be read
 
 
-def detect_levels(config: Config, detect: Detect, images: Sequence[np.ndarray]) -> list[Levels]:
-    """Runs the detector over the whole levels of a window of images, uint8 RGB [h, w, 3] each."""
+def detect_levels(
+    config: Config, detect: Detect, images: Sequence[np.ndarray], keys: Sequence[Hashable] | None = None
+) -> list[Levels]:
+    """Run the detector over the whole levels of a window of images, uint8 RGB [h, w, 3] each; keys as in `cascade`."""
     everything = ValidRange(0, math.inf)
-    scales = [dataclasses.replace(scale, valid=everything) for scale in config.scales]
-    functions = [whole_level] * (len(scales) - 1)
-    _, _, stages = cascade(images, scales, detect, config.buckets, config.stacking, functions, shrink=config.shrink)
+    scales = tuple(dataclasses.replace(scale, valid=everything) for scale in config.scales)
+    plan = dataclasses.replace(Plan.of(config), scales=scales).pyramid()
+    _, _, stages = cascade(images, detect, plan, keys)
     return [
         Levels(image.shape[:2], tuple(stage.kept for stage in row), tuple(stage.focus[0] for stage in row[:-1]))
         for image, row in zip(images, stages)
     ]
+
+
+def level_sizes(size: tuple[int, int], plan: Plan) -> list[tuple[int, int]]:
+    """Return (height, width) in px of each level of an image of `size` as it is processed: made to fit its bucket."""
+    whole = whole_image(size)
+    return [place(None, size, number, whole, plan)[0].size for number in range(1, len(plan.scales) + 1)]
 
 
 def merge_levels(levels: Levels, scales: Sequence[Scale], config: Config) -> Detections:
@@ -82,7 +91,7 @@ def keep_levels(
     with ledger.claim():
         missing = [index for index in indices if not _file(folder, index).exists()]
         for number, images in track(_windows(dataset, missing, config.window, skipped), f"levels ({inputs.split})"):
-            for index, levels in zip(number, detect_levels(config, trained.detect, images)):
+            for index, levels in zip(number, detect_levels(config, trained.detect, images, number)):
                 _write(_file(folder, index), levels)
     good = [index for index in indices if index not in skipped]
     if not good:

@@ -22,6 +22,7 @@ from autofocus_jax.experiments.result import Result, Track, table
 from autofocus_jax.focus import pyramid
 from autofocus_jax.focus.cascade import Detect, Stage, cascade
 from autofocus_jax.focus.labels import focus_labels
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.structures import (
     FOCUS,
     IGNORE,
@@ -84,8 +85,7 @@ def samples(
         except ImageError as error:
             skipped.append(f"skipped: {error}")
             continue
-        settings = config.scales, detect, config.buckets, config.stacking
-        (found,), _, (stages,) = cascade([image], *settings, shrink=config.shrink)
+        (found,), _, (stages,) = cascade([image], detect, Plan.of(config), keys=[index])
         labels = level_labels(image.shape[:2], truth, config.scales, config.focus_range)
         result.append(Sample(dataset.info(index).file_name, image, truth, labels, stages, found))
     if not result:

@@ -19,11 +19,11 @@ from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.experiments import figure
 from autofocus_jax.experiments.detector import DetectorInputs, load_detector, open_images
 from autofocus_jax.experiments.inputs import describe, indices
-from autofocus_jax.experiments.levels import Levels, keep_levels, merge_levels
+from autofocus_jax.experiments.levels import Levels, keep_levels, level_sizes, merge_levels
 from autofocus_jax.experiments.result import Result, Track, table
 from autofocus_jax.focus.chips import focus_chips
 from autofocus_jax.focus.labels import focus_labels
-from autofocus_jax.focus.pyramid import level_size
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.metrics.focus import FocusCurve, chip_recall, pixel_curve
 from autofocus_jax.structures import Detections, FocusRange, GroundTruth, Scale
 
@@ -111,10 +111,11 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
     kept = keep_levels(arguments, config, load_detector(arguments, config), dataset, indices(arguments, dataset), track)
     truths = [dataset.ground_truth(index) for index in kept.indices]
     curves = {}
+    plan = Plan.of(config).pyramid()
     sure = found_objects(kept.levels, truths, config, arguments)
     for number, scale in enumerate(track(config.scales[:-1], "scales"), 1):
         thresholds = sorted({*arguments.thresholds, scale.chips.threshold} - {0.0})
-        sizes = [level_size(*item.size, scale) for item in kept.levels]
+        sizes = [level_sizes(item.size, plan)[number - 1] for item in kept.levels]
         in_level = [
             level_truth(truth, found, item.size, size)
             for truth, found, item, size in zip(truths, sure, kept.levels, sizes)

@@ -8,30 +8,38 @@ valid ranges and merging are the cascade's own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import Config
-from autofocus_jax.experiments.levels import Levels
-from autofocus_jax.focus.cascade import Detect, add_info, cascade, no_cost
-from autofocus_jax.focus.chips import ChipFunction
-from autofocus_jax.focus.pyramid import level_size
-from autofocus_jax.structures import STRIDE, CascadeInfo, ChipBatch, Detections, DetectorOutput, Placement, Scale
+from autofocus_jax.experiments.levels import Levels, level_sizes
+from autofocus_jax.focus.cascade import Detect, stream
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.structures import STRIDE, ChipBatch, Cost, Detections, DetectorOutput, Placement, sum_costs
 
 
-def replay_detect(levels: Sequence[Levels], scales: Sequence[Scale], num_classes: int) -> Detect:
-    """A `detect` that answers for a chip with the whole level's detections that lie in it, and its part of the map.
+def replay_detect(
+    levels: Mapping[Hashable, Levels] | Sequence[Levels], plan: Plan, num_classes: int
+) -> Detect:
+    """Return a `detect` that answers for a chip with the whole level's detections in it and its part of the map.
 
-    levels: of the images of the window, in their order. Of detections that reach over the chip it knows nothing, as
-    the border rules would remove what the chip leaves of them. A cell of the chip has the probability of the level's
-    cell that its centre lies in.
+    It knows nothing of detections that reach over the chip, as the border rules would remove what the chip leaves of
+    them. A cell of the chip has the probability of the level's cell that its centre lies in.
+
+    Args:
+        levels: of each image, by its key.
+        plan: its buckets and `shrink` are those that the levels were made with.
+        num_classes: how many classes there are.
     """
+    sizes = functools.cache(lambda size: level_sizes(size, plan))
 
     def detect(chips: ChipBatch, placements: Sequence[Placement]) -> DetectorOutput:
         batch, height, width = chips.pixels.shape[:3]
-        parts = [_inside(levels[place.image].found[place.scale - 1], place.box) for place in placements]
+        parts = [_inside(levels[place.key].found[place.scale - 1], place.box) for place in placements]
         most = max(1, *(len(part.scores) for part in parts))
         boxes = np.zeros((batch, most, 4), np.float32)
         scores = np.zeros((batch, most, num_classes), np.float32)
@@ -42,30 +50,27 @@ def replay_detect(levels: Sequence[Levels], scales: Sequence[Scale], num_classes
             boxes[row, :count] = box_ops.scale(box_ops.shift(part.boxes, -place.box[0], -place.box[1]), *place.factor)
             scores[row, np.arange(count), part.labels] = part.scores
             valid[row, :count] = True
-            if place.scale < len(scales):
-                cells = _part_of_map(levels[place.image], scales[place.scale - 1], place, chips.size[row])
+            if place.scale < len(plan.scales):
+                cells = _part_of_map(levels[place.key], sizes(levels[place.key].size), place, chips.size[row])
                 focus[row, : cells.shape[0], : cells.shape[1]] = cells
         return DetectorOutput(boxes, scores, valid, focus)
 
     return detect
 
 
-def replay(
-    levels: Sequence[Levels], config: Config, functions: Sequence[ChipFunction]
-) -> tuple[list[Detections], CascadeInfo]:
-    """What the cascade would find and cost, for images of which the levels were kept; functions as in `cascade`."""
-    found: list[Detections] = []
-    info = no_cost(len(config.scales))
-    blank: dict[tuple[int, int], np.ndarray] = {}
-    for start in range(0, len(levels), config.window):
-        part = levels[start : start + config.window]
-        images = [blank.setdefault(item.size, np.zeros((*item.size, 3), np.uint8)) for item in part]
-        detect = replay_detect(part, config.scales, config.detector.num_classes)
-        settings = config.scales, detect, config.buckets, config.stacking, functions
-        detections, cost, _ = cascade(images, *settings, shrink=config.shrink)
-        found += detections
-        info = add_info(info, cost)
-    return found, info
+def replay(levels: Sequence[Levels], config: Config, plan: Plan) -> tuple[list[Detections], Cost]:
+    """Return what the cascade would find and cost, for images of which the levels were kept."""
+    detect = replay_detect(levels, plan, config.detector.num_classes)
+    readers = ((number, partial(_blank, item.size)) for number, item in enumerate(levels))
+    outcomes = list(stream(readers, detect, plan))
+    cost = sum_costs([Cost.none(len(plan.scales)), *(outcome.cost for outcome in outcomes)])
+    return [outcome.detections for outcome in outcomes], cost
+
+
+@functools.lru_cache(maxsize=8)
+def _blank(size: tuple[int, int]) -> np.ndarray:
+    """A black image of `size` (height, width); replayed detectors look at no pixel."""
+    return np.zeros((*size, 3), np.uint8)
 
 
 def _inside(found: Detections, chip: np.ndarray) -> Detections:
@@ -74,10 +79,10 @@ def _inside(found: Detections, chip: np.ndarray) -> Detections:
     return Detections(*(field[inside] for field in found))
 
 
-def _part_of_map(levels: Levels, scale: Scale, place: Placement, size: np.ndarray) -> np.ndarray:
+def _part_of_map(levels: Levels, sizes: Sequence[tuple[int, int]], place: Placement, size: np.ndarray) -> np.ndarray:
     """The whole level's map at the centres of the cells of a chip of `size` (height, width) px."""
     whole = levels.focus[place.scale - 1]
-    level = level_size(*levels.size, scale)
+    level = sizes[place.scale - 1]
     axes = []
     for axis in (0, 1):  # rows, columns
         centres = (np.arange(-(-int(size[axis]) // STRIDE)) + 0.5) * STRIDE / place.factor[1 - axis]

@@ -17,8 +17,8 @@ class Point(NamedTuple):
     """What the cascade reaches with some rules."""
 
     rules: Rules
-    ap: float  # points of 100
-    ap50: float
+    ap: float  # points of 100; AP, or AP50 of VOC's metric (inference.measure.HEADLINES)
+    ap50: float  # AP50, or AP70 of VOC's metric
     pixels: float  # per image
 
 

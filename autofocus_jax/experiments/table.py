@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autofocus_jax import evaluation
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.experiments.detector import DetectorInputs, load_detector, open_images
 from autofocus_jax.experiments.inputs import describe, indices
 from autofocus_jax.experiments.result import Result, Track, table
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.inference import measure
 from autofocus_jax.metrics import voc
 from autofocus_jax.structures import AutoFocusError
 
@@ -109,9 +110,9 @@ def measured_rows(arguments: Arguments, config: Config, track: Track) -> tuple[l
         trained.detect.warm_up()
     source = f"{config.name}, {arguments.split}, {len(chosen)} images"
     rows = []
-    for row in track(evaluation.rows(config), "rows"):
-        measured = evaluation.measure(config, row, trained.detect, dataset, chosen)
-        values = _by_table({"method": row.name, "source": source, **evaluation.metrics(measured)})
+    for name, plan in track(measure.rows(Plan.of(config)).items(), "rows"):
+        measured = measure.measure(dataset, trained.detect, plan, metric=config.metric, indices=chosen)
+        values = _by_table({"method": name, "source": source, **measure.metrics(measured)})
         if arguments.voc and "voc_ap50" not in values:
             scores = voc.evaluate(dataset, measured.run.detections, measured.run.indices)
             for key, value in (("voc_ap50", scores.ap50), ("voc_ap70", scores.ap70)):

@@ -9,15 +9,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from autofocus_jax import evaluation
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_file import to_dict
-from autofocus_jax.evaluation import Row
 from autofocus_jax.experiments import figure
 from autofocus_jax.experiments.detector import DetectorInputs, load_detector, open_images
 from autofocus_jax.experiments.inputs import describe as describe_inputs
@@ -28,8 +26,9 @@ from autofocus_jax.experiments.replay import replay
 from autofocus_jax.experiments.result import Result, Track, table
 from autofocus_jax.experiments.rule_search import Point, Rules, chip_functions, describe, search, short
 from autofocus_jax.focus.cascade import Detect
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.inference import measure
 from autofocus_jax.ledger import data_identity
-from autofocus_jax.metrics import coco
 from autofocus_jax.structures import ChipRule, Dataset, ValidRange
 
 PAPER = {"saving": 5.0, "AP lost at that saving": 1.0}  # abstract; COCO test-dev
@@ -63,7 +62,8 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
     shown = indices(arguments, report_on)
 
     def keep(run: Run, what: str, data: Dataset, chosen: Sequence[int]) -> Run:
-        settings = {"stacking": to_dict(config.stacking), "valid": [to_dict(scale.valid) for scale in config.scales]}
+        settings = {"stacking": to_dict(config.stacking), "valid": [to_dict(scale.valid) for scale in config.scales],
+                    "metric": config.metric}  # fmt: skip
         truths = data_identity(data, chosen, boxes=True)
         facts = {"what": what, **origin(config, trained, data), **settings, "truths": truths, "images": list(chosen)}
         return kept_points(run, Path(arguments.output) / "points", facts)
@@ -81,28 +81,30 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
     counts = track(range(1, len(config.scales)), f"lower scales ({arguments.split})")
     lower = [alone((None,) * (count - 1)) for count in counts]
     pyramid = on_report((None,) * (len(config.scales) - 1))
-    rows = report_rows(chosen, confirmed, curve, lower, pyramid)
+    names = measure.HEADLINES[config.metric]
+    rows = report_rows(chosen, confirmed, curve, lower, pyramid, names)
     facts = {
         **describe_inputs(arguments, config, len(shown)),
         "search": {"split": choose_on.split, "images": len(kept.indices), "points": len(tried)},
-        "tried": [{"rules": describe(p.rules), "AP": p.ap, "AP50": p.ap50, "pixels": p.pixels} for p in tried],
+        "tried": [{"rules": describe(p.rules), names[0]: p.ap, names[1]: p.ap50, "pixels": p.pixels} for p in tried],
         "summary": summary(curve, pyramid),
         "paper": PAPER,
     }
     formats = {
-        "what": "{}", "rules (t, d, k)": "{}", "side": "{:.0f}", "saving": "{:.2f}", "AP": "{:.2f}",
-        "AP50": "{:.2f}", "search AP": "{:.2f}", "replayed AP": "{:.2f}",
+        "what": "{}", "rules (t, d, k)": "{}", "side": "{:.0f}", "saving": "{:.2f}", names[0]: "{:.2f}",
+        names[1]: "{:.2f}", f"search {names[0]}": "{:.2f}", f"replayed {names[0]}": "{:.2f}",
     }  # fmt: skip
     title = f"Fig. 7: {config.name}, {arguments.split}, {len(shown)} images"
     found = facts["summary"]
     notes = (
-        f"Rules chosen on {len(kept.indices)} images of {choose_on.split}; \"replayed AP\" is the search's, from kept "
-        "levels, \"search AP\" that of real runs on the same images. Savings are in pixels over the whole pyramid.",
+        f"Rules chosen on {len(kept.indices)} images of {choose_on.split}; \"replayed {names[0]}\" is the search's, "
+        f"from kept levels, \"search {names[0]}\" that of real runs on the same images. Savings are in pixels over the "
+        "whole pyramid.",
         f"Largest saving before AP falls 0.3 below the pyramid's: {found['largest saving before AP falls 0.3']:.2f}. "
         f"AP lost at 5 times fewer pixels: {_number(found['AP lost at 5 times fewer'])}.",
         *(f"skipped: {reason}" for reason in kept.skipped),
     )  # fmt: skip
-    return Result(facts, rows, (table(title, rows, formats),), lambda: draw(curve, lower, pyramid), notes)
+    return Result(facts, rows, (table(title, rows, formats),), lambda: draw(curve, lower, pyramid, names), notes)
 
 
 def searched(
@@ -120,14 +122,14 @@ def searched(
 
 def replayed_point(config: Config, rules: Rules, kept: Kept, dataset: Dataset) -> Point:
     """What the cascade would give with these rules; runs no detector."""
-    found, info = replay(kept.levels, config, chip_functions(rules))
-    scores = coco.evaluate(dataset, found, kept.indices)
-    return Point(rules, scores.ap, scores.ap50, float(info.pixels.sum()) / info.images)
+    found, cost = replay(kept.levels, config, Plan.of(config, chip_functions(rules)))
+    scores = measure.points(measure.score(config.metric, dataset, found, kept.indices))
+    return Point(rules, *_headline(config, scores), float(cost.pixels.sum()) / cost.images)
 
 
 def measured(config: Config, rules: Rules, detect: Detect, dataset: Dataset, chosen: Sequence[int]) -> Point:
     """A real run of the cascade with these rules."""
-    return _point(config, Row("autofocus", config.scales, chip_functions(rules)), rules, detect, dataset, chosen)
+    return _point(config, Plan.of(config, chip_functions(rules)), rules, detect, dataset, chosen)
 
 
 def lower_scales(config: Config, rules: Rules, detect: Detect, dataset: Dataset, chosen: Sequence[int]) -> Point:
@@ -136,20 +138,25 @@ def lower_scales(config: Config, rules: Rules, detect: Detect, dataset: Dataset,
     scales = list(config.scales[:count])
     last = scales[-1]
     scales[-1] = dataclasses.replace(last, valid=ValidRange(0, last.valid.high if count > 1 else math.inf), chips=None)
-    row = Row(f"scales 1 to {count}", tuple(scales), chip_functions(rules))
-    return _point(config, row, rules, detect, dataset, chosen)
+    plan = dataclasses.replace(Plan.of(config), scales=tuple(scales), rules=chip_functions(rules))
+    return _point(config, plan, rules, detect, dataset, chosen)
 
 
-def _point(config: Config, row: Row, rules: Rules, detect: Detect, dataset: Dataset, chosen: Sequence[int]) -> Point:
-    scores = evaluation.metrics(evaluation.measure(config, row, detect, dataset, chosen))
-    ap, ap50 = (math.nan if scores[key] is None else scores[key] for key in ("AP", "AP50"))
-    return Point(rules, ap, ap50, scores["pixels_per_image"])
+def _point(config: Config, plan: Plan, rules: Rules, detect: Detect, dataset: Dataset, chosen: Sequence[int]) -> Point:
+    found = measure.metrics(measure.measure(dataset, detect, plan, metric=config.metric, indices=chosen))
+    return Point(rules, *_headline(config, found), found["pixels_per_image"])
+
+
+def _headline(config: Config, scores: Mapping[str, float | None]) -> list[float]:
+    """The two scores that a point is judged by, by the config's metric; NaN without objects."""
+    return [math.nan if scores[key] is None else scores[key] for key in measure.HEADLINES[config.metric]]
 
 
 def report_rows(
-    chosen: Sequence[Point], confirmed: Sequence[Point], curve: Sequence[Point], lower: Sequence[Point], pyramid: Point
-) -> list[dict]:
-    """A row for the pyramid, for each chosen point and for each run of lower scales alone."""
+    chosen: Sequence[Point], confirmed: Sequence[Point], curve: Sequence[Point], lower: Sequence[Point], pyramid: Point,
+    names: tuple[str, str] = ("AP", "AP50"),
+) -> list[dict]:  # fmt: skip
+    """A row for the pyramid, for each chosen point and for each run of lower scales alone; names: of the two scores."""
 
     def row(what: str, point: Point, real: Point | None = None, replayed: Point | None = None) -> dict:
         return {
@@ -158,10 +165,10 @@ def report_rows(
             "pixels": point.pixels,
             "side": math.sqrt(point.pixels),
             "saving": pyramid.pixels / point.pixels if point.pixels else math.inf,
-            "AP": point.ap,
-            "AP50": point.ap50,
-            "search AP": None if real is None else real.ap,
-            "replayed AP": None if replayed is None else replayed.ap,
+            names[0]: point.ap,
+            names[1]: point.ap50,
+            f"search {names[0]}": None if real is None else real.ap,
+            f"replayed {names[0]}": None if replayed is None else replayed.ap,
         }
 
     rows = [] if any(point.rules == pyramid.rules for point in curve) else [row("pyramid", pyramid)]
@@ -188,12 +195,14 @@ def summary(curve: Sequence[Point], pyramid: Point) -> dict[str, float | None]:
     }
 
 
-def draw(curve: Sequence[Point], lower: Sequence[Point], pyramid: Point) -> Figure:
-    """AP and AP50 against pixels, side by side."""
+def draw(
+    curve: Sequence[Point], lower: Sequence[Point], pyramid: Point, names: tuple[str, str] = ("AP", "AP50")
+) -> Figure:
+    """Both scores against pixels, side by side; names: of the scores."""
     sketch, axes = figure.new(width=figure.PAGE, height=2.6, columns=2)
     auto = sorted({*curve, pyramid}, key=lambda point: point.pixels)
     low = sorted([*lower, pyramid], key=lambda point: point.pixels)
-    for axis, name in zip(axes, ("ap", "ap50")):
+    for axis, name, shown in zip(axes, ("ap", "ap50"), names):
         for number, (points, label) in enumerate(((auto, "AutoFocus"), (low, "lower scales only"))):
             values = [getattr(point, name) for point in points]
             figure.line(axis, number, [point.pixels / 1e6 for point in points], values, label)
@@ -203,7 +212,7 @@ def draw(curve: Sequence[Point], lower: Sequence[Point], pyramid: Point) -> Figu
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}"[-1] in "25" else "")
-        axis.set(xlabel="pixels per image (millions)", ylabel=name.upper())
+        axis.set(xlabel="pixels per image (millions)", ylabel=shown)
     axes[0].legend(loc="lower right")
     return sketch
 

@@ -21,10 +21,10 @@ from autofocus_jax.experiments import figure, paper
 from autofocus_jax.experiments.inputs import Inputs, describe, indices, open_dataset
 from autofocus_jax.experiments.result import Result, Track, table
 from autofocus_jax.focus import pyramid
-from autofocus_jax.focus.cascade import add_info, no_cost
 from autofocus_jax.focus.chips import ChipFunction, focus_chips
 from autofocus_jax.focus.oracle_chips import oracle_chips
-from autofocus_jax.structures import CascadeInfo, ChipRule, FocusRange, GroundTruth, Scale
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.structures import ChipRule, Cost, FocusRange, GroundTruth, Scale
 
 PREDICTING, NEXT = "predicting", "next"  # in pixels of which level k is
 CHUNK = 100  # images a process takes at a time
@@ -56,13 +56,13 @@ class Setting(NamedTuple):
 
 def image_cost(
     size: tuple[int, int], truth: GroundTruth, scales: Sequence[Scale], focus_range: FocusRange, setting: Setting
-) -> CascadeInfo:
+) -> Cost:
     """What a cascade with perfect focus maps costs on one image of `size` (height, width); padding is not counted."""
-    stages = oracle_chips(size, truth, scales, focus_range, _chip_functions(size, scales, setting))
+    stages = oracle_chips(size, truth, Plan(scales, rules=_chip_functions(size, scales, setting)), focus_range)
     levels = np.array([pyramid.level_size(*size, scale) for scale in scales], np.int64)
     pixels = np.array([stage.sizes.prod(axis=1).sum() for stage in stages], np.int64)
     chips = np.array([len(stage.boxes) for stage in stages])
-    return no_cost(len(stages))._replace(images=1, pixels=pixels, full_pixels=levels.prod(axis=1), chips=chips)
+    return Cost.none(len(stages))._replace(images=1, pixels=pixels, full_pixels=levels.prod(axis=1), chips=chips)
 
 
 def measure(
@@ -70,12 +70,12 @@ def measure(
     scales: Sequence[Scale],
     focus_range: FocusRange,
     settings: Sequence[Setting],
-) -> list[CascadeInfo]:
+) -> list[Cost]:
     """The sum of image_cost over images ((height, width), ground truth), one for each setting."""
-    totals = [no_cost(len(scales)) for _ in settings]
+    totals = [Cost.none(len(scales)) for _ in settings]
     for size, truth in items:
         costs = (image_cost(size, truth, scales, focus_range, setting) for setting in settings)
-        totals = [add_info(total, cost) for total, cost in zip(totals, costs)]
+        totals = [total + cost for total, cost in zip(totals, costs)]
     return totals
 
 
@@ -88,10 +88,10 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
     items = [((info.height, info.width), truth) for info, truth in infos]
     chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
     job = partial(measure, scales=config.scales, focus_range=config.focus_range, settings=settings)
-    totals = [no_cost(len(config.scales)) for _ in settings]
+    totals = [Cost.none(len(config.scales)) for _ in settings]
     with _map(arguments.processes, len(chunks)) as apply:
         for part in track(apply(job, chunks), "chips", len(chunks)):
-            totals = [add_info(total, cost) for total, cost in zip(totals, part)]
+            totals = [total + cost for total, cost in zip(totals, part)]
     rows = report_rows(settings, totals, paper.UPPER_BOUND if paper.same_levels(config, dataset) else {})
     pyramid_side = rows[0]["pyramid side"] if rows else None
     summary = {
@@ -109,7 +109,7 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
 
 
 def report_rows(
-    settings: Sequence[Setting], totals: Sequence[CascadeInfo], printed: Mapping[int, float]
+    settings: Sequence[Setting], totals: Sequence[Cost], printed: Mapping[int, float]
 ) -> list[dict[str, Any]]:
     """A row for each setting: pixels an image, their side, speed-up over the pyramid, share of each level, its chips.
 

@@ -5,20 +5,95 @@ Landscape and portrait are separate buckets; chips are never transposed.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
-from autofocus_jax.structures import AutoFocusError, Bucket, ChipBatch
+from autofocus_jax.structures import STRIDE, AutoFocusError, Bucket, ChipBatch
 
 
 class BucketError(AutoFocusError):
     """A chip is larger than every bucket."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Multiple:
+    """Buckets made on demand, for a detector that takes chips of any size: sides are padded to multiples of `side`.
+
+    A program that is compiled for each shape wants a few fixed buckets instead.
+    """
+
+    side: int = STRIDE  # px, a multiple of STRIDE, so that a bucket holds whole cells of the focus map
+    batch: int = 1  # chips that one call of the detector takes
+
+    def __post_init__(self):
+        if self.side < 1 or self.side % STRIDE:
+            raise BucketError(f"side must be a positive multiple of {STRIDE} px, got {self.side}")
+        if self.batch < 1:
+            raise BucketError(f"batch must be at least 1, got {self.batch}")
+
+    def fit(self, sizes: np.ndarray, shrink: float) -> tuple[list[Bucket], np.ndarray]:
+        """Return a bucket for each chip of sizes [n, 2] (height, width, px), and the sizes that the chips are to have.
+
+        The bucket has the smallest sides that are at least (1 - shrink) times those of the chip, as with `fit` below.
+        """
+        sizes = np.asarray(sizes, np.int64).reshape(-1, 2)
+        sides = -(-np.ceil(sizes * (1 - shrink)).astype(np.int64) // self.side) * self.side
+        return [Bucket(height, width, self.batch) for height, width in sides.tolist()], np.minimum(sizes, sides)
+
+
+@dataclasses.dataclass(frozen=True)
+class Loose:
+    """No buckets, for a detector on the host: it gets all chips of one image and scale in one call, each as it is.
+
+    Such a detector is a focus.flow.HostDetect. Chips are never made smaller.
+    """
+
+    def fit(self, sizes: np.ndarray, shrink: float) -> tuple[list[Bucket], np.ndarray]:
+        """Return a bucket that is full with these chips for each of them, and their sizes [n, 2] as they are."""
+        sizes = np.asarray(sizes, np.int64).reshape(-1, 2)
+        return [Bucket(0, 0, len(sizes))] * len(sizes), sizes
+
+
+Buckets = tuple[Bucket, ...] | Multiple | Loose
+
+
 def shapes(buckets: Sequence[Bucket]) -> np.ndarray:
     """(height, width) of each bucket, [k, 2] int64, as `choose_all` and `fit` take them."""
     return np.array([(bucket.height, bucket.width) for bucket in buckets], np.int64).reshape(-1, 2)
+
+
+# A program costs about as much CPU time as 10 small images; each bucket more saves the less the more there are.
+_FEWEST, _IMAGES_PER_BUCKET = 8, 8
+
+
+def for_images(buckets: Buckets, images: int) -> Buckets:
+    """Return the buckets that a run over so many images should compile: few for a short run, all for a long one.
+
+    The number depends on `images` alone, so that a run that goes on uses the buckets that it began with.
+    """
+    return fewer(buckets, _FEWEST + images // _IMAGES_PER_BUCKET) if isinstance(buckets, tuple) else buckets
+
+
+def fewer(buckets: Sequence[Bucket], count: int) -> tuple[Bucket, ...]:
+    """Return at most `count` of the buckets, in their order, that hold whatever all of them hold.
+
+    Buckets that no other holds stay, even if they are more than `count`. The others are added greedily: always the one
+    that saves most padding if each bucket of the list stands for chips of its own size and for equally many pixels.
+    """
+    sides = shapes(buckets)
+    holds = (sides[:, None] >= sides).all(axis=2)
+    cost = np.where(holds, sides.prod(axis=1)[:, None] / sides.prod(axis=1), np.inf)
+    # Of equal shapes the first stays.
+    twin = holds & holds.T
+    alone = ~(holds & ~twin).any(axis=0) & (twin.argmax(axis=1) == np.arange(len(sides)))
+    chosen = np.flatnonzero(alone).tolist()
+    while len(chosen) < min(count, len(sides)):
+        total = np.minimum(cost, cost[chosen].min(axis=0)).sum(axis=1)
+        total[chosen] = np.inf
+        chosen.append(int(total.argmin()))
+    return tuple(buckets[position] for position in sorted(chosen))
 
 
 def choose(height: int, width: int, buckets: Sequence[Bucket]) -> int:

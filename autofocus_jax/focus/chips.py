@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
-from autofocus_jax.structures import STRIDE, AutoFocusError, ChipRule
+from autofocus_jax.structures import STRIDE, AutoFocusError, ChipRule, RuleError
 
 # (focus map [h, w], (height, width) in level px) -> chips [n, 4] int32 xyxy in level px. For scales after the first the
 # "level" is the chip that the map was predicted for.
@@ -74,16 +74,56 @@ def merge_overlapping(boxes: np.ndarray) -> np.ndarray:
 def whole_pixels(boxes: np.ndarray) -> np.ndarray:
     """Rounds disjoint boxes [n, 4] (image frame, fractions of px) outward to whole px, keeping them disjoint.
 
-    Where rounding makes two boxes share a row or column of pixels, the left or upper one gives it up; a box that has
-    nothing else is left out. Returns [m, 4] int32.
+    Where rounding makes two boxes share a column of pixels, the left one gives it up; where they share a row alone, the
+    upper one does. So boxes that meet only at a corner lose a column and no row. A box that has nothing else is left
+    out. Returns [m, 4] int32.
     """
     rounded = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1).astype(np.int32)
     one, other = np.nonzero(_overlaps(rounded))
     limits = rounded[other, :2]
+    beside = (boxes[one, 2] <= boxes[other, 0]) | (boxes[other, 2] <= boxes[one, 0])  # a column between them is enough
     for axis in range(2):
         before = boxes[one, 2 + axis] <= boxes[other, axis]
+        if axis:
+            before &= ~beside
         np.minimum.at(rounded[:, 2 + axis], one[before], limits[before, axis])
     return rounded[(rounded[:, :2] < rounded[:, 2:]).all(axis=1)]
+
+
+def checked(answer: np.ndarray, level_size: tuple[int, int]) -> np.ndarray:
+    """Return what a chip function answered as boxes [n, 4] float64, level frame.
+
+    Args:
+        answer: boxes [n, 4], level frame.
+        level_size: (height, width) of the level or chip that the focus map belongs to, px.
+
+    Raises:
+        RuleError: the boxes are not [n, 4], not in whole pixels, not inside the level, empty, or overlap.
+    """
+    boxes = np.asarray(answer, np.float64)
+    if not boxes.size:
+        return np.zeros((0, 4))
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise RuleError(f"a chip rule must answer boxes [n, 4], got shape {list(boxes.shape)}")
+    fractions = (boxes != np.floor(boxes)).any(1)
+    if fractions.any():
+        raise RuleError(f"chips of a rule must be whole pixels, got {_first(boxes, fractions)}; round them outward")
+    height, width = level_size
+    low, high = boxes[:, :2], boxes[:, 2:]
+    wrong = ((low < 0) | (high > [width, height]) | (low >= high)).any(1)
+    if wrong.any():
+        raise RuleError(f"chips of a rule must hold pixels and lie inside the level of {height}x{width} px, "
+                        f"got {_first(boxes, wrong)}")  # fmt: skip
+    if len(boxes) > 1:
+        overlaps = np.triu(_overlaps(boxes), 1)
+        if overlaps.any():
+            one, other = (boxes[position].astype(int).tolist() for position in np.argwhere(overlaps)[0])
+            raise RuleError(f"chips of a rule must not overlap, got {one} and {other}; use merge_overlapping")
+    return boxes
+
+
+def _first(boxes: np.ndarray, wrong: np.ndarray) -> list[float]:
+    return boxes[np.flatnonzero(wrong)[0]].tolist()
 
 
 def _overlaps(boxes: np.ndarray) -> np.ndarray:

@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.labels import focus_labels
-from autofocus_jax.structures import FOCUS, STRIDE, ChipBatch, DetectorOutput, FocusRange, GroundTruth, Placement
+from autofocus_jax.structures import (
+    FOCUS,
+    STRIDE,
+    AutoFocusError,
+    ChipBatch,
+    DetectorOutput,
+    FocusRange,
+    GroundTruth,
+    Placement,
+)
 
 
 def oracle_detect(
-    ground_truths: Sequence[GroundTruth], focus_range: FocusRange, num_classes: int, stride: int = STRIDE
+    ground_truths: Mapping[Hashable, GroundTruth] | Sequence[GroundTruth],
+    focus_range: FocusRange,
+    num_classes: int,
+    stride: int = STRIDE,
 ) -> Detect:
-    """A `detect` that knows the answer.
+    """Return a `detect` that knows the answer.
 
-    ground_truths: of the images of the window, in their order. In each chip it finds every object (not the ignore
-    regions) of which the chip shows some area, as its box cut at the chip, with score 1 in its class; the border
-    rules then drop what was cut. The focus map is 1 on FOCUS cells and 0 elsewhere, labelled by the size of the whole
-    object in chip px even where the chip cuts it, so what it costs is the upper bound for a perfect focus map.
+    In each chip it finds every object (not the ignore regions) of which the chip shows some area, as its box cut at the
+    chip, with score 1 in its class; the border rules then drop what was cut. The focus map is 1 on FOCUS cells and 0
+    elsewhere, labelled by the size of the whole object in chip px even where the chip cuts it, so what it costs is the
+    upper bound for a perfect focus map.
+
+    Args:
+        ground_truths: of each image, by its key. A list does where the keys are positions in it.
+        focus_range: sizes of the objects that are FOCUS, chip px.
+        num_classes: how many classes there are.
+        stride: px of a cell of the focus map.
     """
-    most = max([1, *(len(truth.labels) for truth in ground_truths)])
+
+    def of(place: Placement) -> GroundTruth:
+        try:
+            return ground_truths[place.key]
+        except (LookupError, TypeError):
+            raise AutoFocusError(f"the oracle has no ground truth of image {place.key!r}; give it by key") from None
 
     def detect(chips: ChipBatch, placements: Sequence[Placement]) -> DetectorOutput:
+        truths = [of(place) for place in placements]
+        most = max([1, *(len(truth.labels) for truth in truths)])
         batch, height, width = chips.pixels.shape[:3]
         boxes = np.zeros((batch, most, 4), np.float32)
         scores = np.zeros((batch, most, num_classes), np.float32)
         valid = np.zeros((batch, most), bool)
         focus = np.zeros((batch, height // stride, width // stride), np.float32)
-        for row, place in enumerate(placements):
-            truth = ground_truths[place.image]
+        for row, (place, truth) in enumerate(zip(placements, truths)):
             in_chip = box_ops.scale(box_ops.shift(truth.boxes, -place.box[0], -place.box[1]), *place.factor)
             rows, columns = chips.size[row]
             labels = focus_labels(in_chip, rows, columns, focus_range, stride, ignore=truth.ignore)

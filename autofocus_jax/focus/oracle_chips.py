@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from autofocus_jax import boxes as box_ops
-from autofocus_jax.focus import pyramid
-from autofocus_jax.focus.chips import ChipFunction, focus_chips, whole_pixels
+from autofocus_jax.focus import walk
 from autofocus_jax.focus.labels import focus_labels
-from autofocus_jax.structures import FOCUS, AutoFocusError, FocusRange, GroundTruth, Scale
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.focus.walk import Chip
+from autofocus_jax.structures import FOCUS, AutoFocusError, FocusRange, GroundTruth
 
 
 class ScaleChips(NamedTuple):
@@ -24,71 +23,44 @@ class ScaleChips(NamedTuple):
 
 
 def oracle_chips(
-    size: tuple[int, int],
-    truth: GroundTruth,
-    scales: Sequence[Scale],
-    focus_range: FocusRange,
-    chip_functions: Sequence[ChipFunction] | None = None,
+    size: tuple[int, int], truth: GroundTruth, plan: Plan, focus_range: FocusRange
 ) -> list[ScaleChips]:
-    """What the cascade would process of one image if every focus map were its FocusPixel labels; one entry per scale.
+    """Return what the cascade would process of one image if every focus map were its FocusPixel labels.
 
-    size: (height, width) of the image, px; truth: its objects, image frame. chip_functions: what turns a focus map
-    into chips, one per scale but the last; by default Algorithm 1 with the rule of each scale. They get a map of 1 on
-    FOCUS cells and 0 elsewhere, labelled by the size of the whole object in chip px, also where the chip cuts it.
+    Equal, chip by chip and in the same order, to `cascade` with `oracle_detect` and the same plan, which need the
+    image's pixels. The rules get a map of 1 on FOCUS cells and 0 elsewhere, labelled by the size of the whole object
+    in chip px, also where the chip cuts it.
 
-    Equal, chip by chip and in the same order, to `cascade` with `oracle_detect`, whose chips need images. Raises
-    AutoFocusError for an image without a pixel and for chip_functions or rules that do not fit the scales.
+    Args:
+        size: (height, width) of the image, px.
+        truth: its objects, image frame.
+        plan: the scales and rules. Its buckets count where chips may shrink to fit them.
+        focus_range: sizes of the objects that are FOCUS, chip px.
+
+    Returns:
+        One entry per scale.
+
+    Raises:
+        AutoFocusError: the image has no pixel.
+        BucketError: a chip is larger than every bucket of the plan.
     """
-    height, width = size
-    if height < 1 or width < 1:
-        raise AutoFocusError(f"an image of {height}x{width} px has no pixel; give its height and width")
-    regions = np.array([[0, 0, width, height]], np.int32)
+    if min(size) < 1:
+        raise AutoFocusError(f"an image of {size[0]}x{size[1]} px has no pixel; give its height and width")
+    regions = walk.whole_image(size)
     stages = []
-    for scale, function in zip(scales, [*_functions(scales, chip_functions), None]):
-        factor = pyramid.factor(height, width, scale)
-        boxes = regions.astype(np.float32)
-        sizes = [pyramid.chip_size(box, factor) for box in boxes]
+    for number, rule in enumerate((*plan.functions, None), 1):
+        chips = walk.place(None, size, number, regions, plan)
         labels: tuple[np.ndarray, ...] = ()
-        if function is not None:
-            labels = tuple(_labels(truth, box, chip, focus_range) for box, chip in zip(boxes, sizes))
-            regions = _zoom(function, boxes, sizes, labels)
-        stages.append(ScaleChips(boxes, np.array(sizes, np.int64).reshape(-1, 2), labels))
+        if rule is not None:
+            labels = tuple(_labels(truth, chip, focus_range) for chip in chips)
+            regions = walk.zoom(chips, [(label == FOCUS).astype(np.float32) for label in labels], rule)
+        boxes = np.array([chip.place.box for chip in chips], np.float32).reshape(-1, 4)
+        stages.append(ScaleChips(boxes, np.array([chip.size for chip in chips], np.int64).reshape(-1, 2), labels))
     return stages
 
 
-def _functions(scales: Sequence[Scale], given: Sequence[ChipFunction] | None) -> list[ChipFunction]:
-    if not scales:
-        raise AutoFocusError("oracle_chips got no scales; give it at least one")
-    if given is not None:
-        if len(given) != len(scales) - 1:
-            raise AutoFocusError(
-                f"{len(given)} chip functions for {len(scales)} scales; give one per scale but the last"
-            )
-        return list(given)
-    for number, scale in enumerate(scales[:-1], 1):
-        if scale.chips is None:
-            raise AutoFocusError(f"scale {number} has no chip rule; give it one, or pass chip_functions")
-    return [partial(focus_chips, rule=scale.chips) for scale in scales[:-1]]
-
-
-def _labels(truth: GroundTruth, box: np.ndarray, size: tuple[int, int], focus_range: FocusRange) -> np.ndarray:
-    """FocusPixel labels of the chip of `size` (chip px) that shows `box` [4] (image frame)."""
-    in_chip = box_ops.scale(box_ops.shift(truth.boxes, -box[0], -box[1]), *pyramid.axis_factors(box, size))
-    return focus_labels(in_chip, *size, focus_range, ignore=truth.ignore)
-
-
-def _zoom(
-    function: ChipFunction, boxes: np.ndarray, sizes: Sequence[tuple[int, int]], labels: Sequence[np.ndarray]
-) -> np.ndarray:
-    """What the next scale sees: boxes [n, 4] int32, image frame, disjoint and in whole px; order of their parents.
-
-    A chip inside its parent goes to the image as chip px * box side / chip side, so that a chip of the whole parent is
-    exactly the parent's box.
-    """
-    parts = [np.zeros((0, 4), np.int32)]
-    for box, (height, width), label in zip(boxes.astype(np.float64), sizes, labels, strict=True):
-        inside = function((label == FOCUS).astype(np.float32), (height, width)).astype(np.float64)
-        origin = np.tile(box[:2], 2)
-        sides = np.tile(box[2:], 2) - origin
-        parts.append(whole_pixels(inside * sides / np.array([width, height, width, height]) + origin))
-    return np.concatenate(parts)
+def _labels(truth: GroundTruth, chip: Chip, focus_range: FocusRange) -> np.ndarray:
+    """FocusPixel labels of a chip."""
+    box = chip.place.box
+    in_chip = box_ops.scale(box_ops.shift(truth.boxes, -box[0], -box[1]), *chip.place.factor)
+    return focus_labels(in_chip, *chip.size, focus_range, ignore=truth.ignore)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from concurrent.futures import Future
 from typing import NamedTuple
 
 import numpy as np
 
-from autofocus_jax.focus import buckets, pyramid, stacking
-from autofocus_jax.focus.chips import ChipFunction, whole_pixels
-from autofocus_jax.structures import STAGES, STRIDE, CascadeInfo, Detections, DetectorOutput, Placement, Scale
+from autofocus_jax.focus import pyramid, stacking
+from autofocus_jax.focus.chips import ChipFunction, checked, whole_pixels
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.structures import STAGES, Bucket, Cost, Detections, Placement
 
 
 class Chip(NamedTuple):
@@ -20,7 +22,7 @@ class Chip(NamedTuple):
     size: tuple[int, int]  # (height, width), chip px
     factor: float  # level px per image px of its image at this scale
     row: int  # its position among the chips of its image and scale
-    bucket: int  # position of its bucket
+    bucket: Bucket
 
 
 class Found(NamedTuple):
@@ -32,77 +34,122 @@ class Found(NamedTuple):
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Walk:
-    """An image on its way; `found[s]` holds what came back of scale s + 1, by chip, None while it is awaited."""
+    """An image on its way, and everything that is known of it. Lists have an entry for each scale it has reached."""
 
-    index: int
+    key: Hashable  # the caller's own
+    number: int  # how many images arrived before it
     size: tuple[int, int]  # (height, width), image px
-    image: np.ndarray | None  # let go when no crop of it is needed any more
-    info: CascadeInfo
-    regions: list[np.ndarray]  # by scale: boxes [c, 4] int32, image frame, disjoint and in whole px
-    found: list[list[Found | None]]
-    awaited: int = 0
+    image: np.ndarray | None  # None once no crop of it is needed any more
+    seconds: dict[str, float]  # spent so far, by entry of STAGES
+    padded: list[int]  # px the device processed, for each scale of the plan
+    runs: list[int]  # inputs the detector ran on, for each scale of the plan
+    regions: list[np.ndarray] = dataclasses.field(default_factory=list)  # boxes [c, 4] int32, image frame, disjoint
+    chips: list[list[Chip]] = dataclasses.field(default_factory=list)
+    found: list[list[Found | None]] = dataclasses.field(default_factory=list)  # by chip, None while it is awaited
+    awaited: int = 0  # answers that are missing at the newest scale
+    outcome: Future | None = None  # of its Outcome, once it is through
 
 
-def no_cost(scales: int) -> CascadeInfo:
-    """The CascadeInfo of no image at all, for a cascade over that many scales."""
-    return CascadeInfo(0, *(np.zeros(scales, np.int64) for _ in range(4)), 0, np.zeros(len(STAGES)))
+def start(key: Hashable, number: int, image: np.ndarray, plan: Plan, read: float = 0.0) -> Walk:
+    """Return the walk of an image at its first scale, whose only region is the whole image.
 
-
-def add_info(a: CascadeInfo, b: CascadeInfo) -> CascadeInfo:
-    """What two runs of a cascade over the same scales cost together."""
-    return CascadeInfo(*(x + y for x, y in zip(a, b)))
-
-
-def spend(info: CascadeInfo, stage: str, seconds: float) -> None:
-    """Adds seconds of a stage (one of STAGES) to info."""
-    info.seconds[STAGES.index(stage)] += seconds
-
-
-def start(index: int, image: np.ndarray, scales: Sequence[Scale]) -> Walk:
-    """The walk of an image (uint8 RGB [h, w, 3]) before its first scale, the whole of it being the first region."""
-    height, width = image.shape[:2]
-    info = no_cost(len(scales))._replace(images=1)
-    for index_of_scale, scale in enumerate(scales):
-        info.full_pixels[index_of_scale] = np.prod(pyramid.level_size(height, width, scale))
-    return Walk(index, (height, width), image, info, [np.array([[0, 0, width, height]], np.int32)], [])
-
-
-def place(walk: Walk, scales: Sequence[Scale], shapes: np.ndarray, shrink: float) -> list[Chip]:
-    """The chips of the walk's newest regions; counts their cost and waits for as many answers.
-
-    shapes [k, 2]: those of the buckets (buckets.shapes). shrink: share of their sides, at most, that chips may lose to
-    fit a smaller bucket (buckets.fit). Raises BucketError for a chip that no bucket holds.
+    Args:
+        key: the caller's name of the image.
+        number: how many images arrived before it.
+        image: uint8 RGB [h, w, 3].
+        plan: what is to be done with it.
+        read: seconds that reading it took.
     """
-    scale = len(walk.regions)
-    factor = pyramid.factor(*walk.size, scales[scale - 1])
-    boxes = walk.regions[-1].astype(np.float32)
-    chosen, sizes = buckets.fit(np.array([pyramid.chip_size(box, factor) for box in boxes]), shapes, shrink)
-    chips = []
-    for row, (box, bucket, size) in enumerate(zip(boxes, chosen.tolist(), map(tuple, sizes.tolist()))):
-        placement = Placement(walk.index, scale, box, pyramid.axis_factors(box, size))
-        chips.append(Chip(placement, size, factor, row, bucket))
+    size = image.shape[:2]
+    seconds = dict.fromkeys(STAGES, 0.0) | {"read": read}
+    moving = Walk(key, number, size, image, seconds, *([0] * len(plan.scales) for _ in range(2)))
+    enter(moving, whole_image(size), plan)
+    return moving
+
+
+def whole_image(size: tuple[int, int]) -> np.ndarray:
+    """Return the region [1, 4] int32 (image frame) that is the whole image of `size` (height, width)."""
+    return np.array([[0, 0, size[1], size[0]]], np.int32)
+
+
+def enter(walk: Walk, regions: np.ndarray, plan: Plan) -> list[Chip]:
+    """Take a walk to its next scale and return the chips that are to be processed there.
+
+    Args:
+        walk: changed in place; it now waits for as many answers.
+        regions: boxes [c, 4] int32, image frame.
+        plan: says which scale is next.
+
+    Raises:
+        BucketError: a chip is larger than every bucket.
+    """
+    walk.regions.append(regions)
+    chips = place(walk.key, walk.size, len(walk.regions), regions, plan)
+    walk.chips.append(chips)
     walk.found.append([None] * len(chips))
     walk.awaited = len(chips)
-    walk.info.chips[scale - 1] = len(chips)
-    walk.info.pixels[scale - 1] = sum(chip.size[0] * chip.size[1] for chip in chips)
     return chips
 
 
+def place(key: Hashable, size: tuple[int, int], scale: int, regions: np.ndarray, plan: Plan) -> list[Chip]:
+    """Return the chips that show regions [c, 4] (image frame, whole px) of an image at a scale, numbered from 1.
+
+    Args:
+        key: the caller's name of the image.
+        size: (height, width) of the image, px.
+        scale: number of the scale.
+        regions: boxes [c, 4], image frame.
+        plan: its buckets and `shrink` decide the sizes of the chips.
+    """
+    factor = pyramid.factor(*size, plan.scales[scale - 1])
+    boxes = regions.astype(np.float32)
+    buckets, sizes = plan.fit(np.array([pyramid.chip_size(box, factor) for box in boxes]).reshape(-1, 2))
+    return [
+        Chip(Placement(key, scale, box, pyramid.axis_factors(box, fitted)), fitted, factor, row, bucket)
+        for row, (box, bucket, fitted) in enumerate(zip(boxes, buckets, map(tuple, sizes.tolist())))
+    ]
+
+
+def spend(walk: Walk, chip: Chip, runs: int, pixels: int) -> None:
+    """Count inputs that the detector ran on at the scale of a chip, and their pixels."""
+    walk.runs[chip.place.scale - 1] += runs
+    walk.padded[chip.place.scale - 1] += pixels
+
+
 def receive(walk: Walk, chip: Chip, found: Found) -> None:
-    """Takes the detector's answer for one chip."""
+    """Take the detector's answer for one chip."""
     walk.found[-1][chip.row] = found
     walk.awaited -= 1
 
 
-def zoom(walk: Walk, chips: Sequence[Chip], function: ChipFunction) -> np.ndarray:
-    """What the next scale sees: boxes [n, 4] int32 in the image frame, disjoint and in whole px.
+def next_regions(walk: Walk, plan: Plan) -> np.ndarray:
+    """Return what the next scale sees, boxes [n, 4] int32 in the image frame; [0, 4] after the last scale.
 
-    chips: those of the walk's newest scale, all answered. They are mapped with whole numbers (chip px * box side /
-    chip side), so a chip of the whole level is exactly its parent's box and one inside it never leaves it.
+    All chips of the walk's newest scale must be answered.
+    """
+    scale = len(walk.regions)
+    if scale == len(plan.scales):
+        return np.zeros((0, 4), np.int32)
+    return zoom(walk.chips[-1], [found.focus for found in walk.found[-1]], plan.functions[scale - 1])
+
+
+def zoom(chips: Sequence[Chip], maps: Sequence[np.ndarray | None], rule: ChipFunction) -> np.ndarray:
+    """Return what the next scale sees: boxes [n, 4] int32 in the image frame, disjoint and in whole px.
+
+    Chips are mapped with whole numbers (chip px * box side / chip side). So a chip of the whole level is exactly its
+    parent's box, and one inside it never leaves it.
+
+    Args:
+        chips: those of one image and scale.
+        maps: the focus map of each, cut at its true size.
+        rule: turns a focus map into chips.
+
+    Raises:
+        RuleError: the rule answers boxes that are no chips.
     """
     regions: list[np.ndarray] = [np.zeros((0, 4), np.int32)]
-    for (parent, (height, width), *_), found in zip(chips, walk.found[-1], strict=True):
-        boxes = function(found.focus, (height, width)).astype(np.float64)
+    for (parent, (height, width), *_), focus in zip(chips, maps, strict=True):
+        boxes = checked(rule(focus, (height, width)), (height, width))
         if not len(boxes):
             continue
         origin = np.tile(parent.box[:2].astype(np.float64), 2)
@@ -112,42 +159,24 @@ def zoom(walk: Walk, chips: Sequence[Chip], function: ChipFunction) -> np.ndarra
     return np.concatenate(regions)
 
 
-def read_output(
-    chips: Sequence[Chip], output: DetectorOutput, score_threshold: float, want_focus: Sequence[bool]
-) -> list[Found]:
-    """A batch's output, chip by chip: what is worth keeping, in the image frame and cut at its chip.
-
-    Waits for the device. want_focus: for each chip, whether its focus map is needed; maps are copies, so that the
-    batch's memory is let go.
-    """
-    count = len(chips)
-    scores = np.asarray(output.scores)[:count]
-    keep = (scores > score_threshold) & np.asarray(output.valid)[:count, :, None]
-    row, proposal, label = np.nonzero(keep)
-    boxes = np.asarray(output.boxes)[row, proposal].astype(np.float32, copy=False)
-    shown = np.stack([chip.place.box for chip in chips])[row]
-    factor = np.stack([chip.place.factor for chip in chips])[row]
-    boxes = stacking.project(boxes, Placement(0, 0, shown, factor))
-    boxes = np.clip(boxes, np.tile(shown[:, :2], 2), np.tile(shown[:, 2:], 2))
-    scores, label = scores[row, proposal, label], label.astype(np.int32)
-    bounds = np.searchsorted(row, np.arange(count + 1))
-    maps = np.asarray(output.focus) if any(want_focus) else None
-    found = []
-    for position, (chip, begin, end) in enumerate(zip(chips, bounds, bounds[1:])):
-        height, width = chip.size
-        cells = -(-height // STRIDE), -(-width // STRIDE)
-        focus = maps[position, : cells[0], : cells[1]].copy() if want_focus[position] else None
-        found.append(Found(Detections(boxes[begin:end], scores[begin:end], label[begin:end]), focus))
-    return found
+def cost(walk: Walk, plan: Plan) -> Cost:
+    """Return what a walk has cost so far."""
+    levels = [np.prod(pyramid.level_size(*walk.size, scale)) for scale in plan.scales]
+    missing = [0] * (len(plan.scales) - len(walk.chips))
+    pixels = [sum(chip.size[0] * chip.size[1] for chip in chips) for chips in walk.chips]
+    counts = [len(chips) for chips in walk.chips]
+    per_scale = pixels + missing, levels, counts + missing, walk.padded, walk.runs
+    seconds = np.array([walk.seconds[stage] for stage in STAGES])
+    return Cost(1, *(np.array(values, np.int64) for values in per_scale), seconds)
 
 
-def scale_detections(walk: Walk) -> list[stacking.ScaleDetections]:
-    """All detections of a finished walk, one entry per scale, ordered by chip; scales it never reached are empty."""
+def scale_detections(walk: Walk, plan: Plan) -> list[stacking.ScaleDetections]:
+    """Return all detections of a finished walk, one entry per scale, ordered by chip; empty for scales not reached."""
+    none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
     parts = []
-    for index in range(len(walk.info.chips)):
+    for index in range(len(plan.scales)):
         answers = walk.found[index] if index < len(walk.found) else []
         regions = walk.regions[index] if index < len(walk.regions) else np.zeros((0, 4), np.int32)
-        none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
         fields = zip(none, *(answer.detections for answer in answers))
         counts = [len(answer.detections.scores) for answer in answers]
         chip = np.repeat(np.arange(len(answers)), counts)

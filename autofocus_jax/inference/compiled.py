@@ -1,44 +1,109 @@
-"""The detector compiled ahead of time, one program per bucket."""
+"""The detector compiled ahead of time, one program per bucket for what depends on the bucket's exact shape."""
 
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import jax
-import numpy as np
 
 from autofocus_jax import parallel
 from autofocus_jax.config import Config, DetectorConfig
+from autofocus_jax.detector import model
 from autofocus_jax.detector.folding import fold
-from autofocus_jax.detector.model import Variables, detect
+from autofocus_jax.detector.model import Variables
 from autofocus_jax.focus import buckets as bucket_ops
 from autofocus_jax.focus.buckets import BucketError
-from autofocus_jax.structures import Bucket, ChipBatch, DetectorOutput, Placement
+from autofocus_jax.structures import AutoFocusError, Bucket, ChipBatch, DetectorOutput, Placement
+
+_MAPS_PER_PROGRAM = 250  # memory maps, of which Linux allows a process 65530; 108 were counted, 230 in older forms
+
+
+class CompileError(AutoFocusError):
+    """There is no room for another compiled program."""
+
+
+class Parts:
+    """Programs of the detector's functions by the shapes that they are called with; shared by copies of a detector.
+
+    A program is compiled by the first thread that asks for it, while those of other shapes can be used and compiled.
+    """
+
+    def __init__(self, mesh: jax.sharding.Mesh):
+        self.traces = 0  # how often JAX traced a function
+        self.mesh = mesh
+        self._programs: dict[tuple, Future] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._programs)
+
+    def jitted(self, function: Callable[[Variables, Any], Any]) -> Callable:
+        """`function` mapped over the devices: variables on all of them, the other argument split."""
+
+        def traced(variables: Variables, value: Any) -> Any:
+            self.traces += 1
+            return function(variables, value)
+
+        return jax.jit(parallel.pmap(traced, self.mesh, replicated=(True, False)))
+
+    def program(self, function: Callable, variables: Variables, like: Any) -> Callable:
+        """The compiled program of a `jitted` function for arrays of these shapes."""
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(like))
+        with self._lock:
+            known = self._programs.get((function, shapes))
+            mine = known is None
+            if mine:
+                known = self._programs[function, shapes] = Future()
+        if mine:
+            try:
+                make_room()
+                like = parallel.split_like(like, self.mesh)
+                known.set_result(function.lower(variables, like).compile())
+            except BaseException as error:
+                with self._lock:
+                    del self._programs[function, shapes]
+                known.set_exception(error)
+        return known.result()
 
 
 class CompiledDetector:
-    """A `detect` for the cascade: looks up the program of a batch's shape, and never traces while it runs.
+    """A `detect` for the cascade: looks up the programs of a batch's shape, and never traces while it runs.
 
     Batch norms that follow a convolution are folded into it, which changes the answers by float rounding alone.
 
-    Programs are compiled when their bucket is first used, or all at once by `warm_up`. `compilations` counts them;
-    `traces` counts how often JAX really traced the detector.
+    The cascade calls it from `concurrency` threads at once. A CPU runs the programs of one thread one after the other,
+    which leaves cores idle. The third call keeps the cores busy while the thread of a finished batch waits for the GIL.
+
+    Programs are compiled when they are first used, or all at once by `warm_up`. `compilations` counts them; `traces`
+    counts how often JAX really traced a part of the detector.
     """
+
+    concurrency = 3  # focus.cascade.Detect
 
     def __init__(
         self,
         config: Config,
         variables: Variables,
         devices: Sequence[jax.Device] | None = None,
-        answer: Callable[[DetectorConfig, Variables, ChipBatch], DetectorOutput] = detect,
+        whole: Callable[[DetectorConfig, Variables, ChipBatch], DetectorOutput] | None = None,
     ):
-        """devices: each batch is split evenly over these, so that it must be a multiple of their number; by default
-        the first one alone. parallel.spread makes buckets for several. answer: what is compiled; its N may be any.
-        Raises BucketError for an uneven batch."""
+        """Makes the detector; compiles nothing yet.
+
+        Args:
+          devices: each batch is split evenly over these, so that it must be a multiple of their number; by default the
+            first one alone. parallel.spread makes buckets for several.
+          whole: what is compiled instead of model.detect, in one program per bucket; its N may be any.
+
+        Raises: BucketError for an uneven batch.
+        """
         devices = jax.local_devices()[:1] if devices is None else devices
         for bucket in config.buckets:
             if bucket.batch % len(devices):
@@ -49,22 +114,20 @@ class CompiledDetector:
         detector, folded = fold(config.detector, variables)
         self._fold = lambda variables: fold(config.detector, variables)[1]
         self.buckets: tuple[Bucket, ...] = config.buckets
-        self.traces = 0
         self._mesh = parallel.mesh(devices)
         self._far = devices[0].platform != "cpu"  # a CPU's arrays are the host's own; asking for copies takes time
         self._variables = parallel.replicate(folded, self._mesh)
-        self._programs: dict[tuple[int, int, int], Callable] = {}
-        self._compiling = threading.RLock()  # the cascade calls from several threads
-
-        def traced(variables: Variables, chips: ChipBatch) -> DetectorOutput:
-            self.traces += 1
-            return answer(detector, variables, chips)
-
-        self._detect = jax.jit(parallel.pmap(traced, self._mesh, replicated=(True, False)))
+        self._parts = Parts(self._mesh)
+        self._first = self._parts.jitted(partial(whole or model.look, detector))
+        self._second = None if whole else self._parts.jitted(partial(model.answer, detector))
 
     @property
     def compilations(self) -> int:
-        return len(self._programs)
+        return len(self._parts)
+
+    @property
+    def traces(self) -> int:
+        return self._parts.traces
 
     def using(self, variables: Variables) -> CompiledDetector:
         """The same programs, and those compiled later too, with other variables of the same shapes."""
@@ -75,59 +138,40 @@ class CompiledDetector:
     def __call__(self, chips: ChipBatch, placements: Sequence[Placement] = ()) -> DetectorOutput:
         """Dispatches a batch of a bucket's shape; returns at once, with arrays that are still being computed.
 
-        Raises BucketError for a shape that is no bucket's.
+        Raises BucketError for a shape that is no bucket's, CompileError when a program has no room.
         """
-        program = self._program(tuple(chips.pixels.shape[:3]))
-        output = program(self._variables, parallel.split(chips, self._mesh))
+        batch, height, width = chips.pixels.shape[:3]
+        if Bucket(height, width, batch) not in self.buckets:
+            known = ", ".join(f"{b.batch}x{b.height}x{b.width}" for b in self.buckets)
+            raise BucketError(
+                f"a batch of {batch} chips of {height}x{width} px is no bucket's; Config.buckets has {known}"
+            )
+        output = self._run(self._first, parallel.split(chips, self._mesh))
+        if self._second is not None:
+            seen, focus = output
+            output = DetectorOutput(*self._run(self._second, seen), focus)
         if self._far:
             for array in output:
                 array.copy_to_host_async()
         return output
 
+    def _run(self, function: Callable, value: Any) -> Any:
+        return self._parts.program(function, self._variables, value)(self._variables, value)
+
     def warm_up(self, progress: Callable[[Bucket], None] | None = None) -> None:
-        """Compiles every bucket's program, several at a time, and runs it once, because the first run takes longer.
+        """Compiles every bucket's programs, several at a time, and runs them once: a first run takes longer.
 
         Calls `progress` after each.
         """
-        with self._compiling:
-            self._compile_all(progress)
-
-    def _compile_all(self, progress: Callable[[Bucket], None] | None) -> None:
-        shapes = [(bucket.batch, bucket.height, bucket.width) for bucket in self.buckets]
         pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
         try:
-            # Tracing runs Python and stays in this thread; compiling does not.
-            compiling = {
-                shape: pool.submit(self._lowered(shape).compile) for shape in shapes if shape not in self._programs
-            }
-            for bucket, shape in zip(self.buckets, shapes):
-                if shape in compiling:
-                    self._programs[shape] = compiling[shape].result()
-                    jax.block_until_ready(self(bucket_ops.pad([], bucket)))
+            ready = [(bucket, pool.submit(self, bucket_ops.pad([], bucket))) for bucket in self.buckets]
+            for bucket, output in ready:
+                jax.block_until_ready(output.result())
                 if progress is not None:
                     progress(bucket)
         finally:
             pool.shutdown(cancel_futures=True)  # an interrupt does not wait for programs that nobody will run
-
-    def _program(self, shape: tuple[int, ...]) -> Callable:
-        with self._compiling:
-            if shape not in self._programs:
-                batch, height, width = shape
-                if Bucket(height, width, batch) not in self.buckets:
-                    known = ", ".join(f"{b.batch}x{b.height}x{b.width}" for b in self.buckets)
-                    raise BucketError(
-                        f"a batch of {batch} chips of {height}x{width} px is no bucket's; Config.buckets has {known}"
-                    )
-                self._programs[shape] = self._lowered(shape).compile()
-            return self._programs[shape]
-
-    def _lowered(self, shape: tuple[int, ...]) -> jax.stages.Lowered:
-        like = ChipBatch(
-            jax.ShapeDtypeStruct((*shape, 3), np.uint8),
-            jax.ShapeDtypeStruct((shape[0], 2), np.int32),
-            jax.ShapeDtypeStruct(shape[:1], np.bool_),
-        )
-        return self._detect.lower(self._variables, parallel.split_like(like, self._mesh))
 
 
 def compile_detector(
@@ -135,3 +179,26 @@ def compile_detector(
 ) -> CompiledDetector:
     """The detector of a config and its variables, ready to be passed to the cascade; as CompiledDetector."""
     return CompiledDetector(config, variables, devices)
+
+
+def make_room() -> None:
+    """Lets go of programs that nobody can reach when the process nears Linux's limit of memory maps.
+
+    Raises CompileError when the limit would still be passed; without this check LLVM aborts the process.
+    """
+    limit, used = Path("/proc/sys/vm/max_map_count"), Path("/proc/self/maps")
+    if not limit.is_file() or not used.is_file():
+        return  # no Linux, no such limit
+    most = int(limit.read_text()) - 2 * _MAPS_PER_PROGRAM
+    if _lines(used) > most:
+        gc.collect()
+        if _lines(used) > most:
+            raise CompileError(
+                f"no room for another compiled program: the process has {_lines(used)} of {limit.read_text().strip()} "
+                f"memory maps; use fewer buckets or detectors, or raise {limit}"
+            )
+
+
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n")
+

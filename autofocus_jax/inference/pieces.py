@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from autofocus_jax import files
-from autofocus_jax.structures import AutoFocusError, CascadeInfo, Detections
+from autofocus_jax.structures import AutoFocusError, Cost, Detections
 
 
 class PieceError(AutoFocusError):
@@ -29,7 +29,7 @@ class Piece(NamedTuple):
 
     indices: list[int]  # images that could be read, in the order asked
     detections: list[Detections]  # one per entry of `indices`
-    info: CascadeInfo | None  # summed; None when no image could be read
+    info: Cost | None  # summed; None when no image could be read
     seconds: float  # wall time between the end of the piece before and the end of this one
     skipped: list[Skipped]
 
@@ -52,13 +52,12 @@ def load(path: Path) -> Piece:
         content = files.read_npz(path)
         bounds = np.cumsum(content["counts"])[:-1]
         fields = zip(*(np.split(content[name], bounds) for name in Detections._fields))
-        info = {name: content[f"info_{name}"] for name in CascadeInfo._fields if f"info_{name}" in content}
-        for name in ("images", "compilations"):
-            info |= {name: int(info[name])} if name in info else {}
+        info = {name: content[f"info_{name}"] for name in Cost._fields if f"info_{name}" in content}
+        info |= {"images": int(info["images"])} if info else {}
         return Piece(
             content["indices"].tolist(),
             [Detections(*part) for part in fields] if len(content["counts"]) else [],
-            CascadeInfo(**info) if info else None,
+            Cost(**info) if info else None,
             float(content["seconds"]),
             [Skipped(*entry) for entry in json.loads(str(content["skipped"]))],
         )

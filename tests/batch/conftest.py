@@ -1,4 +1,4 @@
-"""What tests of batch share: a worker in this process, a folder of pictures, an S3 store on loopback."""
+"""What tests of batch share: a model in this process, a folder of pictures, an S3 store on loopback."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="the extra `ray` is not installed")
 
-from autofocus_jax.api import holding
 from autofocus_jax.batch import job, plan
 from autofocus_jax.batch.storage import resolved
-from autofocus_jax.inference.worker import Worker
+from autofocus_jax.inference.model import Model
+from autofocus_jax.inference.settings import holding
 
 CATEGORIES = ("ape", "bee", "cat")
 BAD = 5  # the picture that is cut off
@@ -26,8 +26,8 @@ def config(tiny_config):
 
 
 @pytest.fixture(scope="session")
-def worker(tiny_variables, config):
-    return Worker(tiny_variables, config)
+def model(tiny_variables, config):
+    return Model.compiled(config, tiny_variables, CATEGORIES)
 
 
 @pytest.fixture(scope="session")
@@ -62,14 +62,14 @@ def make_job(config, tiny_variables):
 
 
 @pytest.fixture(scope="session")
-def do_all(worker, make_job):
+def do_all(model, make_job):
     """do_all(input, output, size) does every piece in this process; returns what each came to."""
 
     def do(given, output, size=4, score=0.0):
         planned = plan.plan(str(given), size)
         made = make_job(planned, output, score)
         there = job.open_output(made, planned, size)
-        return [job.do_piece(worker, made, piece) for piece in planned.pieces if piece.number not in there]
+        return [job.do_piece(model, made, piece) for piece in planned.pieces if piece.number not in there]
 
     return do
 

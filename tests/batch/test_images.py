@@ -14,9 +14,8 @@ from autofocus_jax.batch.images import images
 from autofocus_jax.batch.plan import Piece, plan
 from autofocus_jax.batch.storage import Folder
 from autofocus_jax.batch.stored_file import StoredFile
-from autofocus_jax.batch.table import encode
+from autofocus_jax.batch.table import encode, error_row
 from autofocus_jax.data.image import decode_image
-from autofocus_jax.inference.worker import error_row
 from autofocus_jax.structures import ImageError
 
 BAD = 5

@@ -8,8 +8,6 @@ import numpy as np
 import pyarrow.dataset
 import pytest
 
-from autofocus_jax import evaluation
-from autofocus_jax.api import SOURCES
 from autofocus_jax.batch import job, plan
 from autofocus_jax.batch.attempts import Attempts, Care
 from autofocus_jax.batch.job import JobError
@@ -17,8 +15,13 @@ from autofocus_jax.batch.table import Counts
 from autofocus_jax.config_dict import from_dict
 from autofocus_jax.config_file import to_dict
 from autofocus_jax.data.coco import CocoSource
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
 from autofocus_jax.inference.compiled import compile_detector
+from autofocus_jax.inference.model import SOURCES
+from autofocus_jax.structures import Detections
+
+pytestmark = pytest.mark.numbers
 
 BAD = 5
 
@@ -43,7 +46,7 @@ def test_results_are_those_of_evaluate(
     images = [decode_image(contents[number], "") for number in good]
     dataset = memory_dataset(images, [truth()] * len(images))
     detect = compile_detector(config, tiny_variables)
-    streamed = partial(evaluation.stream_row, config, evaluation.rows(config)[-1], detect)
+    streamed = partial(engine.stream, detect=detect, plan=Plan.of(config))
     expected = engine.run(dataset, range(len(images)), streamed)
     assert sum(len(one.scores) for one in expected.detections) > 0
     for number, one in zip(good, expected.detections):
@@ -54,10 +57,28 @@ def test_results_are_those_of_evaluate(
     assert "cut off" in found[f"{BAD}.png"]["error"] and len(found) == 10
 
 
-def test_the_size_of_a_piece_changes_no_row(pictures, do_all, tmp_path):
+@pytest.fixture(scope="module")
+def check_same_rows(check_same_detections):
+    """check_same_rows(found, expected): what was detected to the promised tolerance, and exactly all the rest."""
+
+    def check(found, expected):
+        assert found.keys() == expected.keys()
+        for name, row in found.items():
+            one, other = dict(row), dict(expected[name])
+            detections = [
+                Detections(*(np.array(part.pop(field) or ()) for field in Detections._fields)) for part in (one, other)
+            ]
+            check_same_detections(*detections)
+            assert one == other
+
+    return check
+
+
+def test_the_size_of_a_piece_changes_no_row(pictures, do_all, tmp_path, check_same_rows):
     for size in (1, 3, 100):
         do_all(pictures, tmp_path / str(size), size)
-    assert rows(tmp_path / "1") == rows(tmp_path / "3") == rows(tmp_path / "100")
+    for size in (1, 3):
+        check_same_rows(rows(tmp_path / str(size)), rows(tmp_path / "100"))
     assert len(list((tmp_path / "3").glob("*.parquet"))) == 4
 
 
@@ -142,37 +163,39 @@ class Told:
         self.heard.append("end")
 
 
-def test_image_by_image_finds_the_same(pictures, do_all, make_job, worker, tmp_path):
+def test_image_by_image_finds_the_same(pictures, do_all, make_job, model, tmp_path, check_same_rows):
     do_all(pictures, tmp_path / "out", 100)
     expected = rows(tmp_path / "out")
     planned = plan.plan(str(pictures), 100)
     watch = Told(Care(3, True, ()))
-    job.do_piece(worker, make_job(planned, tmp_path / "slow"), planned.pieces[0], watch=watch)
-    assert rows(tmp_path / "slow") == expected and watch.heard == ["begin", *range(11), "end"]
+    job.do_piece(model, make_job(planned, tmp_path / "slow"), planned.pieces[0], watch=watch)
+    slow = rows(tmp_path / "slow")
+    check_same_rows(slow, expected)
+    assert watch.heard == ["begin", *range(11), "end"]
     watch = Told(Care(5, True, (2, 4)))
-    done = job.do_piece(worker, make_job(planned, tmp_path / "deadly"), planned.pieces[0], watch=watch)
+    done = job.do_piece(model, make_job(planned, tmp_path / "deadly"), planned.pieces[0], watch=watch)
     found = rows(tmp_path / "deadly")
-    changed = [position for position, name in enumerate(planned.pieces[0].files) if found[name] != expected[name]]
+    changed = [position for position, name in enumerate(planned.pieces[0].files) if found[name] != slow[name]]
     assert changed == [2, 4] and done.images == 10 and watch.heard == ["begin", *range(11), "end"]
     assert "worker died" in found[planned.pieces[0].files[2]]["error"] and watch.done == tuple(done)
 
 
-def test_a_piece_that_was_done_is_told_again(pictures, make_job, worker, tmp_path):
+def test_a_piece_that_was_done_is_told_again(pictures, make_job, model, tmp_path):
     planned = plan.plan(str(pictures), 100)
     watch, made = Attempts(), make_job(planned, tmp_path / "out")
-    done = job.do_piece(worker, made, planned.pieces[0], watch=watch)
+    done = job.do_piece(model, made, planned.pieces[0], watch=watch)
     (tmp_path / "out" / job.part_name(0)).unlink()
-    assert job.do_piece(worker, made, planned.pieces[0], watch=watch) == done
+    assert job.do_piece(model, made, planned.pieces[0], watch=watch) == done
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_piece_is_given_up(pictures, make_job, worker, tmp_path):
+def test_a_piece_is_given_up(pictures, make_job, model, tmp_path):
     planned = plan.plan(str(pictures), 100)
     watch = Attempts()
     for _ in range(6):
         watch.begin(0)
     with pytest.raises(job.PieceError, match="6 workers died of it, and no image is to blame"):
-        job.do_piece(worker, make_job(planned, tmp_path / "out"), planned.pieces[0], watch=watch)
+        job.do_piece(model, make_job(planned, tmp_path / "out"), planned.pieces[0], watch=watch)
     assert not (tmp_path / "out").exists() and watch.begin(0).attempt == 1
 
 
@@ -206,3 +229,13 @@ def test_a_store_is_like_a_disk(s3, pictures, contents, do_all, tmp_path):
             assert file.read() == content
     s3.delete_file("bucket/out/part-00000001.parquet")
     assert [entry.number for entry in do_all("s3://bucket/in", "s3://bucket/out", 4)] == [1]
+
+
+def test_score_leaves_out_the_weaker(pictures, do_all, tmp_path):
+    do_all(pictures, tmp_path / "all")
+    everything = rows(tmp_path / "all")
+    limit = float(np.median([score for row in everything.values() for score in row["scores"] or ()]))
+    do_all(pictures, tmp_path / "some", score=limit)
+    for name, row in rows(tmp_path / "some").items():
+        scores = everything[name]["scores"]
+        assert row["scores"] == (None if scores is None else [score for score in scores if score >= limit])

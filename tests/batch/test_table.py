@@ -6,8 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from autofocus_jax.batch.table import SCHEMA, Counts, counts, encode
-from autofocus_jax.inference.worker import Row, error_row
+from autofocus_jax.batch.table import SCHEMA, Counts, Row, counts, encode, error_row
 
 
 def row(name, count, seed=0):

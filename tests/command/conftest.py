@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 
 import cv2
-import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from autofocus_jax.command import detect
 from autofocus_jax.command.main import main
@@ -72,23 +70,6 @@ def get_config():
         ),
     )
 """
-
-
-@pytest.fixture(scope="module")
-def compile_once(tmp_path_factory, quick_compilation):
-    """Every run of train.py compiles the same programs; keep them on disk between those of a module."""
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_persistent_cache_min_entry_size_bytes": 0,
-    }
-    before = {name: jax.config.values[name] for name in settings}
-    for values in (settings, before):
-        for name, value in values.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        if values is settings:
-            yield
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from autofocus_jax.command import stage, train
 ROOT = Path(__file__).parents[2]
 STEPS = 6
 
-pytestmark = pytest.mark.usefixtures("compile_once")
+pytestmark = [pytest.mark.numbers, pytest.mark.usefixtures("quick_compilation")]
 
 
 def words(folder, workdir, *more):
@@ -136,8 +136,8 @@ def test_a_damaged_checkpoint_and_one_cut_off(folder, through, tmp_path, monkeyp
 def environment(tmp_path):
     """As this process compiles, so that two programs differ in nothing but when they were killed."""
     return os.environ | {
-        "JAX_ENABLE_COMPILATION_CACHE": "true", "AUTOFOCUS_CACHE": str(tmp_path / "cache"), "PYTHONUNBUFFERED": "1",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "true", "JAX_PLATFORMS": "cpu",
+        "AUTOFOCUS_CACHE": str(tmp_path / "cache"), "PYTHONUNBUFFERED": "1", "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
+        "JAX_PLATFORMS": "cpu",
     }  # fmt: skip
 
 

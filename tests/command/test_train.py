@@ -24,7 +24,7 @@ from autofocus_jax.training.optimizer import schedule
 from autofocus_jax.weights import safetensors
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.usefixtures("compile_once")
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def words(folder, workdir, *more):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from autofocus_jax.config import AnchorConfig
-from autofocus_jax.detector.anchors import anchor_shapes, anchors
+from autofocus_jax.detector.anchors import anchor_shapes, anchors, anchors_at
 
 BASES = [(23, 12), (16, 16), (11, 22)]  # px, of ratios 0.5, 1, 2
 FACTORS = [2, 4, 7, 10, 13, 16, 24]
@@ -29,3 +29,9 @@ def test_centres():
 def test_any_sizes_and_one_cell():
     boxes = anchors(1, 1, AnchorConfig((1.0,), (20.0, 36.0)))
     np.testing.assert_array_equal(boxes[0, 0], [[-2, -2, 18, 18], [-10, -10, 26, 26]])
+
+
+def test_anchors_by_their_place():
+    config = AnchorConfig((0.5, 1.0, 2.0), (20.0, 36.0))
+    expected = anchors(3, 5, config).reshape(-1, 4)
+    np.testing.assert_array_equal(anchors_at(np.arange(len(expected)), 5, config), expected)

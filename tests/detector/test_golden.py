@@ -20,6 +20,8 @@ from autofocus_jax.detector.model import Network, forward, propose
 from autofocus_jax.structures import ChipBatch
 from autofocus_jax.weights import safetensors, sniper
 
+pytestmark = pytest.mark.numbers
+
 GOLDEN = Path(__file__).parent.parent / "golden"
 DETECTOR = DetectorConfig(
     backbone=BackboneConfig(deformable_groups=4), roi_pooling="deformable", proposal_least_side=1.0

@@ -1,5 +1,7 @@
 """The search for chip rules on a case whose answer is known: one small object, found by the oracle at scale 2 only."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from autofocus_jax.config import AnchorConfig, BackboneConfig, Config, DetectorC
 from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.experiments import chip_rules
 from autofocus_jax.focus.oracle import oracle_detect
-from autofocus_jax.structures import Bucket, ChipRule, FocusRange, Scale, ValidRange
+from autofocus_jax.structures import AutoFocusError, Bucket, ChipRule, FocusRange, Scale, ValidRange
 
 
 @pytest.fixture
@@ -53,3 +55,17 @@ def test_without_a_good_rule_the_best_is_taken(config, memory_dataset, truth):
 def test_bad_config_is_one_line(tmp_path, capsys):
     assert chip_rules.main(["--config", str(tmp_path / "none.py")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_vocs_metric_and_no_objects(config, memory_dataset, truth):
+    truths = [truth([[52, 50, 62, 60]], [0])]
+    dataset = memory_dataset([np.zeros((64, 64, 3), np.uint8)], truths, categories=("a",))
+    voc = dataclasses.replace(config, metric="voc")
+    seen = []
+    rules = [ChipRule(0.5, 1, 16), ChipRule(2.0, 1, 16)]
+    detect = oracle_detect(truths, config.focus_range, 1)
+    assert chip_rules.search(voc, detect, dataset, rules, 0.5, seen.append) == [rules[0]]
+    assert [candidate.ap for candidate in seen] == pytest.approx([100, 100, 0])
+    empty = memory_dataset([np.zeros((64, 64, 3), np.uint8)], [truth()], categories=("a",))
+    with pytest.raises(AutoFocusError, match="no image holds an object"):
+        chip_rules.search(voc, oracle_detect([truth()], config.focus_range, 1), empty, rules, 0.5, seen.append)

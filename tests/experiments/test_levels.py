@@ -19,6 +19,7 @@ from autofocus_jax.experiments.result import silent
 from autofocus_jax.experiments.rule_search import chip_functions
 from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.focus.oracle import oracle_detect
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.structures import AutoFocusError, Bucket, ChipRule, FocusRange, Scale, ValidRange
 
 RULES = [
@@ -62,18 +63,16 @@ def scene(memory_dataset, truth):
 
 
 def detector(config, dataset, positions=None):
-    truths = [dataset.ground_truth(index) for index in (positions or range(len(dataset)))]
+    truths = {index: dataset.ground_truth(index) for index in (positions or range(len(dataset)))}
     return oracle_detect(truths, config.focus_range, config.detector.num_classes)
 
 
 @pytest.mark.parametrize("rules", RULES)
 def test_replay_is_the_cascade(config, scene, rules):
     images, functions = scene.images, chip_functions(rules)
-    wanted, wanted_cost, _ = cascade(
-        images, config.scales, detector(config, scene), config.buckets, config.stacking, functions
-    )
+    wanted, wanted_cost, _ = cascade(images, detector(config, scene), Plan.of(config, functions))
     kept = levels.detect_levels(config, detector(config, scene), images)
-    found, cost = replay(kept, config, functions)
+    found, cost = replay(kept, config, Plan.of(config, functions))
     for ours, theirs in zip(found, wanted, strict=True):
         order, other = (np.lexsort(part.boxes.T) for part in (ours, theirs))
         np.testing.assert_allclose(ours.boxes[order], theirs.boxes[other], atol=1e-3)
@@ -88,7 +87,8 @@ def test_replay_leaves_out_what_no_chip_holds(config, scene):
     (whole, *_) = levels.detect_levels(config, detector(config, scene), scene.images[:1])
     map1 = np.zeros((4, 6), np.float32)
     map1[0, 0] = 1  # image px 0 to 64 along both axes
-    found, cost = replay([whole._replace(focus=(map1, whole.focus[1]))], config, chip_functions((RULES[1][0], None)))
+    plan = Plan.of(config, chip_functions((RULES[1][0], None)))
+    found, cost = replay([whole._replace(focus=(map1, whole.focus[1]))], config, plan)
     np.testing.assert_allclose(
         found[0].boxes[np.argsort(found[0].boxes[:, 0])], [[42, 40, 58, 60], [250, 100, 380, 230]]
     )
@@ -98,9 +98,7 @@ def test_replay_leaves_out_what_no_chip_holds(config, scene):
 def test_merged_levels_are_the_pyramid(config, scene):
     kept = levels.detect_levels(config, detector(config, scene), scene.images)
     functions = chip_functions((None, None))
-    wanted, _, _ = cascade(
-        scene.images, config.scales, detector(config, scene), config.buckets, config.stacking, functions
-    )
+    wanted, _, _ = cascade(scene.images, detector(config, scene), Plan.of(config, functions))
     for one, other in zip(kept, wanted, strict=True):
         merged = levels.merge_levels(one, config.scales, config)
         np.testing.assert_array_equal(merged.boxes, other.boxes)
@@ -155,18 +153,6 @@ def test_levels_of_another_shrink_or_of_other_images_are_refused(config, scene, 
         keep(memory_dataset(scene.images[:2], scene.truths[:2], scene.categories), [0], never)
 
 
-def test_levels_are_made_smaller_as_the_cascade_does(config, scene):
-    """No bucket holds the finest level, but with `shrink` one that is a little smaller does."""
-    config = dataclasses.replace(config, shrink=0.2, buckets=(*config.buckets[:2], Bucket(224, 336, 1)))
-    kept = levels.detect_levels(config, detector(config, scene), scene.images)
-    wanted, _, _ = cascade(
-        scene.images, config.scales, detector(config, scene), config.buckets, config.stacking,
-        chip_functions((None, None)), shrink=config.shrink,
-    )  # fmt: skip
-    for one, other in zip(kept, wanted, strict=True):
-        np.testing.assert_array_equal(levels.merge_levels(one, config.scales, config).boxes, other.boxes)
-
-
 def test_levels_of_an_older_version_are_one_line(config, scene, keep, tmp_path):
     keep(scene, [0], detector(config, scene))
     (tmp_path / "levels" / "tune" / "origin.json").write_text('{"version": 1, "weights": "a"}')
@@ -183,3 +169,32 @@ def test_damaged_and_unreadable_files(config, scene, keep, tmp_path):
     (tmp_path / "levels" / "tune" / "000002.npz").write_bytes(b"PK damaged")
     with pytest.raises(AutoFocusError, match=r"000002.npz cannot be read"):
         keep(scene, [2], never)
+
+
+@pytest.fixture
+def config_that_shrinks(config):
+    """The same with buckets that make the levels of the finer scales a little narrower."""
+    buckets = (Bucket(64, 96, 2), Bucket(128, 176, 2), Bucket(256, 368, 1))
+    return dataclasses.replace(config, buckets=buckets, shrink=0.1)
+
+
+def test_levels_shrink_as_those_of_the_cascade(config_that_shrinks, scene):
+    """What is kept is of the sizes that the pyramid really processes, and merges to what it finds."""
+    config, scene_detector = config_that_shrinks, detector(config_that_shrinks, scene)
+    plan = Plan.of(config).pyramid()
+    assert levels.level_sizes((256, 384), plan) == [(64, 96), (128, 176), (256, 368)]
+    kept = levels.detect_levels(config, scene_detector, scene.images)
+    assert kept[0].focus[1].shape == (8, 11)
+    wanted, cost, _ = cascade(scene.images, scene_detector, plan)
+    found, replayed = replay(kept, config, plan)
+    np.testing.assert_array_equal(replayed.pixels, cost.pixels)
+    for one, other, again in zip(kept, wanted, found, strict=True):
+        merged = levels.merge_levels(one, config.scales, config)
+        np.testing.assert_array_equal(merged.boxes, other.boxes)
+        np.testing.assert_allclose(again.boxes, other.boxes, atol=1e-3)
+
+
+def test_levels_of_another_shrink_are_not_taken(scene, keep, config):
+    keep(scene, [0], detector(config, scene))
+    with pytest.raises(AutoFocusError, match="shrink"):
+        keep(scene, [0], never, shrink=0.1)

@@ -1,19 +1,20 @@
 """The tables from written files and from the oracle, whose AP is known."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 
-from autofocus_jax import evaluation
 from autofocus_jax.config_file import load_config
 from autofocus_jax.experiments import detector, table
 from autofocus_jax.experiments.__main__ import main
 from autofocus_jax.experiments.result import silent, write
 from autofocus_jax.focus.oracle import oracle_detect
-from autofocus_jax.focus.walk import no_cost
+from autofocus_jax.inference import measure
 from autofocus_jax.inference.engine import RunResult
 from autofocus_jax.metrics.voc import VocScores
+from autofocus_jax.structures import Cost
 
 ROW = {"AP": 65.93, "AP50": 86.6, "APs": 52.7, "APm": 75.1, "APl": None, "side": 527.3, "images_per_second": 18.361}
 
@@ -45,11 +46,11 @@ def test_rows_of_files_stand_below_the_copied_ones(tmp_path, tiny_config_file, m
 @pytest.fixture
 def voc_metrics(tmp_path):
     """What evaluate.py writes with --metric voc; scale 1 saw no object."""
-    info = no_cost(1)._replace(images=2, pixels=np.array([2 * 600**2]))
+    info = Cost.none(1)._replace(images=2, pixels=np.array([2 * 600**2]))
     run = RunResult([0, 1], [], info, 4.0, [])
     missing = float("nan")
     scores = {"scale1": VocScores(missing, missing, missing, missing, {}), "autofocus": VocScores(84.2, 71.5, 1, 2, {})}
-    rows = {name: evaluation.metrics(evaluation.Measurement(name, of, run)) for name, of in scores.items()}
+    rows = {name: measure.metrics(measure.Measurement(of, run, 0, Counter())) for name, of in scores.items()}
     path = tmp_path / "voc_metrics.json"
     path.write_text(json.dumps(rows, allow_nan=False))
     return path

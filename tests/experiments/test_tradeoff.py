@@ -11,8 +11,13 @@ from autofocus_jax.focus.oracle import oracle_detect
 from autofocus_jax.structures import ChipRule
 
 
+@pytest.fixture(params=["coco", "voc"])
+def metric(request):
+    return request.param
+
+
 @pytest.fixture
-def made(tmp_path, monkeypatch, tiny_config_file, memory_dataset, truth):
+def made(metric, tmp_path, monkeypatch, tiny_config_file, memory_dataset, truth):
     """The experiment's Result on two images of 64x128 px with one small and one large object each.
 
     Level 1 is the image; the small object lies in one of its cells, so a rule (t, 1, 16) or (t, 1, 32) gives one chip
@@ -21,7 +26,7 @@ def made(tmp_path, monkeypatch, tiny_config_file, memory_dataset, truth):
     objects = truth([[52, 36, 60, 44], [70, 5, 120, 60]], [0, 0])
     images = [np.zeros((64, 128, 3), np.uint8)] * 2
     dataset = memory_dataset(images, [objects, objects], categories=("a",))
-    config = load_config(tiny_config_file, ["--stacking.border-tolerance", "0.5"])
+    config = load_config(tiny_config_file, ["--stacking.border-tolerance", "0.5", "--metric", metric])
     detect = oracle_detect([objects] * 2, config.focus_range, 1)
     splits = []
     monkeypatch.setattr(tradeoff, "open_images", lambda inputs, _: splits.append(inputs.split) or dataset)
@@ -43,7 +48,7 @@ def never(chips, placements):
 
 @pytest.mark.parametrize("setting", ["shrink", "boxes", "images"])
 def test_points_of_other_settings_or_data_are_not_taken(
-    made, setting, tmp_path, monkeypatch, tiny_config_file, memory_dataset, truth
+    made, metric, setting, tmp_path, monkeypatch, tiny_config_file, memory_dataset, truth
 ):
     """The folder's kept levels are of other settings too, so these are looked for in another split's folder."""
     objects = truth([[52, 36, 60, 44], [70, 5, 120, 60]], [0, 0])
@@ -58,7 +63,7 @@ def test_points_of_other_settings_or_data_are_not_taken(
         return oracle_detect(dataset.truths, config.focus_range, 1)(chips, placements)
 
     more = ["--shrink", "0.1"] if setting == "shrink" else []
-    config = load_config(tiny_config_file, ["--stacking.border-tolerance", "0.5", *more])
+    config = load_config(tiny_config_file, ["--stacking.border-tolerance", "0.5", "--metric", metric, *more])
     monkeypatch.setattr(tradeoff, "open_images", lambda *_: dataset)
     monkeypatch.setattr(tradeoff, "load_detector", lambda *_: detector.Trained(detect, "oracle"))
     arguments = tradeoff.Arguments(
@@ -71,25 +76,26 @@ def test_points_of_other_settings_or_data_are_not_taken(
     assert ran and len(after - before) == len(before)
 
 
-def test_known_answer(made, tmp_path):
+def test_known_answer(made, metric, tmp_path):
     result, splits = made
+    first, second = {"coco": ("AP", "AP50"), "voc": ("AP50", "AP70")}[metric]
     assert splits == ["tune", "val"]
     level1, level2 = 64 * 128, 128 * 256
     pyramid, auto, lower = result.rows
     assert (pyramid["what"], pyramid["pixels"], pyramid["saving"]) == ("pyramid", level1 + level2, 1)
-    assert pyramid["AP"] == pytest.approx(100)
+    assert pyramid[first] == pytest.approx(100)
     # The chip of 16 px finds as much as that of 32 and costs less; it serves every budget but the last.
     assert (auto["what"], auto["rules (t, d, k)"]) == ("AutoFocus", "(0.5, 1, 16)")
     assert auto["pixels"] == level1 + 32**2
-    for key in ("AP", "AP50", "search AP", "replayed AP"):
+    for key in (first, second, f"search {first}", f"replayed {first}"):
         assert auto[key] == pytest.approx(100)
     # Scale 1 alone answers for every size, and the oracle finds all there.
     assert (lower["what"], lower["pixels"]) == ("scale 1", level1)
-    assert lower["AP"] == pytest.approx(100)
+    assert lower[first] == pytest.approx(100)
     assert [point["pixels"] for point in result.summary["tried"]] == [
         level1 + level2, level1 + 32**2, level1 + 64**2, level1, level1,
     ]  # fmt: skip
-    assert result.summary["tried"][-1]["AP"] == pytest.approx(50, abs=1)  # the threshold of 2 finds no small object
+    assert result.summary["tried"][-1][first] == pytest.approx(50, abs=5)  # the threshold of 2 finds no small object
     assert result.summary["summary"]["largest saving before AP falls 0.3"] == pytest.approx(
         pyramid["pixels"] / auto["pixels"]
     )

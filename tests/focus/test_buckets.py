@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autofocus_jax.focus import buckets as bucket_ops
-from autofocus_jax.focus.buckets import BucketError, choose_all, fit, shapes
+from autofocus_jax.focus.buckets import BucketError, Multiple, choose_all, fit, shapes
 from autofocus_jax.structures import Bucket
 
 BUCKETS = (Bucket(1408, 2016, 1), Bucket(256, 256, 4), Bucket(512, 256, 2), Bucket(256, 512, 3))
@@ -93,3 +93,53 @@ def test_fit_of_nothing_and_of_too_much():
     assert chosen.shape == (0,) and sizes.shape == (0, 2)
     with pytest.raises(BucketError, match="fits no bucket"):
         fit(np.array([[5000, 10]]), shapes(BUCKETS), 0.05)
+
+
+@given(st.lists(st.tuples(st.integers(1, 500), st.integers(1, 500)), max_size=9), st.integers(1, 5), st.floats(0, 0.3))
+def test_multiples_are_buckets_of_every_multiple(sizes, cells, shrink):
+    """As a plan with a bucket for each pair of multiples would choose."""
+    side = 16 * cells
+    multiples = range(side, 500 + 2 * side, side)
+    every = [Bucket(height, width, 3) for height in multiples for width in multiples]
+    sizes = np.array(sizes, np.int64).reshape(-1, 2)
+    buckets, fitted = Multiple(side, 3).fit(sizes, shrink)
+    chosen, expected = fit(sizes, shapes(every), shrink)
+    assert buckets == [every[position] for position in chosen]
+    np.testing.assert_array_equal(fitted, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"side": 0}, "side must be"), ({"side": 24}, "multiple of 16 px, got 24"), ({"batch": 0}, "at least 1, got 0")],
+)
+def test_what_are_no_multiples(options, message):
+    with pytest.raises(BucketError, match=message):
+        Multiple(**options)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3)), min_size=1, max_size=12),
+    st.integers(1, 14),
+)
+def test_fewer_buckets_hold_what_all_of_them_hold(sizes, count):
+    every = tuple(Bucket(16 * height, 16 * width, batch) for height, width, batch in sizes)
+    some = bucket_ops.fewer(every, count)
+    held = lambda one, other: one.height <= other.height and one.width <= other.width  # noqa: E731
+    assert all(any(held(one, other) for other in some) for one in every)
+    assert [bucket for bucket in every if bucket in some] == [bucket for bucket in every if bucket in set(some)]
+    least = {(b.height, b.width) for b in every if not any(held(b, o) and not held(o, b) for o in every)}
+    assert len(some) == max(len(least), min(count, len(every)))
+    assert bucket_ops.fewer(every, len(every)) == every
+
+
+def test_the_bucket_that_saves_most_padding_comes_first():
+    every = (Bucket(16, 16, 1), Bucket(48, 48, 1), Bucket(64, 64, 1))
+    assert bucket_ops.fewer(every, 1) == (every[2],)
+    assert bucket_ops.fewer(every, 2) == (every[0], every[2])
+
+
+def test_a_long_run_earns_all_buckets_and_a_short_one_few():
+    every = tuple(Bucket(16 * side, 16 * side, 1) for side in range(1, 81))
+    numbers = [len(bucket_ops.for_images(every, images)) for images in (1, 200, 576, 10**6)]
+    assert numbers == [8, 33, 80, 80]
+    assert bucket_ops.for_images(bucket_ops.Multiple(32), 1) == bucket_ops.Multiple(32)

@@ -1,5 +1,6 @@
 import dataclasses
 import threading
+import weakref
 from functools import partial
 
 import cv2
@@ -8,16 +9,20 @@ import pytest
 
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.focus import pyramid
-from autofocus_jax.focus.buckets import BucketError
-from autofocus_jax.focus.cascade import IN_FLIGHT, add_info, cascade, no_cost, stream
+from autofocus_jax.focus.buckets import BucketError, Multiple
+from autofocus_jax.focus.cascade import cascade, stream
 from autofocus_jax.focus.chips import focus_chips, whole_level
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.structures import (
     STAGES,
     AutoFocusError,
     Bucket,
     ChipRule,
+    Cost,
+    DetectorError,
     DetectorOutput,
     ImageError,
+    RuleError,
     Scale,
     ValidRange,
 )
@@ -29,6 +34,21 @@ SCALES = (
 )
 BUCKETS = (Bucket(64, 64, 3), Bucket(128, 128, 2), Bucket(256, 256, 2), Bucket(32, 256, 4), Bucket(256, 32, 4))
 STACKING = StackingConfig(border_tolerance=2.0)
+
+
+def plan(scales=SCALES, *, rules=None, buckets=BUCKETS, stacking=STACKING, **options):
+    return Plan(scales, buckets, stacking, rules, **options)
+
+
+def keyed(images):
+    """Readers of images, or of errors, with their positions as keys."""
+
+    def read(image):
+        if isinstance(image, ImageError):
+            raise image
+        return image
+
+    return ((number, partial(read, image)) for number, image in enumerate(images))
 
 
 def window(count=5, seed=0):
@@ -89,15 +109,15 @@ def assert_same(a, b):
             np.testing.assert_array_equal(x, y)
 
 
-PYRAMID = [whole_level] * 2
-COUNTS = ("images", "pixels", "full_pixels", "chips", "padded_pixels", "compilations")
+PYRAMID = (whole_level, whole_level)
+COUNTS = ("images", "pixels", "full_pixels", "chips", "padded_pixels")
 
 
 @pytest.mark.parametrize("least", [1, 40, 10_000])
 def test_threshold_zero_is_exactly_the_pyramid(least):
     images = window(8)
-    expected, full, _ = cascade(images, SCALES, fake_detect, BUCKETS, STACKING, PYRAMID)
-    ours, info, _ = cascade(images, with_rules(0, least), fake_detect, BUCKETS, STACKING)
+    expected, full, _ = cascade(images, fake_detect, plan(rules=PYRAMID))
+    ours, info, _ = cascade(images, fake_detect, plan(with_rules(0, least)))
     assert sum(len(one.scores) for one in ours) > 100
     assert_same(ours, expected)
     for name in COUNTS:
@@ -108,8 +128,8 @@ def test_threshold_zero_is_exactly_the_pyramid(least):
 
 def test_threshold_above_one_is_exactly_the_share_of_scale_one():
     images = window(8)
-    alone, cost, _ = cascade(images, SCALES[:1], fake_detect, BUCKETS, STACKING)
-    ours, info, stages = cascade(images, with_rules(1.01), fake_detect, BUCKETS, STACKING)
+    alone, cost, _ = cascade(images, fake_detect, plan(SCALES[:1]))
+    ours, info, stages = cascade(images, fake_detect, plan(with_rules(1.01)))
     assert sum(len(one.scores) for one in ours) > 20
     assert_same(ours, alone)
     np.testing.assert_array_equal(info.pixels, [cost.pixels[0], 0, 0])
@@ -119,12 +139,10 @@ def test_threshold_above_one_is_exactly_the_share_of_scale_one():
 
 def test_a_window_gives_what_its_images_give_alone():
     images = window(6)
-    together, info, _ = cascade(images, SCALES, fake_detect, BUCKETS, STACKING)
-    parts = [cascade([image], SCALES, fake_detect, BUCKETS, STACKING) for image in images]
+    together, info, _ = cascade(images, fake_detect, plan())
+    parts = [cascade([image], fake_detect, plan()) for image in images]
     assert_same(together, [part[0][0] for part in parts])
-    total = no_cost(3)
-    for part in parts:
-        total = add_info(total, part[1])
+    total = sum((cost for _, cost, _ in parts), Cost.none(3))
     assert total.images == 6
     for name in ("pixels", "full_pixels", "chips"):
         np.testing.assert_array_equal(getattr(total, name), getattr(info, name))
@@ -134,7 +152,7 @@ def test_a_window_gives_what_its_images_give_alone():
 
 def test_information_counts_what_the_detector_was_given():
     calls, images = [], window(7)
-    _, info, stages = cascade(images, SCALES, recording(fake_detect, calls), BUCKETS, STACKING)
+    _, info, stages = cascade(images, recording(fake_detect, calls), plan())
     pixels, padded, chips = np.zeros((3, 3), np.int64)
     for batch, placements in calls:
         assert placements and batch.valid.sum() == len(placements) and batch.valid[: len(placements)].all()
@@ -145,7 +163,7 @@ def test_information_counts_what_the_detector_was_given():
         np.add.at(chips, scale, 1)
         assert any(batch.pixels.shape[:3] == (b.batch, b.height, b.width) for b in BUCKETS)
         assert not batch.pixels[len(placements) :].any()  # empty rows are empty, no chip is repeated
-        origins = {(place.image, *place.box) for place in placements}
+        origins = {(place.key, *place.box) for place in placements}
         assert len(origins) == len(placements)
     np.testing.assert_array_equal(info.pixels, pixels)
     np.testing.assert_array_equal(info.padded_pixels, padded)
@@ -158,7 +176,7 @@ def test_information_counts_what_the_detector_was_given():
 def test_chips_of_an_image_are_disjoint_inside_and_nested():
     for seed in range(5):
         images = window(6, seed)
-        _, _, stages = cascade(images, with_rules(0.5, 20), fake_detect, BUCKETS, STACKING)
+        _, _, stages = cascade(images, fake_detect, plan(with_rules(0.5, 20)))
         for image, image_stages in zip(images, stages):
             before = np.ones(image.shape[:2], int)
             for stage in image_stages:
@@ -172,7 +190,7 @@ def test_chips_of_an_image_are_disjoint_inside_and_nested():
 
 def test_stages_hold_focus_maps_of_the_true_size():
     images = window(4)
-    _, _, stages = cascade(images, SCALES, fake_detect, BUCKETS, STACKING)
+    _, _, stages = cascade(images, fake_detect, plan())
     for image, image_stages in zip(images, stages):
         for scale, stage in zip(SCALES[:-1], image_stages):
             factor = pyramid.factor(*image.shape[:2], scale)
@@ -190,7 +208,7 @@ def test_low_scores_invalid_proposals_and_empty_rows_are_dropped():
         valid = np.broadcast_to([True, True, False], (len(chips.valid), 3))
         return DetectorOutput(boxes, scores, valid, np.zeros((len(chips.valid), 4, 4), np.float32))
 
-    (found,), _, _ = cascade([np.zeros((48, 48, 3), np.uint8)], SCALES[:1], detect, BUCKETS, STACKING)
+    (found,), _, _ = cascade([np.zeros((48, 48, 3), np.uint8)], detect, plan(SCALES[:1]))
     np.testing.assert_allclose(found.scores, [0.9])
     np.testing.assert_allclose(found.boxes, [[10, 10, 40, 40]])
 
@@ -213,7 +231,7 @@ def test_a_mark_is_found_where_it_is_through_chips_at_every_border(corner):
         return DetectorOutput(boxes, ones[..., None], ones > 0, grey.reshape(shape).max(axis=(2, 4)))
 
     scales = with_rules(0.5, 16)
-    (found,), info, (stages,) = cascade([image], scales, recording(detect, calls), BUCKETS, STACKING)
+    (found,), info, (stages,) = cascade([image], recording(detect, calls), plan(scales))
     np.testing.assert_array_equal(info.chips, [1, 1, 1])
     assert info.pixels[2] < info.full_pixels[2] / 2
     np.testing.assert_allclose(found.boxes, np.tile([x, y, x + 12, y + 8], (len(found.boxes), 1)), atol=1)
@@ -229,14 +247,14 @@ def test_a_mark_is_found_where_it_is_through_chips_at_every_border(corner):
 
 def test_empty_window():
     calls = []
-    results, info, stages = cascade([], SCALES, recording(fake_detect, calls), BUCKETS, STACKING)
+    results, info, stages = cascade([], recording(fake_detect, calls), plan())
     assert results == [] and stages == [] and calls == [] and info.images == 0
     assert all(np.all(np.asarray(field) == 0) for field in info)
 
 
 def test_no_focus_pixels_never_calls_with_an_empty_batch():
     calls = []
-    results, info, _ = cascade(window(3), SCALES, recording(constant_focus(0.0), calls), BUCKETS, STACKING)
+    results, info, _ = cascade(window(3), recording(constant_focus(0.0), calls), plan())
     assert len(results) == 3 and len(calls) == 1
     np.testing.assert_array_equal(info.chips, [3, 0, 0])
 
@@ -245,7 +263,7 @@ def test_no_focus_pixels_never_calls_with_an_empty_batch():
 def test_tiny_and_very_long_images(size):
     image = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
     for detect in (fake_detect, constant_focus(1.0)):
-        (found,), info, (stages,) = cascade([image], with_rules(0.5, 16), detect, BUCKETS, STACKING)
+        (found,), info, (stages,) = cascade([image], detect, plan(with_rules(0.5, 16)))
         assert (found.boxes[:, :2] >= 0).all() and (found.boxes[:, 2:] <= [size[1], size[0]]).all()
         assert (info.pixels <= info.full_pixels).all()
     for stage in stages:  # everything is in focus
@@ -253,18 +271,14 @@ def test_tiny_and_very_long_images(size):
 
 
 def test_images_smaller_than_the_least_chip():
-    _, info, (stages,) = cascade(
-        [np.full((30, 20, 3), 250, np.uint8)], with_rules(0.5, 500), fake_detect, BUCKETS, STACKING
-    )
+    _, info, (stages,) = cascade([np.full((30, 20, 3), 250, np.uint8)], fake_detect, plan(with_rules(0.5, 500)))
     np.testing.assert_array_equal(stages[2].chips, [[0, 0, 20, 30]])
     np.testing.assert_array_equal(info.pixels, info.full_pixels)
 
 
 def test_chip_functions_are_arguments():
     corner = lambda focus, size: np.array([[0, 0, 16, 16]], np.int32)  # noqa: E731
-    _, info, (stages,) = cascade(
-        [np.zeros((96, 128, 3), np.uint8)], SCALES, fake_detect, BUCKETS, STACKING, [corner, corner]
-    )
+    _, info, (stages,) = cascade([np.zeros((96, 128, 3), np.uint8)], fake_detect, plan(rules=[corner, corner]))
     np.testing.assert_array_equal(stages[1].chips, [[0, 0, 32, 32]])
     np.testing.assert_array_equal(stages[2].chips, [[0, 0, 16, 16]])
     np.testing.assert_array_equal(info.pixels, [48 * 64, 32 * 32, 32 * 32])
@@ -273,12 +287,13 @@ def test_chip_functions_are_arguments():
 def test_default_rules_are_those_of_the_scales():
     images = window(4)
     functions = [partial(focus_chips, rule=scale.chips) for scale in SCALES[:-1]]
-    ours, _, _ = cascade(images, SCALES, fake_detect, BUCKETS, STACKING)
-    same, _, _ = cascade(images, SCALES, fake_detect, BUCKETS, STACKING, functions)
+    ours, _, _ = cascade(images, fake_detect, plan())
+    same, _, _ = cascade(images, fake_detect, plan(rules=functions))
     assert_same(ours, same)
 
 
-def test_batches_in_flight_are_bounded_and_overlap():
+@pytest.mark.parametrize("concurrency", [1, 2, 3])
+def test_calls_of_the_detector_are_as_many_as_it_bears(concurrency):
     waiting, most, enough = set(), [], threading.Event()
 
     class Pending:
@@ -296,20 +311,22 @@ def test_batches_in_flight_are_bounded_and_overlap():
         token = object()
         waiting.add(token)
         most.append(len(waiting))
-        if len(waiting) == IN_FLIGHT:
+        if len(waiting) == concurrency:
             enough.set()
         return DetectorOutput(*(Pending(token, field) for field in fake_detect(chips, placements)))
 
+    if concurrency > 1:
+        detect.concurrency = concurrency  # 1 is the default
     images = window(20)
-    ours, _, _ = cascade(images, SCALES, detect, BUCKETS, STACKING, PYRAMID)
-    expected, _, _ = cascade(images, SCALES, fake_detect, BUCKETS, STACKING, PYRAMID)
+    ours, _, _ = cascade(images, detect, plan(rules=PYRAMID))
+    expected, _, _ = cascade(images, fake_detect, plan(rules=PYRAMID))
     assert_same(ours, expected)
-    assert max(most) == IN_FLIGHT and not waiting
+    assert max(most) == concurrency and not waiting
 
 
 def test_a_chip_that_no_bucket_holds():
     with pytest.raises(BucketError, match=r"^chip 48x64 px fits no bucket; the largest is 32x32"):
-        cascade([np.zeros((48, 64, 3), np.uint8)], SCALES, fake_detect, (Bucket(32, 32, 1),), STACKING)
+        cascade([np.zeros((48, 64, 3), np.uint8)], fake_detect, plan(buckets=(Bucket(32, 32, 1),)))
 
 
 @pytest.mark.parametrize(
@@ -323,47 +340,47 @@ def test_a_chip_that_no_bucket_holds():
     ],
 )
 def test_what_is_no_image(image):
-    with pytest.raises(ImageError, match=r"image 1 of the window is .*; give a NumPy array of uint8 RGB"):
-        cascade([np.zeros((9, 9, 3), np.uint8), image], SCALES, fake_detect, BUCKETS, STACKING)
+    with pytest.raises(ImageError, match=r"image 1 is .*; give a NumPy array of uint8 RGB"):
+        cascade([np.zeros((9, 9, 3), np.uint8), image], fake_detect, plan())
 
 
 def test_settings_that_do_not_fit():
-    with pytest.raises(AutoFocusError, match="1 chip functions for 3 scales"):
-        cascade([], SCALES, fake_detect, BUCKETS, STACKING, [whole_level])
+    with pytest.raises(AutoFocusError, match="1 rules for 3 scales"):
+        cascade([], fake_detect, plan(rules=[whole_level]))
     with pytest.raises(AutoFocusError, match="scale 2 has no chip rule"):
-        cascade([], (SCALES[0], dataclasses.replace(SCALES[1], chips=None), SCALES[2]), fake_detect, BUCKETS, STACKING)
+        cascade([], fake_detect, plan((SCALES[0], dataclasses.replace(SCALES[1], chips=None), SCALES[2])))
     with pytest.raises(AutoFocusError, match="no scales"):
-        cascade([], (), fake_detect, BUCKETS, STACKING)
+        cascade([], fake_detect, plan(()))
 
 
-def run_stream(images, **options):
-    settings = SCALES, fake_detect, BUCKETS, STACKING
-    return list(stream(images, *settings, **options))
+def run_stream(images, window=32, **options):
+    return list(stream(keyed(images), fake_detect, plan(window=window), **options))
 
 
 @pytest.mark.parametrize(("size", "threads"), [(1, 1), (2, 3), (7, 2), (40, 1)])
 def test_a_stream_gives_what_the_images_give_alone_in_their_order(size, threads):
     images = window(12)
-    alone = [cascade([image], SCALES, fake_detect, BUCKETS, STACKING) for image in images]
+    alone = [cascade([image], fake_detect, plan()) for image in images]
     outcomes = run_stream(iter(images), window=size, threads=threads)
-    assert [outcome.index for outcome in outcomes] == list(range(12))
+    assert [outcome.key for outcome in outcomes] == list(range(12))
     assert_same([outcome.detections for outcome in outcomes], [found for (found,), _, _ in alone])
     for outcome, image, (_, info, _) in zip(outcomes, images, alone):
         assert outcome.size == image.shape[:2] and outcome.error is None and outcome.stages is None
         for name in ("images", "pixels", "full_pixels", "chips"):
-            np.testing.assert_array_equal(getattr(outcome.info, name), getattr(info, name))
+            np.testing.assert_array_equal(getattr(outcome.cost, name), getattr(info, name))
 
 
 def test_a_stream_pools_chips_of_all_scales_and_images():
     """With every level a chip of the same bucket, batches hold several scales and only the last may be partly empty."""
     calls, bucket = [], (Bucket(256, 256, 4),)
-    list(stream(window(10), SCALES, recording(fake_detect, calls), bucket, STACKING, PYRAMID, window=10))
+    list(stream(keyed(window(10)), recording(fake_detect, calls), plan(buckets=bucket, rules=PYRAMID, window=10)))
     filled = [len(placements) for _, placements in calls]
     assert sum(filled) == 30 and filled.count(4) >= 6
     assert any(len({place.scale for place in placements}) > 1 for _, placements in calls)
 
 
 def test_a_stream_holds_no_more_than_its_window():
+    """In the window, read ahead, finished and not yet asked for, and the one that was yielded last."""
     taken, most = [], []
 
     def source():
@@ -371,9 +388,9 @@ def test_a_stream_holds_no_more_than_its_window():
             taken.append(number)
             yield image
 
-    for outcome in stream(source(), SCALES, fake_detect, BUCKETS, STACKING, window=4):
-        most.append(len(taken) - outcome.index)
-    assert max(most) <= 4 + 4 + 1  # in the window, stacked and not yet asked for, and this one
+    for outcome in stream(keyed(source()), fake_detect, plan(window=4)):
+        most.append(len(taken) - outcome.key)
+    assert max(most) <= 4 + 4 + 4 + 1
 
 
 def test_images_that_cannot_be_read_keep_their_place():
@@ -382,12 +399,9 @@ def test_images_that_cannot_be_read_keep_their_place():
         [ImageError("first"), images[0], ImageError("third"), images[1], ImageError("last")], window=2
     )
     assert [outcome.error for outcome in outcomes] == ["first", None, "third", None, "last"]
-    assert_same([outcomes[1].detections, outcomes[3].detections], cascade(images[:2], *CASCADE)[0])
-    assert outcomes[0].detections is None and outcomes[0].info is None and outcomes[0].size is None
+    assert_same([outcomes[1].detections, outcomes[3].detections], cascade(images[:2], fake_detect, plan())[0])
+    assert outcomes[0].detections is None and outcomes[0].cost is None and outcomes[0].size is None
     assert run_stream([], window=3) == [] and run_stream([ImageError("only")])[0].error == "only"
-
-
-CASCADE = (SCALES, fake_detect, BUCKETS, STACKING)
 
 
 def test_errors_end_a_stream_and_its_threads():
@@ -397,20 +411,19 @@ def test_errors_end_a_stream_and_its_threads():
         raise RuntimeError("the device is gone")
 
     with pytest.raises(RuntimeError, match="the device is gone"):
-        list(stream(window(5), SCALES, broken, BUCKETS, STACKING))
-    left = stream(window(5), *CASCADE, window=2)
+        list(stream(keyed(window(5)), broken, plan()))
+    left = stream(keyed(window(5)), fake_detect, plan(window=2))
     next(left)
     left.close()
-    for options in ({"window": 0}, {"threads": 0}):
-        with pytest.raises(AutoFocusError, match="at least 1 of each"):
-            list(stream([], *CASCADE, **options))
+    with pytest.raises(AutoFocusError, match="at least 1 thread"):
+        list(stream([], fake_detect, plan(), threads=0))
     assert threading.active_count() == before
 
 
 def test_seconds_are_counted_by_stage():
     (outcome,) = run_stream(window(1))
-    seconds = dict(zip(STAGES, outcome.info.seconds))
-    assert all(seconds[stage] > 0 for stage in ("resize", "device", "chips", "stacking")) and seconds["read"] == 0
+    seconds = dict(zip(STAGES, outcome.cost.seconds))
+    assert all(seconds[stage] > 0 for stage in ("read", "resize", "device", "chips", "stacking"))
 
 
 def test_chips_that_shrink_are_mapped_back_exactly():
@@ -427,7 +440,131 @@ def test_chips_that_shrink_are_mapped_back_exactly():
         return DetectorOutput(box, np.ones((1, 1, 1)), np.ones((1, 1), bool), np.zeros((1, 3, 4)))
 
     for shrink, size in ((0.0, [48, 64]), (0.05, [48, 62])):
-        (found,), info, _ = cascade([image], scales, detect, shapes, STACKING, shrink=shrink)
+        (found,), info, _ = cascade([image], detect, plan(scales, buckets=shapes, shrink=shrink))
         np.testing.assert_allclose(found.boxes, [[30, 40, 70, 60]], atol=2.1)
         assert calls[-1][0] == size and info.pixels[0] == size[0] * size[1] and info.full_pixels[0] == 48 * 64
         np.testing.assert_allclose(calls[-1][1], [size[1] / 128, size[0] / 96])
+
+
+def test_keys_are_the_callers_own_and_come_back():
+    """In outcomes and placements, whatever they are; a window of two images also shows that none is mixed up."""
+    images, calls = window(6), []
+    names = [("a", 1), "b", None, 7, -1, frozenset({2})]
+    readers = ((name, lambda image=image: image) for name, image in zip(names, images))
+    outcomes = list(stream(readers, recording(fake_detect, calls), plan(window=2)))
+    assert [outcome.key for outcome in outcomes] == names
+    assert_same([outcome.detections for outcome in outcomes], cascade(images, fake_detect, plan())[0])
+    for batch, placements in calls:
+        for row, place in enumerate(placements):
+            height, width = images[names.index(place.key)].shape[:2]
+            if place.scale == 1:
+                np.testing.assert_array_equal(place.box, [0, 0, width, height])
+                np.testing.assert_allclose(batch.size[row], np.array([height, width]) * place.factor[::-1], rtol=1e-6)
+    assert cascade(images[:1], fake_detect, plan(), keys=["x"])[1].images == 1
+
+
+@pytest.mark.parametrize(("size", "threads"), [(1, 16), (1, 1), (3, 16), (40, 4)])
+@pytest.mark.parametrize("keep_images", [False, True])
+def test_images_held_are_bounded_whatever_the_threads(size, threads, keep_images):
+    """Counted by weak references, with the caller's own."""
+    images = window(30)
+    alive, most = set(), []
+
+    class Held(np.ndarray):
+        pass
+
+    def read(number):
+        held = images[number].copy().view(Held)
+        alive.add(number)
+        weakref.finalize(held, alive.discard, number)
+        most.append(len(alive))
+        return held
+
+    readers = ((number, partial(read, number)) for number in range(30))
+    options = {"threads": threads, "keep_images": keep_images}
+    for outcome in stream(readers, fake_detect, plan(window=size), **options):
+        assert (outcome.image is not None) == keep_images
+        if keep_images:
+            np.testing.assert_array_equal(outcome.image, images[outcome.key])
+    assert max(most) <= 2 * size + 4
+
+
+def test_few_images_are_read_before_the_first_answer():
+    read = []
+    readers = ((number, lambda number=number: read.append(number) or window(1)[0]) for number in range(60))
+    outcomes = stream(readers, fake_detect, plan(window=1), threads=16)
+    next(outcomes)
+    assert len(read) <= 4
+    outcomes.close()
+
+
+def test_a_detector_of_any_size_needs_no_buckets():
+    """Padded to multiples, chips are found as in buckets that hold them; an empty row is only there with a batch."""
+    images = window(5)
+    expected, info, _ = cascade(images, fake_detect, plan())
+    for batch in (1, 3):
+        calls = []
+        ours, cost, _ = cascade(images, recording(fake_detect, calls), plan(buckets=Multiple(32, batch)))
+        assert_same(ours, expected)
+        np.testing.assert_array_equal(cost.pixels, info.pixels)
+        assert all(side % 32 == 0 for chips, _ in calls for side in chips.pixels.shape[1:3])
+        assert {chips.pixels.shape[0] for chips, _ in calls} == {batch}
+
+
+def test_no_focus_map_is_needed_for_the_pyramid():
+    def blind(chips, placements):
+        return fake_detect(chips, placements)._replace(focus=None)
+
+    images = window(3)
+    ours, info, stages = cascade(images, blind, plan().pyramid())
+    assert_same(ours, cascade(images, fake_detect, plan().pyramid())[0])
+    np.testing.assert_array_equal(info.pixels, info.full_pixels)
+    assert all(stage.focus == () for row in stages for stage in row)
+    with pytest.raises(DetectorError, match=r"no focus map, which the rule of scale 1 needs"):
+        cascade(images, blind, plan())
+
+
+def answering(**fields):
+    return lambda chips, placements: fake_detect(chips, placements)._replace(**fields)
+
+
+def nan_boxes(chips, placements):
+    output = fake_detect(chips, placements)
+    return output._replace(boxes=output.boxes * np.nan)
+
+
+@pytest.mark.parametrize(
+    ("detect", "message"),
+    [
+        (answering(valid=None), "no valid"),
+        (answering(boxes=None), "no boxes"),
+        (answering(scores=np.ones((3, 64), np.float32)), r"scores must be \[B, N, K\].*\[3, 64\]"),
+        (answering(scores=np.ones((2, 64, 3), np.float32)), r"scores must have shape \[3, 64, 3\]"),
+        (answering(boxes=np.ones((3, 64, 5), np.float32)), r"boxes must have shape \[3, 64, 4\].*\[3, 64, 5\]"),
+        (answering(valid=np.ones((3, 9), bool)), r"valid must have shape \[3, 64\]"),
+        (answering(focus=np.ones((3, 8, 8), np.float32)), r"focus must have shape \[3, 4, 4\].*\[3, 8, 8\]"),
+        (lambda chips, placements: tuple(fake_detect(chips, placements))[:3], "answered a tuple of 3"),
+        (lambda chips, placements: None, "answered a NoneType"),
+        (nan_boxes, r"not finite \(image 'night', scale 1\)"),
+    ],
+)
+def test_what_is_no_answer_of_a_detector(detect, message):
+    with pytest.raises(DetectorError, match=message) as error:
+        cascade([np.full((60, 60, 3), 200, np.uint8)], detect, plan(), keys=["night"])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("chips", "message"),
+    [
+        ([[0, 0, 16.5, 16]], r"whole pixels, got \[0.0, 0.0, 16.5, 16.0\]"),
+        ([[0, 0, 16, 16], [8, 8, 24, 24]], r"must not overlap, got \[0, 0, 16, 16\] and \[8, 8, 24, 24\]"),
+        ([[0, 0, 16, 99]], "inside the level of 48x48 px"),
+        ([[8, 8, 8, 16]], "hold pixels"),
+        ([0, 0, 16, 16], r"boxes \[n, 4\], got shape \[4\]"),
+    ],
+)
+def test_what_are_no_chips_of_a_rule(chips, message):
+    rule = lambda focus, size: np.array(chips)  # noqa: E731
+    with pytest.raises(RuleError, match=message):
+        cascade([np.zeros((60, 60, 3), np.uint8)], fake_detect, plan(rules=[rule, whole_level]))

@@ -7,8 +7,10 @@ from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.focus.chips import focus_chips, whole_level
 from autofocus_jax.focus.labels import focus_labels
 from autofocus_jax.focus.oracle import oracle_detect
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.structures import (
     FOCUS,
+    AutoFocusError,
     Bucket,
     ChipBatch,
     ChipRule,
@@ -56,17 +58,18 @@ def recall(results, truths):
 
 def test_recall_is_one_for_objects_in_range_at_a_fraction_of_the_pixels():
     images, truths = scenes(25)
-    results, info, _ = cascade(images, SCALES, oracle_detect(truths, RANGE, 5), BUCKETS, STACKING)
+    results, info, _ = cascade(images, oracle_detect(truths, RANGE, 5), Plan(SCALES, BUCKETS, STACKING))
     assert recall(results, truths) == 1
     assert (info.pixels[1:] < 0.75 * info.full_pixels[1:]).all() and info.pixels[2] > 0
-    everything, full, _ = cascade(images, SCALES, oracle_detect(truths, RANGE, 5), BUCKETS, STACKING, [whole_level] * 2)
+    pyramid = Plan(SCALES, BUCKETS, STACKING, [whole_level] * 2)
+    everything, full, _ = cascade(images, oracle_detect(truths, RANGE, 5), pyramid)
     assert recall(everything, truths) == 1
     np.testing.assert_array_equal(full.pixels, full.full_pixels)
 
 
 def test_its_pixels_are_those_of_perfect_focus_maps():
     images, truths = scenes(10)
-    _, info, stages = cascade(images, SCALES, oracle_detect(truths, RANGE, 5), BUCKETS, STACKING)
+    _, info, stages = cascade(images, oracle_detect(truths, RANGE, 5), Plan(SCALES, BUCKETS, STACKING))
     expected = 0
     for truth, image_stages in zip(truths, stages):
         labels = focus_labels(truth.boxes, 256, 320, RANGE)
@@ -107,3 +110,18 @@ def test_no_objects():
     truth = GroundTruth(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, bool))
     output = answer(truth, [30, 10, 70, 40], (60, 80))
     assert not output.valid.any() and not output.focus.any()
+
+
+def test_ground_truth_is_found_by_key():
+    """In any order and for any part of the images, as a run that goes on or is shared processes them."""
+    images, truths = scenes(6)
+    plan = Plan(SCALES, BUCKETS, STACKING)
+    expected, _, _ = cascade(images, oracle_detect(truths, RANGE, 5), plan)
+    detect = oracle_detect({f"image {number}": truth for number, truth in enumerate(truths)}, RANGE, 5)
+    for chosen in ([4, 1], [5], [3, 2, 0]):
+        keys = [f"image {number}" for number in chosen]
+        found, _, _ = cascade([images[number] for number in chosen], detect, plan, keys)
+        for ours, number in zip(found, chosen, strict=True):
+            np.testing.assert_array_equal(ours.boxes, expected[number].boxes)
+    with pytest.raises(AutoFocusError, match="no ground truth of image 'other'"):
+        cascade(images[:1], detect, plan, ["other"])

@@ -11,6 +11,7 @@ from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.focus.chips import focus_chips, whole_level
 from autofocus_jax.focus.oracle import oracle_detect
 from autofocus_jax.focus.oracle_chips import oracle_chips
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.structures import (
     BACKGROUND,
     FOCUS,
@@ -50,16 +51,10 @@ def drawn(generator):
     return (height, width), truth_of(boxes, generator.random(count) < 0.15)
 
 
-def of_the_cascade(size, truth, scales, functions=None):
-    image = np.zeros((*size, 3), np.uint8)
-    detect = oracle_detect([truth], RANGE, 1)
-    _, info, (stages,) = cascade([image], scales, detect, BUCKETS, StackingConfig(), functions)
-    return info, stages
-
-
-def assert_equal_to_the_cascade(size, truth, scales, functions=None):
-    info, stages = of_the_cascade(size, truth, scales, functions)
-    ours = oracle_chips(size, truth, scales, RANGE, functions)
+def assert_equal_to_the_cascade(size, truth, scales, functions=None, buckets=BUCKETS, shrink=0.0):
+    plan = Plan(scales, buckets, StackingConfig(), functions, shrink)
+    _, info, (stages,) = cascade([np.zeros((*size, 3), np.uint8)], oracle_detect([truth], RANGE, 1), plan)
+    ours = oracle_chips(size, truth, plan, RANGE)
     assert len(ours) == len(stages) == len(scales)
     for index, (chips, stage) in enumerate(zip(ours, stages)):
         np.testing.assert_array_equal(chips.boxes, stage.chips)
@@ -95,14 +90,14 @@ def test_chip_functions_replace_the_rules():
         size, truth = drawn(generator)
         ours = assert_equal_to_the_cascade(size, truth, SCALES, functions)
         np.testing.assert_array_equal(ours[2].boxes, ours[1].boxes)
-        pyramid = oracle_chips(size, truth, SCALES, RANGE, [whole_level] * 2)
+        pyramid = oracle_chips(size, truth, Plan(SCALES).pyramid(), RANGE)
         assert all(chips.boxes.tolist() == [[0, 0, size[1], size[0]]] for chips in pyramid)
 
 
 def test_a_case_drawn_by_hand():
     """One object of 8 px in an image of scale 1's own size: factors are 1, 2 and 4."""
     scales = (*SCALES[:2], dataclasses.replace(SCALES[2], min_side=256))
-    first, second, third = oracle_chips((64, 64), truth_of([[34, 18, 42, 26]]), scales, RANGE)
+    first, second, third = oracle_chips((64, 64), truth_of([[34, 18, 42, 26]]), Plan(scales), RANGE)
     np.testing.assert_array_equal(first.sizes, [[64, 64]])
     expected = np.full((4, 4), BACKGROUND)
     expected[1, 2] = FOCUS
@@ -117,7 +112,7 @@ def test_a_case_drawn_by_hand():
 
 def test_sizes_out_of_the_focus_range_and_crowds_ask_for_nothing():
     boxes = [[0, 0, 2, 2], [10, 10, 48, 48], [50, 50, 58, 58]]
-    first, second, third = oracle_chips((64, 64), truth_of(boxes, [False, False, True]), SCALES, RANGE)
+    first, second, third = oracle_chips((64, 64), truth_of(boxes, [False, False, True]), Plan(SCALES), RANGE)
     assert first.labels[0][0, 0] == IGNORE and first.labels[0][3, 3] == IGNORE
     for chips in (second, third):
         assert chips.boxes.shape == (0, 4) and chips.sizes.shape == (0, 2) and chips.labels == ()
@@ -131,17 +126,35 @@ def test_no_objects_and_one_pixel(size):
 
 
 def test_one_scale_has_only_its_level():
-    (chips,) = oracle_chips((30, 60), truth_of([[0, 0, 9, 9]]), SCALES[:1], RANGE)
+    (chips,) = oracle_chips((30, 60), truth_of([[0, 0, 9, 9]]), Plan(SCALES[:1]), RANGE)
     np.testing.assert_array_equal(chips.sizes, [[40, 80]])
     assert chips.labels == ()
 
 
-def test_what_does_not_fit_is_an_error():
-    with pytest.raises(AutoFocusError, match="1 chip functions for 3 scales"):
-        oracle_chips((9, 9), truth_of([]), SCALES, RANGE, [whole_level])
-    with pytest.raises(AutoFocusError, match="scale 1 has no chip rule"):
-        oracle_chips((9, 9), truth_of([]), SCALES[::-1], RANGE)
-    with pytest.raises(AutoFocusError, match="no scales"):
-        oracle_chips((9, 9), truth_of([]), (), RANGE)
+def test_an_image_without_a_pixel_is_an_error():
     with pytest.raises(AutoFocusError, match="0x9 px has no pixel"):
-        oracle_chips((0, 9), truth_of([]), SCALES, RANGE)
+        oracle_chips((0, 9), truth_of([]), Plan(SCALES), RANGE)
+
+
+@st.composite
+def bucket_sets(draw):
+    """Buckets that make many chips shrink, and one that holds every level."""
+    sides = st.integers(1, 20).map(lambda cells: 16 * cells)
+    shapes = draw(st.lists(st.tuples(sides, sides), max_size=12, unique=True))
+    return tuple(Bucket(height, width, 2) for height, width in [*shapes, (336, 336)])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), bucket_sets(), st.sampled_from([0.02, 0.05, 0.2]), st.integers(1, 90))
+def test_chips_are_those_of_the_cascade_that_shrinks_them(seed, buckets, shrink, least):
+    rule = ChipRule(0.5, 3, least)
+    scales = tuple(dataclasses.replace(scale, chips=scale.chips and rule) for scale in SCALES)
+    assert_equal_to_the_cascade(*drawn(np.random.default_rng(seed)), scales, None, buckets, shrink)
+
+
+def test_some_chips_do_shrink():
+    """Guards the test above against buckets that change nothing."""
+    buckets = (Bucket(64, 64, 1), Bucket(336, 336, 1))
+    plan = Plan((Scale(66, 80, ValidRange(0, 9), None),), buckets, shrink=0.05)
+    (chips,) = oracle_chips((66, 66), truth_of([]), plan, RANGE)
+    np.testing.assert_array_equal(chips.sizes, [[64, 64]])

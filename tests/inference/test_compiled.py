@@ -1,17 +1,27 @@
 """One program per bucket, compiled when it is first used and never again, whatever the chips."""
 
 import dataclasses
+import gc
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from autofocus_jax.detector import model
 from autofocus_jax.detector.folding import fold
 from autofocus_jax.detector.model import detect
 from autofocus_jax.focus.buckets import BucketError
 from autofocus_jax.focus.cascade import cascade
-from autofocus_jax.inference.compiled import compile_detector
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.inference import compiled
+from autofocus_jax.inference.compiled import CompiledDetector, CompileError, compile_detector
 from autofocus_jax.structures import Bucket, ChipRule
+
+pytestmark = pytest.mark.numbers
 
 BUCKETS = (Bucket(32, 32, 3), Bucket(64, 64, 2), Bucket(64, 96, 2), Bucket(96, 64, 1), Bucket(128, 128, 1))
 
@@ -28,13 +38,17 @@ def detector(config, tiny_variables):
     return compile_detector(config, tiny_variables)
 
 
-def test_one_compilation_for_each_bucket_used(config, detector):
+def test_one_compilation_for_each_bucket_used(config, tiny_variables, traced, monkeypatch):
+    looked, answered = traced(model.look), traced(model.answer)
+    monkeypatch.setattr(model, "look", looked)
+    monkeypatch.setattr(model, "answer", answered)
+    detector = CompiledDetector(config, tiny_variables)
     random = np.random.default_rng(0)
     sizes = [(60, 90), (61, 90), (90, 60), (60, 60), (33, 41), (64, 96), (17, 16), (200, 210)]
     images = [random.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
     used, chips = set(), []
     # Random weights know no objects, so the threshold is what half of the cells of one image reach.
-    _, _, ((coarse, _),) = cascade(images[:1], config.scales, detector, config.buckets, config.stacking)
+    _, _, ((coarse, _),) = cascade(images[:1], detector, Plan.of(config))
     rule = ChipRule(float(np.median(coarse.focus[0])), 1, 16)
     scales = (dataclasses.replace(config.scales[0], chips=rule), config.scales[1])
 
@@ -44,9 +58,16 @@ def test_one_compilation_for_each_bucket_used(config, detector):
         return detector(batch, placements)
 
     for window in (images[:3], images[3:5], images[5:], images):
-        cascade(window, scales, recorded, config.buckets, config.stacking)
+        cascade(window, recorded, Plan(scales, config.buckets, config.stacking))
     assert len(used) >= 3 and (1, 128, 128) not in used and len(set(chips)) > len(used)
-    assert detector.traces == detector.compilations == len(used)
+    looked.check(len(used))
+    answered.check(_programs(used) - len(used))
+    assert detector.traces == detector.compilations == _programs(used)
+
+
+def _programs(shapes):
+    """A program for each shape (batch, height, width), and one for each batch and map of whole multiples of 256 px."""
+    return len(set(shapes)) + len({(batch, -(-height // 256), -(-width // 256)) for batch, height, width in shapes})
 
 
 def test_every_row_is_as_without_compiling_ahead(config, detector, tiny_variables, chip_batch):
@@ -89,10 +110,84 @@ def test_warm_up_compiles_everything_once(config, tiny_variables, chip_batch):
     small = dataclasses.replace(config, buckets=BUCKETS[:2])
     detector, seen = compile_detector(small, tiny_variables), []
     detector.warm_up(seen.append)
-    assert tuple(seen) == detector.buckets == BUCKETS[:2] and detector.compilations == detector.traces == 2
+    programs = _programs([(b.batch, b.height, b.width) for b in BUCKETS[:2]])
+    assert tuple(seen) == detector.buckets == BUCKETS[:2] and detector.compilations == detector.traces == programs
     detector.warm_up()
     detector(chip_batch([], 64, 64, batch=2))
-    assert detector.traces == 2
+    assert detector.traces == programs
+
+
+def test_many_buckets_share_what_does_not_depend_on_their_shape(config, tiny_variables):
+    many = tuple(Bucket(height, width, 1) for height in (32, 64, 96) for width in (32, 64, 96))
+    detector = compile_detector(dataclasses.replace(config, buckets=many), tiny_variables)
+    detector.warm_up()
+    assert detector.compilations == len(many) + 1
+
+
+def test_copies_count_the_same_programs(config, tiny_variables, chip_batch):
+    detector = compile_detector(config, tiny_variables)
+    copied = detector.using(tiny_variables)
+    copied(chip_batch([], 32, 32, batch=3))
+    assert copied.traces == detector.traces == detector.compilations == 2
+
+
+def test_a_bucket_that_compiles_keeps_no_other_waiting(config, tiny_variables, chip_batch, monkeypatch):
+    detector = compile_detector(config, tiny_variables)
+    small, large = chip_batch([], 32, 32, batch=3), chip_batch([], 128, 128, batch=1)
+    expected = jax.device_get(detector(small))
+    compiling, go_on = threading.Event(), threading.Event()
+
+    def slow():
+        compiling.set()
+        assert go_on.wait(60)
+
+    monkeypatch.setattr(compiled, "make_room", slow)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(detector, large)
+        assert compiling.wait(60)
+        np.testing.assert_array_equal(pool.submit(detector, small).result(60).focus, expected.focus)
+        go_on.set()
+        assert waiting.result(120).boxes.shape[0] == 1
+
+
+def test_a_program_that_fails_to_compile_is_tried_again(config, tiny_variables, chip_batch, monkeypatch):
+    detector = compile_detector(config, tiny_variables)
+    batch = chip_batch([], 32, 32, batch=3)
+
+    def full():
+        raise CompileError("no room")
+
+    monkeypatch.setattr(compiled, "make_room", full)
+    with pytest.raises(CompileError):
+        detector(batch)
+    monkeypatch.undo()
+    assert detector(batch).boxes.shape[0] == 3
+
+
+def test_no_room_is_one_line_and_programs_out_of_reach_make_room(monkeypatch):
+    counts = iter([70000, 100])
+    monkeypatch.setattr(compiled, "_lines", lambda path: next(counts))
+    compiled.make_room()  # a collection let go of enough
+    assert next(counts, None) is None
+    monkeypatch.setattr(compiled, "_lines", lambda path: 10**9)
+    with pytest.raises(CompileError) as error:
+        compiled.make_room()
+    assert "max_map_count" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_programs_that_nobody_can_reach_are_let_go(config, tiny_variables):
+    if not Path("/proc/self/maps").is_file():
+        pytest.skip("counts memory maps, which Linux alone shows")
+    few = dataclasses.replace(config, buckets=BUCKETS[:2])
+    detector = compile_detector(few, tiny_variables)
+    before = compiled._lines(Path("/proc/self/maps"))
+    detector.warm_up()
+    gone = weakref.ref(detector)
+    more = compiled._lines(Path("/proc/self/maps")) - before
+    del detector
+    gc.collect()
+    assert gone() is None and more > 50
+    assert compiled._lines(Path("/proc/self/maps")) - before < more / 2
 
 
 def test_other_variables_need_no_compiling(config, detector, draw_variables, chip_batch):

@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 
 from autofocus_jax.files import WriteError
-from autofocus_jax.focus.walk import no_cost
 from autofocus_jax.inference.pieces import Piece, PieceError, Skipped, load, save
-from autofocus_jax.structures import Detections
+from autofocus_jax.structures import Cost, Detections
 
 
 def detections(count, seed):
@@ -18,7 +17,7 @@ def detections(count, seed):
 @pytest.mark.parametrize("counts", [(), (0,), (3,), (0, 5, 0, 2)])
 def test_round_trip(counts, tmp_path):
     found = [detections(count, seed) for seed, count in enumerate(counts)]
-    info = no_cost(3)._replace(images=len(counts), pixels=np.array([1, 2, 2**40])) if counts else None
+    info = Cost.none(3)._replace(images=len(counts), pixels=np.array([1, 2, 2**40])) if counts else None
     piece = Piece(list(range(len(counts))), found, info, 1.5, [Skipped(9, "ä b.png", 'no "picture"')])
     save(tmp_path / "0.npz", piece)
     again = load(tmp_path / "0.npz")
@@ -48,7 +47,7 @@ def test_a_piece_is_whole_or_not_there(tmp_path):
 def test_any_byte_may_be_wrong(tmp_path):
     """Damage is found, or does not matter; nothing else comes out."""
     path = tmp_path / "0.npz"
-    save(path, Piece([3], [detections(2, 0)], no_cost(2), 1.5, []))
+    save(path, Piece([3], [detections(2, 0)], Cost.none(2), 1.5, []))
     whole, refused = path.read_bytes(), 0
     for place in range(0, len(whole), 7):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])

@@ -11,9 +11,9 @@ ROOT = Path(__file__).parent.parent.parent
 
 PROGRAM = """
 import os, sys
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 import dataclasses
-import jax, numpy as np
+import flax.linen, jax, numpy as np
 sys.path.insert(0, "tests")
 from conftest import _draw_variables, tiny_config, tiny_detector
 from autofocus_jax import parallel
@@ -21,6 +21,9 @@ from autofocus_jax.structures import ChipBatch, TrainBatch, TrainState
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import make_step
 
+# A unit that is 0 up to rounding lets its gradient pass or not with ReLU, and a few steps make 1e-3 of that. Without
+# such a kink every step is as continuous as the sums whose order the devices change.
+flax.linen.relu = lambda x: jax.nn.softplus(8 * x) / 8
 norms = sys.argv[1]
 assert jax.device_count() == 4
 jax.config.update("jax_disable_most_optimizations", True)
@@ -66,6 +69,7 @@ print("equal")
 """
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("norms", ["synchronised", "frozen", "own"])
 def test_one_and_four_devices_learn_the_same(norms):
     """Parameters and their average after 5 steps differ by less than 1e-5; what was drawn for a row is the same."""

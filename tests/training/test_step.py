@@ -31,22 +31,17 @@ def batch(chip_batch):
 
 
 @pytest.fixture(scope="module")
-def compiled(tiny_config, tiny_variables, quick_compilation):
-    """(jitted step, its first state, list that grows by one with each trace)."""
-    transform, traces = optimizer(tiny_config.training), []
-    step = make_step(tiny_config, transform)
-
-    def counted(state, batch):
-        traces.append(1)
-        return step(state, batch)
-
+def compiled(tiny_config, tiny_variables, quick_compilation, traced):
+    """(jitted step, its first state, the step inside with its traces)."""
+    transform = optimizer(tiny_config.training)
+    watched = traced(make_step(tiny_config, transform))
     params, batch_stats = tiny_variables["params"], tiny_variables["batch_stats"]
     state = TrainState(jax.numpy.int32(0), params, batch_stats, transform.init(params), jax.random.key(3))
-    return jax.jit(counted), state, traces
+    return jax.jit(watched), state, watched
 
 
 def test_learns_one_batch_by_heart_and_is_traced_once(compiled, batch, tiny_config):
-    step, state, traces = compiled
+    step, state, watched = compiled
     assert list(state.params) and tiny_config.training.steps == 40
     history = []
     for number in range(1, 41):
@@ -60,7 +55,7 @@ def test_learns_one_batch_by_heart_and_is_traced_once(compiled, batch, tiny_conf
     first, last = (np.mean([info["loss"] for info in part]) for part in (history[:3], history[-3:]))
     assert last < 0.6 * first, f"{first} -> {last}"
     assert history[-1]["focus"] < 0.6 * history[0]["focus"]
-    assert len(traces) == 1
+    watched.check(1)
 
 
 def test_pure(compiled, batch):

@@ -1,0 +1,115 @@
+"""The plan of a cascade: everything it needs beside images and a detector."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from autofocus_jax.config import Config, StackingConfig
+from autofocus_jax.focus import buckets as bucket_ops
+from autofocus_jax.focus.buckets import Buckets, Loose, Multiple
+from autofocus_jax.focus.chips import ChipFunction, focus_chips, whole_level
+from autofocus_jax.structures import AutoFocusError, Bucket, Scale, ValidRange
+
+
+class PlanError(AutoFocusError):
+    """The parts of a plan do not fit each other."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How images are processed, coarse to fine.
+
+    Args:
+        scales: the pyramid, coarse to fine.
+        buckets: padded shapes of the chips: a tuple of `Bucket`, or `Multiple(n)`, which pads sides to multiples of n,
+            or `Loose()`, for a detector on the host that takes chips as they are.
+        stacking: how the detections of all scales are merged.
+        rules: what turns a focus map into chips, one function for each scale but the last. None stands for Algorithm 1
+            with the `ChipRule` of each scale.
+        shrink: share of its sides that a chip may lose, at most, to fit a smaller bucket.
+        window: images that are on their way at once and share batches.
+
+    Raises:
+        PlanError: the parts do not fit each other.
+    """
+
+    scales: tuple[Scale, ...]
+    buckets: Buckets = Multiple()
+    stacking: StackingConfig = StackingConfig()
+    rules: tuple[ChipFunction, ...] | None = None
+    shrink: float = 0.0
+    window: int = 32
+
+    def __post_init__(self):
+        object.__setattr__(self, "scales", tuple(self.scales))
+        if not isinstance(self.buckets, Multiple | Loose):
+            object.__setattr__(self, "buckets", tuple(self.buckets))
+        if self.rules is not None:
+            object.__setattr__(self, "rules", tuple(self.rules))
+        _check(self)
+
+    @classmethod
+    def of(cls, config: Config, rules: Sequence[ChipFunction] | None = None) -> Plan:
+        """Return the plan of a config, with chip rules of one's own where they are given."""
+        given = None if rules is None else tuple(rules)
+        return cls(config.scales, config.buckets, config.stacking, given, config.shrink, config.window)
+
+    @functools.cached_property
+    def functions(self) -> tuple[ChipFunction, ...]:
+        """The chip function of each scale but the last: `rules`, or Algorithm 1."""
+        if self.rules is not None:
+            return self.rules
+        return tuple(functools.partial(focus_chips, rule=scale.chips) for scale in self.scales[:-1])
+
+    def pyramid(self) -> Plan:
+        """Return the same plan with every level processed whole: the full image pyramid."""
+        return dataclasses.replace(self, rules=(whole_level,) * (len(self.scales) - 1))
+
+    def alone(self, number: int) -> Plan:
+        """Return the plan of one scale (from 1) over its whole level, which answers for objects of every size."""
+        scale = dataclasses.replace(self.scales[number - 1], valid=ValidRange(0, math.inf), chips=None)
+        return dataclasses.replace(self, scales=(scale,), rules=())
+
+    def fit(self, sizes: np.ndarray) -> tuple[list[Bucket], np.ndarray]:
+        """Return the bucket of each chip and the sizes [n, 2] that the chips are to have.
+
+        Args:
+            sizes: [n, 2] (height, width) of the chips, px.
+
+        Raises:
+            BucketError: a chip is larger than every bucket.
+        """
+        if isinstance(self.buckets, Multiple | Loose):
+            return self.buckets.fit(sizes, self.shrink)
+        chosen, fitted = bucket_ops.fit(sizes, self._shapes, self.shrink)
+        return [self.buckets[position] for position in chosen.tolist()], fitted
+
+    @functools.cached_property
+    def _shapes(self) -> np.ndarray:
+        return bucket_ops.shapes(self.buckets)
+
+
+def _check(plan: Plan) -> None:
+    count = len(plan.scales)
+    if not count:
+        raise PlanError("the plan has no scales; give it at least one")
+    if plan.rules is not None and len(plan.rules) != count - 1:
+        raise PlanError(f"{len(plan.rules)} rules for {count} scales; give one for each scale but the last")
+    for number, scale in enumerate(plan.scales[:-1], 1):
+        if plan.rules is None and scale.chips is None:
+            raise PlanError(f"scale {number} has no chip rule; give it one, or pass rules")
+        finer = plan.scales[number]
+        if finer.min_side < scale.min_side:
+            raise PlanError(
+                f"scale {number + 1} has min_side {finer.min_side}, less than the {scale.min_side} of scale {number}; "
+                "order the scales from coarse to fine"
+            )
+    if not 0 <= plan.shrink < 1:
+        raise PlanError(f"shrink must be in [0, 1), got {plan.shrink}")
+    if plan.window < 1:
+        raise PlanError(f"window must be at least 1, got {plan.window}")

@@ -1,0 +1,178 @@
+"""Canvases: what a detector is really run on, when it is to see chips as they are, unresized.
+
+A detector with a fixed input gets chips packed side by side on shelves, and a chip that is larger than the input as
+overlapping windows. A detector of any shape gets each chip with padding, up to multiples of its stride.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from autofocus_jax import boxes as box_ops
+from autofocus_jax.config import StackingConfig
+from autofocus_jax.focus import stacking
+from autofocus_jax.foreign.found import CropDetector, ForeignError, Found, nothing
+from autofocus_jax.foreign.preparation import blank, pad_to_multiple
+
+
+@dataclasses.dataclass(frozen=True)
+class CanvasConfig:
+    """How chips lie on canvases of a fixed size, and how windows of a chip are joined.
+
+    Attributes:
+      gutter: px of padding between neighbours on a canvas.
+      overlap: share of the canvas that windows of one chip have in common.
+      tolerance: a box that comes this close, in px, to a window's border inside its chip counts as cut and is dropped.
+      nms_iou: of NMS over the windows of a chip, inside each class.
+      packed: whether chips share canvases.
+    """
+
+    gutter: int = 8
+    overlap: float = 0.2
+    tolerance: float = 4.0
+    nms_iou: float = 0.65
+    packed: bool = True
+
+    def __post_init__(self):
+        if self.gutter < 0:
+            raise ForeignError(f"gutter must be 0 px or more, got {self.gutter}")
+        if not 0 <= self.overlap < 1:
+            raise ForeignError(f"overlap must be in [0, 1), got {self.overlap}")
+        if not 0 < self.nms_iou <= 1:
+            raise ForeignError(f"nms_iou must be in (0, 1], got {self.nms_iou}")
+
+
+class Piece(NamedTuple):
+    """A rectangle of a chip, and its place on a canvas."""
+
+    chip: int  # position of the chip
+    box: tuple[int, int, int, int]  # xyxy, chip px
+    canvas: int  # number of the canvas
+    x: int  # of its upper left corner, canvas px
+    y: int
+
+
+class Spent(NamedTuple):
+    """What a detector was run on."""
+
+    canvases: int = 0
+    pixels: int = 0  # of all canvases, padding included
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.canvases + other.canvases, self.pixels + other.pixels)
+
+
+def find_in_chips(
+    detector: CropDetector, chips: Sequence[np.ndarray], config: CanvasConfig = CanvasConfig()
+) -> tuple[list[Found], Spent]:
+    """Run a detector on chips without resizing any.
+
+    Args:
+      chips: uint8 RGB [h, w, 3] each.
+
+    Returns: what was found in each chip, chip px, and what the detector was run on.
+    """
+    if detector.fixed is None:
+        padded = [pad_to_multiple(chip, detector.multiple, detector.padding) for chip in chips]
+        return detector.find(padded), Spent(len(padded), sum(chip.shape[0] * chip.shape[1] for chip in padded))
+    sizes = [chip.shape[:2] for chip in chips]
+    pieces = arrange(sizes, detector.fixed, config)
+    canvases = paint(chips, pieces, detector.fixed, detector.padding)
+    found = detector.find(canvases)
+    return gather(found, pieces, sizes, config), Spent(len(canvases), len(canvases) * np.prod(detector.fixed).item())
+
+
+def arrange(sizes: Sequence[tuple[int, int]], canvas: tuple[int, int], config: CanvasConfig) -> list[Piece]:
+    """Place chips of sizes (height, width) on canvases of one (height, width).
+
+    Chips lie on shelves, the tallest first, each in the first gap that holds it. No two pieces overlap.
+    """
+    pieces = [(chip, box) for chip, size in enumerate(sizes) for box in windows(size, canvas, config.overlap)]
+    order = sorted(pieces, key=lambda piece: (piece[1][1] - piece[1][3], piece[1][0] - piece[1][2]))
+    shelves: list[list[int]] = []  # [canvas, y, height, next x]
+    ends: list[int] = []  # of each canvas: the next y
+    placed = []
+    for chip, box in order:
+        width, height = box[2] - box[0], box[3] - box[1]
+        shelf = _shelf(shelves, ends, width, height, canvas, config)
+        placed.append(Piece(chip, box, shelf[0], shelf[3], shelf[1]))
+        shelf[3] += width + config.gutter
+    return placed
+
+
+def windows(size: tuple[int, int], canvas: tuple[int, int], overlap: float) -> list[tuple[int, int, int, int]]:
+    """Cover a chip of `size` (height, width) with windows no larger than a canvas: boxes xyxy, chip px.
+
+    A chip that fits is one window. Else windows follow each other with the given overlap; the last ones end at the
+    chip's border, and overlap more.
+    """
+    ys, xs = (_starts(length, side, overlap) for length, side in zip(size, canvas))
+    return [(x, y, min(x + canvas[1], size[1]), min(y + canvas[0], size[0])) for y in ys for x in xs]
+
+
+def paint(
+    chips: Sequence[np.ndarray], pieces: Sequence[Piece], canvas: tuple[int, int], padding: tuple[int, int, int]
+) -> list[np.ndarray]:
+    """Return the canvases, uint8 RGB, with padding where no piece lies."""
+    count = 1 + max((piece.canvas for piece in pieces), default=-1)
+    canvases = [blank(canvas, padding) for _ in range(count)]
+    for chip, (x1, y1, x2, y2), number, x, y in pieces:
+        canvases[number][y : y + y2 - y1, x : x + x2 - x1] = chips[chip][y1:y2, x1:x2]
+    return canvases
+
+
+def gather(
+    found: Sequence[Found], pieces: Sequence[Piece], sizes: Sequence[tuple[int, int]], config: CanvasConfig
+) -> list[Found]:
+    """Bring what was found on canvases back to the chips.
+
+    A box goes to the piece that holds its centre, and is cut at that piece. A box that a window's border inside its
+    chip cuts is dropped. Windows of a chip are joined by NMS inside each class.
+    """
+    parts: list[list[Found]] = [[] for _ in sizes]
+    for piece in pieces:
+        boxes, scores, labels = found[piece.canvas]
+        window = np.array(piece.box, np.float32)
+        boxes = box_ops.shift(boxes, window[0] - piece.x, window[1] - piece.y)
+        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+        inside = ((window[:2] <= centre) & (centre < window[2:])).all(axis=1)
+        whole = stacking.border_mask(boxes, window, sizes[piece.chip], config.tolerance)
+        rows = np.flatnonzero(inside & whole)
+        cut = np.clip(boxes[rows], np.tile(window[:2], 2), np.tile(window[2:], 2))
+        parts[piece.chip].append(Found(cut, scores[rows], labels[rows]))
+    return [_joined(of_chip, config) for of_chip in parts]
+
+
+def _joined(parts: list[Found], config: CanvasConfig) -> Found:
+    if len(parts) == 1:
+        return parts[0]
+    rows = Found(*(np.concatenate(field) for field in zip(nothing(), *parts)))
+    nms = StackingConfig(score_threshold=0.0, max_detections=len(rows.scores), nms_iou=config.nms_iou)
+    return Found(*stacking.merge(*rows, nms))
+
+
+def _starts(length: int, side: int, overlap: float) -> list[int]:
+    if length <= side:
+        return [0]
+    step = max(1, side - int(overlap * side))
+    return [*range(0, length - side, step), length - side]
+
+
+def _shelf(shelves, ends, width, height, canvas, config) -> list[int]:
+    """The first shelf with room for a piece, a new one where there is none."""
+    if config.packed:
+        for shelf in shelves:
+            if shelf[3] + width <= canvas[1] and height <= shelf[2]:
+                return shelf
+        for number, end in enumerate(ends):
+            if end + height <= canvas[0]:
+                shelves.append([number, end, height, 0])
+                ends[number] = end + height + config.gutter
+                return shelves[-1]
+    shelves.append([len(ends), 0, height, 0])
+    ends.append(height + config.gutter)
+    return shelves[-1]

@@ -1,0 +1,48 @@
+"""A foreign detector as the cascade's `detect`: the one place of this room that knows the cascade's interface."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from autofocus_jax.foreign.canvases import CanvasConfig, find_in_chips
+from autofocus_jax.foreign.found import CropDetector
+from autofocus_jax.structures import HostAnswer, Placement
+
+# See where/combine.py; a room of its own, which this one does not know.
+Where = Callable[..., list[np.ndarray]]
+
+
+class ForeignDetect:
+    """A focus.flow.HostDetect: a detector that is not ours, composed with a function that says where to look.
+
+    Its plan has loose chips (`Plan.buckets` is `Loose()`). Calls wait for each other, because such detectors use all
+    cores or are not safe in several threads.
+
+    Attributes:
+        concurrency: calls that make sense at a time.
+        categories: names by label; None where they are not known.
+    """
+
+    concurrency = 1
+
+    def __init__(self, detector: CropDetector, where: Where | None = None, canvases: CanvasConfig = CanvasConfig()):
+        """Compose a detector with a function that says where to look.
+
+        Args:
+            detector: crops to boxes.
+            where: makes the focus maps; None for none, which suits a single scale and the full pyramid.
+            canvases: how chips lie on the detector's input.
+        """
+        self.detector, self.where, self.canvases = detector, where, canvases
+        self.categories = detector.categories
+        self._lock = threading.Lock()
+
+    def __call__(self, crops: Sequence[np.ndarray], placements: Sequence[Placement]) -> HostAnswer:
+        """Detect in the chips of one image and scale, which share canvases."""
+        with self._lock:
+            found, spent = find_in_chips(self.detector, crops, self.canvases)
+        focus = None if self.where is None else self.where(crops, placements, found)
+        return HostAnswer(found, focus, spent.canvases, spent.pixels)

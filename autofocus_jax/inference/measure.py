@@ -1,0 +1,200 @@
+"""What a detector with a plan finds and costs on a dataset: scores, the rows of a table by name, and the table."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from autofocus_jax.focus import pyramid
+from autofocus_jax.focus.cascade import Detect, Outcome, Reader
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.inference import engine
+from autofocus_jax.metrics import coco, voc
+from autofocus_jax.structures import STAGES, AutoFocusError, Cost, Dataset, Detections
+
+PYRAMID, AUTOFOCUS = "pyramid", "autofocus"  # names of rows
+
+# Metric -> the keys of its scores that a row is judged by, most important first.
+HEADLINES = {"coco": ("AP", "AP50"), "voc": ("AP50", "AP70")}
+
+# Key in metrics.json -> heading; a table has the columns that its rows have.
+_HEADINGS = {
+    "AP": "AP", "AP50": "AP50", "AP70": "AP70", "AP75": "AP75", "APs": "S", "APm": "M", "APl": "L",
+    "AP50area": "AP50 area", "AP70area": "AP70 area",
+}  # fmt: skip
+
+Scores = coco.CocoScores | voc.VocScores
+
+
+class Measurement(NamedTuple):
+    """What a detector with a plan found and cost."""
+
+    scores: Scores  # as the metric says
+    run: engine.RunResult
+    compilations: int  # programs compiled meanwhile
+    sizes: Counter[tuple[int, int]]  # (height, width) of every chip processed here, chip px, before it is made smaller
+
+    @property
+    def cost(self) -> Cost:
+        """Summed over the images that could be read."""
+        return self.run.cost
+
+
+def rows(plan: Plan) -> dict[str, Plan]:
+    """Return the rows of a table: scale1, scale2 … (each alone over its whole level), pyramid and autofocus."""
+    alone = {f"scale{number}": plan.alone(number) for number in range(1, len(plan.scales) + 1)}
+    return {**alone, PYRAMID: plan.pyramid(), AUTOFOCUS: plan}
+
+
+def measure(
+    dataset: Dataset,
+    detect: Detect,
+    plan: Plan,
+    *,
+    metric: str = "coco",
+    indices: Sequence[int] | None = None,
+    progress: Callable[[int], None] | None = None,
+    folder: Path | None = None,
+    name: str = "measure",
+) -> Measurement:
+    """Run a detector over images of a dataset, timed with reading and decoding, and score what could be read.
+
+    Several processes (jax.distributed) share the images if they share `folder`; all return the same measurement, and
+    its seconds are those of an average process. Without a folder each process does everything.
+
+    Args:
+        dataset: images and ground truth. The key of an image is its index.
+        detect: the detector.
+        plan: the scales, buckets and rules.
+        metric: "coco" or "voc".
+        indices: which images; by default all.
+        progress: called with the number of images that were dealt with since the last call.
+        folder: existing; finished pieces are kept and looked for there, as in inference.engine.run.
+        name: what processes call this run when they wait for each other.
+
+    Raises:
+        AutoFocusError: not one image can be read, or the metric is not known.
+    """
+    from autofocus_jax import parallel  # imports JAX, which those that only list rows need not wait for
+
+    if metric not in HEADLINES:
+        raise AutoFocusError(f"metric must be one of {', '.join(HEADLINES)}, got {metric!r}")
+    indices = range(len(dataset)) if indices is None else indices
+    sizes: Counter[tuple[int, int]] = Counter()
+
+    def streamed(images: Iterable[tuple[Hashable, Reader]]) -> Iterator[Outcome]:
+        return _counted(engine.stream(images, detect, plan), plan, sizes)
+
+    process, processes = parallel.process() if folder is not None else (0, 1)
+    before = getattr(detect, "compilations", 0)
+    if processes > 1:
+        engine.run(dataset, indices, streamed, progress, folder, (process, processes))
+        parallel.wait_for_all(name)
+        progress = None
+    result = engine.run(dataset, indices, streamed, progress, folder)
+    if result.cost is None:
+        reason = f"; the first: {result.skipped[0].reason}" if result.skipped else ""
+        raise AutoFocusError(f"none of {len(indices)} images could be read{reason}")
+    result = result._replace(seconds=result.seconds / processes)
+    scores = score(metric, dataset, result.detections, result.indices)
+    return Measurement(scores, result, getattr(detect, "compilations", 0) - before, sizes)
+
+
+def score(metric: str, dataset: Dataset, detections: Sequence[Detections], indices: Sequence[int]) -> Scores:
+    """Return the scores of detections of the images `indices` by a metric, "coco" or "voc"."""
+    return {"coco": coco.evaluate, "voc": voc.evaluate}[metric](dataset, detections, indices)
+
+
+def points(scores: Scores) -> dict[str, float | None]:
+    """Return scores by name, in points of 100; None where there is no object.
+
+    With VOC's metric AP50 and AP70 are those of the 11-point form (VOC 2007), AP50area and AP70area of the other.
+    """
+    if isinstance(scores, voc.VocScores):
+        found = {"AP50": scores.ap50, "AP70": scores.ap70, "AP50area": scores.ap50_area, "AP70area": scores.ap70_area}
+    else:
+        found = {"AP": scores.ap, "AP50": scores.ap50, "AP75": scores.ap75}
+        found |= {"APs": scores.ap_small, "APm": scores.ap_medium, "APl": scores.ap_large}
+    return {key: None if math.isnan(value) else value for key, value in found.items()}
+
+
+def metrics(measured: Measurement) -> dict[str, Any]:
+    """Return a row of metrics.json: scores in points of 100, costs per image."""
+    cost = measured.cost
+    pixels = float(cost.pixels.sum()) / cost.images
+    return {
+        **points(measured.scores),
+        "side": math.sqrt(pixels),
+        "pixels_per_image": pixels,
+        "images_per_second": cost.images / measured.run.seconds,
+        "chips_per_image": (cost.chips / cost.images).tolist(),
+        "padded_pixels_per_image": float(cost.padded_pixels.sum()) / cost.images,
+        "compilations": measured.compilations,
+        "seconds": dict(zip(STAGES, cost.seconds.tolist())),
+        "device_busy": min(1.0, float(cost.seconds[STAGES.index("device")]) / measured.run.seconds),
+    }
+
+
+def details(measured: Measurement) -> dict[str, Any]:
+    """Return more of a row, for details.json: AP of each category, padding, and the images that were skipped."""
+    cost = measured.cost
+    # Of VOC's four numbers a category the first, AP50 of the 11-point form.
+    first = lambda value: value[0] if isinstance(value, tuple) else value  # noqa: E731
+    categories = ((name, first(value)) for name, value in measured.scores.per_category.items())
+    return {
+        "images": cost.images,
+        "seconds": measured.run.seconds,
+        "AP_per_category": {name: None if math.isnan(value) else value for name, value in categories},
+        "pixels_per_image": (cost.pixels / cost.images).tolist(),
+        "full_pixels_per_image": (cost.full_pixels / cost.images).tolist(),
+        "padded_pixels_per_image": (cost.padded_pixels / cost.images).tolist(),
+        "skipped": [skipped._asdict() for skipped in measured.run.skipped],
+    }
+
+
+def table(rows: Mapping[str, Mapping[str, Any]], title: str = "") -> Table:
+    """Return a table with a line for each row of metrics.json; pixels as the side of a square, as in Table 1."""
+    shown = {key: heading for key, heading in _HEADINGS.items() if all(key in row for row in rows.values())}
+    result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    result.add_column("", no_wrap=True)
+    for heading in ("pixels", *shown.values(), "images/s", "chips per image and scale"):
+        result.add_column(heading, justify="right", no_wrap=True)
+    for name, row in rows.items():
+        scores = ["-" if row[key] is None else f"{row[key]:.1f}" for key in shown]
+        chips = " / ".join(f"{count:.1f}" for count in row["chips_per_image"])
+        result.add_row(name, f"{row['side']:.0f}²", *scores, f"{row['images_per_second']:.2f}", chips)
+    return result
+
+
+def comparison(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return one line: what AutoFocus saves against the pyramid and what it gains or loses."""
+    whole, ours = rows[PYRAMID], rows[AUTOFOCUS]
+    line = (
+        f"AutoFocus against the pyramid: {whole['pixels_per_image'] / ours['pixels_per_image']:.2f} times fewer "
+        f"pixels, {ours['images_per_second'] / whole['images_per_second']:.2f} times the images/s"
+    )
+    key = headline(whole)
+    return line if whole[key] is None else f"{line}, {ours[key] - whole[key]:+.1f} {key}"
+
+
+def headline(row: Mapping[str, Any]) -> str:
+    """Return the key of the score that a row of metrics.json is judged by: AP, or AP50 of VOC."""
+    return next(keys[0] for keys in HEADLINES.values() if keys[0] in row)
+
+
+def _counted(outcomes: Iterator[Outcome], plan: Plan, sizes: Counter[tuple[int, int]]) -> Iterator[Outcome]:
+    """The outcomes, with the sizes of their chips added to `sizes`."""
+    with contextlib.closing(outcomes):
+        for outcome in outcomes:
+            for scale, regions in zip(plan.scales, outcome.regions or ()):
+                factor = pyramid.factor(*outcome.size, scale)
+                sizes.update(pyramid.chip_size(region, factor) for region in regions.astype(np.float32))
+            yield outcome

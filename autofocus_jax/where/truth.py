@@ -1,0 +1,47 @@
+"""Look where the ground truth has something small: perfect focus, the upper bound of every other way to look."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+
+from autofocus_jax import boxes as box_ops
+from autofocus_jax.focus.labels import focus_labels
+from autofocus_jax.structures import (
+    FOCUS,
+    AutoFocusError,
+    Detections,
+    FocusRange,
+    GroundTruth,
+    Placement,
+)
+from autofocus_jax.where.combine import Where
+
+SMALL = FocusRange(0, 64, 90)
+
+
+def truth(
+    ground_truths: Sequence[GroundTruth] | Mapping[Hashable, GroundTruth], focus_range: FocusRange = SMALL
+) -> Where:
+    """Make a focus map of the ground truth: 1 on FOCUS cells, 0 elsewhere.
+
+    Args:
+      ground_truths: by the key of the image (Placement.key).
+      focus_range: sizes that count, chip px.
+    """
+
+    def where(
+        crops: Sequence[np.ndarray], placements: Sequence[Placement], found: Sequence[Detections] | None
+    ) -> list[np.ndarray]:
+        return [_focus(crop, place) for crop, place in zip(crops, placements, strict=True)]
+
+    def _focus(crop: np.ndarray, place: Placement) -> np.ndarray:
+        try:
+            known = ground_truths[place.key]
+        except LookupError:
+            raise AutoFocusError(f"there is no ground truth of image {place.key!r}; give that of all") from None
+        boxes = box_ops.scale(box_ops.shift(known.boxes, -place.box[0], -place.box[1]), *place.factor)
+        return np.float32(focus_labels(boxes, *crop.shape[:2], focus_range, ignore=known.ignore) == FOCUS)
+
+    return where

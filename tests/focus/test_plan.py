@@ -1,0 +1,67 @@
+"""Plans: what fits, what does not, and the plans that are made of one."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from autofocus_jax.focus.buckets import Multiple
+from autofocus_jax.focus.chips import whole_level
+from autofocus_jax.focus.plan import Plan, PlanError
+from autofocus_jax.structures import Bucket, ChipRule, Scale, ValidRange
+
+SCALES = (
+    Scale(48, 64, ValidRange(20, math.inf), ChipRule(0.6, 1, 16)),
+    Scale(96, 128, ValidRange(10, 30), ChipRule(0.3, 3, 24)),
+    Scale(192, 256, ValidRange(0, 15), None),
+)
+
+
+def test_of_a_config(tiny_config):
+    plan = Plan.of(dataclasses.replace(tiny_config, shrink=0.1, window=7))
+    assert (plan.scales, plan.buckets, plan.stacking) == (tiny_config.scales, tiny_config.buckets, tiny_config.stacking)
+    assert (plan.shrink, plan.window, plan.rules) == (0.1, 7, None)
+    assert Plan.of(tiny_config, [whole_level]).functions == (whole_level,)
+
+
+def test_rules_are_algorithm_1_of_each_scale_unless_given():
+    rules = [function.keywords["rule"] for function in Plan(SCALES).functions]
+    assert rules == [ChipRule(0.6, 1, 16), ChipRule(0.3, 3, 24)]
+    other = dataclasses.replace(SCALES[0], chips=ChipRule(0.9, 1, 1))
+    changed = dataclasses.replace(Plan(SCALES), scales=(other, *SCALES[1:]))
+    assert changed.functions[0].keywords["rule"] == ChipRule(0.9, 1, 1)  # no rule of the plan that it was made of
+    assert Plan(SCALES[:1]).functions == ()
+
+
+def test_the_pyramid_and_a_scale_alone():
+    plan = Plan(SCALES, shrink=0.1, window=3)
+    assert plan.pyramid().functions == (whole_level,) * 2 and plan.pyramid().scales == SCALES
+    alone = plan.alone(2)
+    assert alone.scales == (Scale(96, 128, ValidRange(0, math.inf), None),) and alone.functions == ()
+    assert (alone.shrink, alone.window) == (0.1, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scales": ()}, "no scales"),
+        ({"rules": [whole_level]}, "1 rules for 3 scales; give one for each scale but the last"),
+        ({"scales": (SCALES[0], dataclasses.replace(SCALES[1], chips=None), SCALES[2])}, "scale 2 has no chip rule"),
+        ({"scales": SCALES[::-1], "rules": [whole_level] * 2}, "scale 2 has min_side 96, less than the 192 of scale 1"),
+        ({"shrink": 1.0}, r"shrink must be in \[0, 1\), got 1.0"),
+        ({"window": 0}, "window must be at least 1, got 0"),
+    ],
+)
+def test_what_does_not_fit(settings, message):
+    with pytest.raises(PlanError, match=message) as error:
+        Plan(**{"scales": SCALES, **settings})
+    assert "\n" not in str(error.value)
+
+
+def test_sizes_that_fit_buckets():
+    plan = Plan(SCALES, [Bucket(64, 64, 3), Bucket(96, 64, 2)], shrink=0.05)
+    buckets, sizes = plan.fit(np.array([[30, 40], [66, 60], [90, 64]]))
+    assert buckets == [Bucket(64, 64, 3), Bucket(64, 64, 3), Bucket(96, 64, 2)]
+    np.testing.assert_array_equal(sizes, [[30, 40], [64, 60], [90, 64]])
+    assert Plan(SCALES).buckets == Multiple()

@@ -1,0 +1,64 @@
+"""Ready-made files on COCO photographs, against the AP that was measured for them by other code."""
+
+import numpy as np
+import pytest
+
+from autofocus_jax.data.coco import CocoDataset
+from autofocus_jax.foreign.found import ForeignError, Raw
+from autofocus_jax.foreign.onnx_model import OnnxSettings, load_onnx
+from autofocus_jax.metrics.coco import evaluate
+from autofocus_jax.structures import Detections
+
+
+@pytest.fixture(scope="module")
+def photographs(shared):
+    folder = shared / "data" / "coco128"
+    return CocoDataset(folder / "images", folder / "annotations.json")
+
+
+def scores(detector, dataset):
+    found = [Detections(*detector.find([dataset.image(index)])[0]) for index in range(len(dataset))]
+    return evaluate(dataset, found, range(len(dataset)))
+
+
+@pytest.mark.parametrize(("name", "layout", "ap", "sizes"), [
+    ("yolox_nano", "yolox", 33.7, (10.6, 28.2, 48.7)),
+    ("picodet_xs_320", "paddle", 32.0, (10.1, 23.7, 50.4)),
+])  # fmt: skip
+def test_average_precision(shared, photographs, name, layout, ap, sizes):
+    detector = load_onnx(shared / "models" / f"{name}.onnx", OnnxSettings(threads=1))
+    assert dict(detector.about)["layout"].startswith(f"{layout}:")
+    found = scores(detector, photographs)
+    assert found.ap == pytest.approx(ap, abs=0.1)
+    assert (found.ap_small, found.ap_medium, found.ap_large) == pytest.approx(sizes, abs=0.1)
+
+
+def test_free_sides_answer_as_the_fixed_ones_where_both_can(shared, photographs):
+    fixed, free = (load_onnx(shared / "models" / f"{name}.onnx", OnnxSettings(threads=1))
+                   for name in ("yolox_nano", "yolox_nano_dynamic"))  # fmt: skip
+    assert fixed.fixed == (416, 416) and (free.fixed, free.multiple) == (None, 32)
+    crop = np.ascontiguousarray(photographs.image(3)[:416, :416])
+    canvas = np.full((416, 416, 3), 114, np.uint8)
+    canvas[: crop.shape[0], : crop.shape[1]] = crop
+    for one, other in zip(fixed.find([canvas])[0], free.find([canvas])[0]):
+        np.testing.assert_allclose(one, other, atol=1e-3)
+
+
+def fastest(outputs, size):
+    """FastestDet's own decoding: one grid, channels first."""
+    (grid,) = outputs.values()
+    rows = grid.reshape(85, -1).T
+    ys, xs = np.mgrid[: grid.shape[2], : grid.shape[3]]
+    cells = np.stack([xs.ravel(), ys.ravel()], axis=1)
+    centre = (cells + np.tanh(rows[:, 1:3])) / grid.shape[3] * size[0]
+    half = size[0] / 2 / (1 + np.exp(-rows[:, 3:5]))
+    return [Raw(np.concatenate([centre - half, centre + half], axis=1), rows[:, :1] ** 0.6 * rows[:, 5:] ** 0.4)]
+
+
+def test_a_strange_layout_is_refused_and_runs_with_code_of_one_s_own(shared, photographs):
+    path = shared / "models" / "fastestdet_352.onnx"
+    with pytest.raises(ForeignError, match=r"of no layout that is known; seen: inputs input\.1 .*758 .*85, 22, 22"):
+        load_onnx(path)
+    settings = OnnxSettings(channels="BGR", fit="stretch", nms_iou=0.45, threads=1)
+    # It was measured with another interpolation (area), 18.3.
+    assert scores(load_onnx(path, settings, fastest), photographs).ap == pytest.approx(18.7, abs=0.6)
