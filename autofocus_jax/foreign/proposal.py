@@ -5,6 +5,7 @@ It needs no boxes and no run. docs/any_detector.md says which table bears which 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -74,7 +75,8 @@ def proposal(
     if own < STRIDE:
         raise ForeignError(f"side must be at least {STRIDE} px, got {own}")
     longer = float(np.median(np.asarray(sizes).max(axis=1)))
-    origin = "as asked" if side is not None else "the detector's input" if detector.fixed else "assumed, as none is told"
+    known = "the detector's input" if detector.fixed else "assumed, as its input is free"
+    origin = known if side is None else "as asked"
     reasons = [f"a whole image of {own} px is seen well ({origin})"]
     if longer <= own:
         reasons.append(f"one scale: photographs of {longer:.0f} px are no larger, there is nothing to look closer at")
@@ -84,8 +86,8 @@ def proposal(
     count = 1 + math.ceil(round(math.log(finest / coarsest, STEP), 6))
     sides = [coarsest * (finest / coarsest) ** (number / (count - 1)) for number in range(count)]
     sides = [max(own, 32 * round(value / 32)) for value in sides[:-1]] + [finest]
-    reasons.append(f"scale {count}: {finest} px, " + (
-        f"the photographs' own {longer:.0f} px" if finest == round(longer) else f"{ENLARGED} times that side"))  # fmt: skip
+    origin = f"the photographs' own {longer:.0f} px" if finest == round(longer) else f"{ENLARGED} times that side"
+    reasons.append(f"scale {count}: {finest} px, {origin}")
     reasons.append(f"scale 1: {sides[0]} px, no more than {STEP} times from scale to scale, at least {own} and at most "
                    f"{LARGEST} px")  # fmt: skip
     plan = of_scales(sides, longer, focus_threshold)
@@ -110,7 +112,7 @@ def of_scales(sides: Sequence[int], longer: float, focus_threshold: float = THRE
         focus_threshold: cells of the focus map from here on are looked at again.
     """
     factors = [side / longer for side in sides]
-    steps = [finer / coarser for coarser, finer in zip(sides, sides[1:])]
+    steps = [finer / coarser for coarser, finer in itertools.pairwise(sides)]
     lows = [*(_nice(SEEN * (OVERLAP[0] + OVERLAP[1] * step) / factor) for step, factor in zip(steps, factors)), 0.0]
     highs = [math.inf, *(_nice(SEEN / factor) for factor in factors[:-1])]
     rules = [*(rule(finer, step, focus_threshold) for finer, step in zip(sides[1:], steps)), None]

@@ -1,5 +1,6 @@
-"""A plan from the side of a detector's input and the sizes of photographs: the plans that were measured, and the rest."""
+"""A plan from the side of a detector's input and the sizes of photographs: those that were measured, and the rest."""
 
+import itertools
 import math
 
 import pytest
@@ -46,16 +47,14 @@ def test_photographs_no_larger_than_the_input_have_one_scale_and_it_is_said():
 
 
 @pytest.mark.parametrize("longer", [641, 1000, 1920, 2560, 5000, 8192, 12000, 60000])
-@pytest.mark.parametrize("side", [320, 640, 1280])
+@pytest.mark.parametrize("side", [320, 416, 640])
 def test_every_size_is_some_scale_s_and_steps_are_bounded(longer, side):
-    if longer <= side:
-        pytest.skip("has one scale")
     plan = propose(detector(side), [(longer * 3 // 4, longer)])
     sides = [scale.max_side for scale in plan.scales]
     assert sides[0] >= side and sides[0] <= max(side, 2560)
     assert sides[-1] == max(longer, 2 * side), "nothing is lost, and what is small is enlarged"
-    assert all(1 < finer / coarser <= 4.1 for coarser, finer in zip(sides, sides[1:]))
-    for coarse, fine in zip(plan.scales, plan.scales[1:]):
+    assert all(1 < finer / coarser <= 4.1 for coarser, finer in itertools.pairwise(sides))
+    for coarse, fine in itertools.pairwise(plan.scales):
         assert fine.valid.low < coarse.valid.low < fine.valid.high, "ranges overlap"
         factors = [pyramid.factor(longer * 3 // 4, longer, scale) for scale in (coarse, fine)]
         least = coarse.chips.min_size * factors[1] / factors[0]
