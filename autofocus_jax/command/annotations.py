@@ -9,7 +9,7 @@ from typing import NamedTuple
 from autofocus_jax.config import ConfigError, DataSource
 from autofocus_jax.config_file import load_config
 from autofocus_jax.data.coco import EXPORTED, CocoSource
-from autofocus_jax.data.findings import Report
+from autofocus_jax.data.findings import Findings
 from autofocus_jax.data.image import SUFFIXES
 from autofocus_jax.data.voc import VocSource
 from autofocus_jax.data.yolo import YoloSource
@@ -24,12 +24,12 @@ class Opened(NamedTuple):
     name: str  # for titles and file names
 
 
-def open_annotations(given: str, split: str, report: Report, images: str | None = None) -> Opened:
+def open_annotations(given: str, split: str, found: Findings, images: str | None = None) -> Opened:
     """Opens what ANNOTATIONS leads to.
 
     given: a COCO file (.json, .json.gz), whose images lie in the folder `images`, by default where COCO has them or
     beside the file; a YOLO data.yaml; a folder laid out as COCO's, VOC's or YOLO's; or a config file (.py), of which
-    the data source is taken. split: which images, where the source has several. report: hears of single annotations
+    the data source is taken. split: which images, where the source has several. found: hears of single annotations
     that are wrong.
     Raises ConfigError or AnnotationError, one line.
     """
@@ -47,9 +47,9 @@ def open_annotations(given: str, split: str, report: Report, images: str | None 
         source, split = _of_coco_file(path, images)
         name = path.name.removesuffix(".gz").removesuffix(".json").removeprefix("instances_")
         name = f"{Path(source.root).resolve().name}_{name}"
-    dataset = source.open_tolerant(split, report)
+    dataset = source.open_tolerant(split, found.report)
     if not len(dataset):
-        raise ConfigError(f"annotations {given} hold no image; check them")
+        raise ConfigError(f"annotations {given} hold no image; check them{found.reasons()}")
     return Opened(dataset, source, name)
 
 

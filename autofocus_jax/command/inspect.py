@@ -62,7 +62,7 @@ def run(argv: Sequence[str], console: Console) -> int:
         limit_pixels(arguments.max_pixels)
     found = Findings(5)
     listen(found)
-    opened = open_annotations(arguments.annotations, arguments.split, found.report, arguments.images)
+    opened = open_annotations(arguments.annotations, arguments.split, found, arguments.images)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("images", total=len(opened.dataset))
         advance = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731

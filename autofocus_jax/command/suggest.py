@@ -58,14 +58,16 @@ def run(argv: Sequence[str], console: Console) -> int:
         raise ConfigError(f"--sample {arguments.sample}; want at least 1 image")
     found = Findings()
     listen(found)
-    opened = open_annotations(arguments.annotations, arguments.split, found.report)
+    opened = open_annotations(arguments.annotations, arguments.split, found)
     found.extend(opened.dataset.noticed)
     dataset = opened.dataset
     given = sizes(dataset)
-    if given.objects.max(initial=0) < 2:
-        why = "".join(f" | {line}" for line in found.lines())
-        raise ConfigError(f"the largest object has {given.objects.max(initial=0):.2g} px (sqrt of its area); boxes "
-                          f"want pixels, so are these shares of the images' sides, or points?{why}")  # fmt: skip
+    if not len(given.objects):
+        raise ConfigError(f"none of {len(given.images)} images has an object; there are no sizes to go by"
+                          f"{found.reasons()}")  # fmt: skip
+    if given.objects.max() < 2:
+        raise ConfigError(f"the largest object has {given.objects.max():.2g} px (sqrt of its area); boxes want pixels, "
+                          f"so are these shares of the images' sides, or points?{found.reasons()}")  # fmt: skip
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("chips", total=None)
         advance = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731

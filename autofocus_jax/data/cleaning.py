@@ -120,10 +120,9 @@ def _require_objects(clean: CleanDataset, found: Findings) -> None:
     large = int((~truth.ignore & (np.sqrt(box_ops.area(truth.boxes)) >= 1)).sum())
     if not large:
         small = ", all below 1 px" if objects else ""
-        why = "".join(f" | {line}" for line in found.lines())
         raise BadDataError(
             f"no object is left to train on: {objects} objects{small}, {int(truth.ignore.sum())} ignore regions and "
-            f"{lost} annotations that cannot be used{why} | mend the annotations"
+            f"{lost} annotations that cannot be used{found.reasons()} | mend the annotations"
         )
     if lost > large:
         found.alarm(f"MOST ANNOTATIONS ARE LOST: {lost} of {lost + len(truth.labels)} cannot be used")
@@ -139,5 +138,6 @@ def _require_images(clean: CleanDataset, found: Findings) -> None:
             return
         except ImageError as error:
             first = first or str(error)
-    why = "".join(f" | {line}" for line in found.lines())
-    raise BadDataError(f"none of the {len(filled)} images that hold an object can be used; the first: {first}{why}")
+    raise BadDataError(
+        f"none of the {len(filled)} images that hold an object can be used; the first: {first}{found.reasons()}"
+    )

@@ -232,6 +232,10 @@ class Findings:
                 self._line(kind) for kind, count in self._counts.items() if not new or count > told.get(kind, 0)
             ]  # fmt: skip
 
+    def reasons(self) -> str:
+        """The lines as the end of an error message, which is one line."""
+        return "".join(f" | {line}" for line in self.lines())
+
     def refuse(self) -> None:
         """Raise BadDataError, one line with counts and first examples, when anything but notes was added."""
         lines = self.lines()
