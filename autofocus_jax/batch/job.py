@@ -49,6 +49,7 @@ class Job:
     config: Config
     categories: tuple[str, ...]
     score: float  # detections below are left out
+    anywhere: bool = False  # whether paths in Parquet files may lead out of the input's folder
 
 
 class Done(NamedTuple):
@@ -64,11 +65,12 @@ class Done(NamedTuple):
     seconds: float
 
 
-def make_job(plan: Plan, output: str, config: Config, variables: Variables, categories, score: float) -> Job:
+def make_job(
+    plan: Plan, output: str, config: Config, variables: Variables, categories, score: float, anywhere: bool = False
+) -> Job:
     """The job of a plan. output: resolved."""
-    return Job(
-        plan.folder, output, model_hash(variables), settings_hash(config, score), config, tuple(categories), score
-    )
+    hashes = model_hash(variables), settings_hash(config, score)
+    return Job(plan.folder, output, *hashes, config, tuple(categories), score, anywhere)
 
 
 def do_piece(
@@ -98,7 +100,7 @@ def do_piece(
         if care.one_by_one:
             rows = list(_one_by_one(worker, job, piece, care, watch, threads))
         else:
-            rows = list(worker.rows(images(Folder(job.input), piece), job.score, window, threads))
+            rows = list(worker.rows(images(Folder(job.input), piece, anywhere=job.anywhere), job.score, window, threads))
         content = encode(rows, job.model, job.settings, job.categories)
         Folder(job.output).write(part_name(piece.number), content)
         done = _came_to(piece, rows, begun, time.perf_counter() - begin)
@@ -115,7 +117,7 @@ def _came_to(piece: Piece, rows: Sequence[Row], begun: float, seconds: float) ->
 
 
 def _one_by_one(worker, job, piece, care: Care, watch: Watch, threads: int | None) -> Iterator[Row]:
-    readers = images(Folder(job.input), piece, ahead=False, untouched=care.deadly)
+    readers = images(Folder(job.input), piece, ahead=False, untouched=care.deadly, anywhere=job.anywhere)
     for position in itertools.count():
         watch.at(piece.number, position)  # before it is read, which workers die of too
         name, reader = next(readers, (None, None))
@@ -138,11 +140,13 @@ def open_output(job: Job, plan: Plan, size: int) -> set[int]:
         "input": job.input, "kind": plan.kind, "files": plan.digest, "pieces": len(plan.pieces), "piece": size,
         "model": job.model, "settings": job.settings, "categories": list(job.categories),
     }  # fmt: skip
+    if job.anywhere:  # rows that would be errors are not; outputs without the entry are of jobs that refuse
+        run["paths"] = "anywhere"
     there = folder.files()
     if MANIFEST in there:
         before = _manifest(folder)
         changed = [
-            f"{key}: {_short(before.get(key))} -> {_short(run[key])}" for key in run if before.get(key) != run[key]
+            f"{key}: {_short(before.get(key))} -> {_short(run.get(key))}" for key in {**run, **before} if before.get(key) != run.get(key)
         ]
         if changed:
             raise JobError(f"{job.output} holds the results of another job ({'; '.join(changed)}); give another OUTPUT")

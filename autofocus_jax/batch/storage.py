@@ -20,6 +20,8 @@ from autofocus_jax.structures import AutoFocusError, ImageError
 
 Answer = TypeVar("Answer")
 
+LARGEST = 2**28  # bytes of an image as it is stored; a file that names more is not read
+
 _MAGIC = re.compile(r"[*?\[]")
 _TRIES = 4  # of what an object store refuses
 _STREAM = 2**23  # bytes of a store's file that are asked for at a time where it is read from its beginning
@@ -53,15 +55,15 @@ class Folder:
     def files(self) -> dict[str, int]:
         """Size in bytes of all files below, by path; hidden ones (a part that begins with a dot) are passed over.
 
-        Raises StorageError, also for a name that is not UTF-8: tables of results could not hold it.
+        A folder that links lead to several times is listed once, under the first of its names. Raises StorageError, also
+        for a name that is not UTF-8: tables of results could not hold it.
         """
+        if self.local:
+            return _local_files(self.root)
         selector = fs.FileSelector(self.root, recursive=True, allow_not_found=True)
-        try:
-            found = self._try(lambda: self.fs.get_file_info(selector), "")
-            start = len(self.root.rstrip("/")) + 1
-            names = {info.path[start:]: info.size for info in found if info.type == fs.FileType.File}
-        except UnicodeDecodeError:
-            raise StorageError(f"{ascii(_no_text(self.root))[1:-1]} has a name that is not UTF-8; rename it") from None
+        found = self._try(lambda: self.fs.get_file_info(selector), "")
+        start = len(self.root.rstrip("/")) + 1
+        names = {info.path[start:]: info.size for info in found if info.type == fs.FileType.File}
         return {name: names[name] for name in sorted(names) if not re.search(r"(^|/)\.", name)}
 
     def kind(self) -> fs.FileType:
@@ -141,9 +143,20 @@ class Folder:
                     if _PARTIAL.match(entry.name) and entry.stat().st_mtime < time.time() - _LEFT:
                         os.unlink(entry.path)
 
+    def size(self, relative: str) -> int:
+        """Bytes of a file, 0 where there is none."""
+        return self._try(lambda: self.fs.get_file_info(self.path(relative)), relative).size or 0
+
     def _read(self, relative: str) -> bytes:
-        with self.fs.open_input_stream(self.path(relative), compression=None) as file:
-            return file.read()
+        path = self.path(relative)
+        # A device has no end, and a pipe may have nobody who writes into it.
+        if self.local and os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+            raise ImageError(f"image {relative} is no regular file; leave it out")
+        with self.fs.open_input_stream(path, compression=None) as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ImageError(too_large(relative, self.size(relative)))
+        return content
 
     def _put(self, path: str, content: Any) -> None:
         with self.fs.open_output_stream(path, compression=None) as file:
@@ -163,6 +176,11 @@ class Folder:
                     raise StorageError(f"{self.uri}, {relative or 'the folder'}: {_reason(error)}") from None
                 time.sleep(0.5 * 2**attempt)
         raise AssertionError  # the last attempt returns or raises
+
+
+def too_large(name: str, size: int) -> str:
+    """The reason why an image of `size` stored bytes is not read."""
+    return f"image {name} is of {size} bytes, above the limit of {LARGEST}; leave it out"
 
 
 def resolved(uri: str) -> str:
@@ -220,10 +238,27 @@ def _open(uri: str) -> tuple[fs.FileSystem, str]:
         ) from None
 
 
-def _no_text(root: str) -> str:
-    """The first file or folder in a local one whose name is not UTF-8, or `root`."""
-    paths = (os.path.join(folder, name) for folder, below, files in os.walk(root) for name in below + files)
-    return next((path for path in paths if re.search("[\udc80-\udcff]", path)), root)
+def _local_files(root: str) -> dict[str, int]:
+    """Size in bytes of the regular files below a local folder, by path, without hidden ones."""
+    files, seen = {}, set()
+    for folder, below, names in os.walk(root, followlinks=True):
+        seen.add(os.path.realpath(folder))
+        # Real folders come before links, so that a link never takes the place of what it leads to.
+        below.sort(key=lambda name: (os.path.islink(os.path.join(folder, name)), name))
+        kept = []
+        for name in below:
+            target = os.path.realpath(os.path.join(folder, name))
+            if not name.startswith(".") and target not in seen:
+                seen.add(target)
+                kept.append(name)
+        below[:] = kept
+        for name in (*names, *below):
+            path = os.path.join(folder, name)
+            if re.search("[\udc80-\udcff]", name):
+                raise StorageError(f"{ascii(path)[1:-1]} has a name that is not UTF-8; rename it")
+            if not name.startswith(".") and os.path.isfile(path):
+                files[os.path.relpath(path, root)] = os.path.getsize(path)
+    return dict(sorted(files.items()))
 
 
 def _reason(error: Exception) -> str:
