@@ -1,8 +1,7 @@
-"""The images of a piece, each with what reads it: fetched ahead of the decoder, decoded by who calls the reader."""
+"""The images of a piece, each with what reads it: fetched and decoded by who calls the reader."""
 
 from __future__ import annotations
 
-import collections
 import gzip
 import io
 import itertools
@@ -10,11 +9,10 @@ import lzma
 import re
 import tarfile
 import zlib
-from collections.abc import Callable, Container, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,46 +24,30 @@ from autofocus_jax.data.image import SUFFIXES, decode_image
 from autofocus_jax.structures import ImageError
 
 Reader = Callable[[], np.ndarray]  # gives an image, uint8 RGB [h, w, 3], or raises ImageError
-Result = TypeVar("Result")
 
-FETCHERS = 16  # files of a store that are fetched at a time; what they hold is compressed
-_AHEAD = 32  # images whose bytes wait for the decoder
+_ROWS = 32  # of a Parquet file that are read at a time
 _BUFFER = 2**23  # bytes of a column of a Parquet file, or behind the end of a shard, that are read at a time
 _UNPACKED, _RATIO = 2**32, 200  # bytes that any shard may unpack to, and more for each of its packed ones
 _HEADER = 2**20  # bytes of a header of a shard that gives a long name or settings
 _HELD = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-_END = object()
 
 
-def images(
-    folder: Folder, piece: Piece, ahead: bool = True, untouched: Container[int] = (), anywhere: bool = False
-) -> Iterator[tuple[str, Reader]]:
-    """(id, reader) of every image of a piece, in order.
+def images(folder: Folder, piece: Piece, anywhere: bool = False) -> Iterator[tuple[str, Reader]]:
+    """Yield (id, reader) of every image of a piece, in order.
 
     An id is the path of the image file below the input's folder; for a shard the shard's path and the member's; for a
     Parquet file the value of its column `id`, or else its path, "#" and the number of the row. What cannot be read of a
     shard or a Parquet file is an image more, named by the file, whose reader raises ImageError with the reason.
 
-    ahead: whether what comes next is fetched meanwhile; else the next image's bytes are read when it is asked for, or
-    its reader called, and no earlier. untouched: positions whose bytes are not to be held, where that can be helped.
-    anywhere: whether paths in a Parquet file may be absolute, URIs or lead out of the input's folder. Whoever wrote the
-    table chooses them, so by default each such row is an error.
+    Args:
+        folder: the input's.
+        piece: which of its images.
+        anywhere: whether paths in a Parquet file may be absolute, URIs or lead out of the input's folder. Whoever wrote
+            the table chooses them, so by default each such row is an error.
     """
     if piece.kind == "images":
-        return _files(folder, piece.files, ahead)
-    source = _table(folder, piece, anywhere) if piece.kind == "Parquet files" else _shard(folder, piece.files[0], untouched)
-    return _in_thread(source) if ahead else source
-
-
-def _files(folder: Folder, names: Iterable[str], ahead: bool) -> Iterator[tuple[str, Reader]]:
-    if folder.local or not ahead:
-        for name in names:
-            yield name, partial(_decoded, folder, name)
-        return
-    names = list(names)
-    fetched = _ahead((partial(_fetched, folder, name) for name in names), FETCHERS, _AHEAD)
-    for name, content in zip(names, fetched):
-        yield name, partial(_decode, content, name)
+        return ((name, partial(_decoded, folder, name)) for name in piece.files)
+    return _table(folder, piece, anywhere) if piece.kind == "Parquet files" else _shard(folder, piece.files[0])
 
 
 def _table(folder: Folder, piece: Piece, anywhere: bool) -> Iterator[tuple[str, Reader]]:
@@ -82,7 +64,7 @@ def _table(folder: Folder, piece: Piece, anywhere: bool) -> Iterator[tuple[str, 
             wanted = [column, "id"] if names else [column]
             # The planner gives no groups of a file that it could not read; it may have been the disk.
             groups = list(range(*piece.groups) if any(piece.groups) else range(table.num_row_groups))
-            for batch in table.iter_batches(_AHEAD, groups, columns=wanted, use_threads=False):
+            for batch in table.iter_batches(_ROWS, groups, columns=wanted, use_threads=False):
                 ids = batch.column("id") if names else itertools.repeat(pa.scalar(None))
                 for given, value in zip(ids, batch.column(column)):
                     place = f"{name}#{row}"
@@ -95,11 +77,11 @@ def _table(folder: Folder, piece: Piece, anywhere: bool) -> Iterator[tuple[str, 
         yield name, partial(_raise, " ".join(reason.split()))
 
 
-def _shard(folder: Folder, name: str, untouched: Container[int] = ()) -> Iterator[tuple[str, Reader]]:
+def _shard(folder: Folder, name: str) -> Iterator[tuple[str, Reader]]:
     seen = 0
     try:
         with folder.open(name, seekable=False) as file, _opened(file) as shard:
-            most = _UNPACKED + _RATIO * folder.size(name)
+            most = _UNPACKED + _RATIO * folder.info(name).size
             for member in shard:
                 # The offset is where the next header begins: the bytes that passing over this member would unpack.
                 if shard.offset > most:
@@ -109,12 +91,11 @@ def _shard(folder: Folder, name: str, untouched: Container[int] = ()) -> Iterato
                 # Names of other encodings come as surrogates, which no table holds.
                 path = f"{name}/{PurePosixPath(member.name)}".encode("utf-8", "backslashreplace").decode()
                 if member.size > LARGEST:
-                    seen += 1
-                    yield path, partial(_raise, too_large(path, member.size))
-                    continue
-                content = b"" if seen in untouched else shard.extractfile(member).read()
+                    reader = partial(_raise, too_large(path, member.size))
+                else:
+                    reader = partial(decode_image, shard.extractfile(member).read(), path, oriented=True)
                 seen += 1
-                yield path, partial(_decode, content, path)
+                yield path, reader
             # A block of zeros marks the end; it is a hole, as downloads leave them, where anything follows.
             unpacked = shard.offset
             while block := shard.fileobj.read(_BUFFER):
@@ -186,7 +167,9 @@ def _value(folder: Folder, value: Any, name: str, anywhere: bool) -> Reader:
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes):
-        return partial(_raise, too_large(name, len(value))) if len(value) > LARGEST else partial(_decode, value, name)
+        if len(value) > LARGEST:
+            return partial(_raise, too_large(name, len(value)))
+        return partial(decode_image, value, name, oriented=True)
     if not value:
         return partial(_raise, f"image {name} is null; leave the row out")
     if not isinstance(value, str):
@@ -221,39 +204,5 @@ def _elsewhere(folder: Folder, path: str, name: str) -> np.ndarray:
     return _decoded(folder, relative)
 
 
-def _fetched(folder: Folder, name: str) -> bytes | ImageError:
-    try:
-        return folder.read(name)
-    except ImageError as error:
-        return error
-
-
-def _decode(content: bytes | ImageError, name: str) -> np.ndarray:
-    if isinstance(content, ImageError):
-        raise content
-    return decode_image(content, name, oriented=True)
-
-
 def _raise(reason: str) -> np.ndarray:
     raise ImageError(reason)
-
-
-def _in_thread(source: Iterator[Result]) -> Iterator[Result]:
-    """The same items, made one after the other in a thread of their own, a few ahead."""
-    following = partial(next, source, _END)
-    return itertools.takewhile(lambda item: item is not _END, _ahead(itertools.repeat(following), 1, _AHEAD))
-
-
-def _ahead(calls: Iterable[Callable[[], Result]], threads: int, most: int) -> Generator[Result, None, None]:
-    """What each call returns, in order; `threads` of them run ahead, and at most `most` results wait."""
-    waiting: collections.deque[Future] = collections.deque()
-    calls = iter(calls)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
-    try:
-        while True:
-            waiting.extend(pool.submit(call) for call in itertools.islice(calls, most - len(waiting)))
-            if not waiting:
-                return
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)

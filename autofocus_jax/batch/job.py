@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from autofocus_jax.batch.attempts import Attempts, Care, Watch
 from autofocus_jax.batch.images import images
 from autofocus_jax.batch.plan import DAMAGED, Piece, Plan
 from autofocus_jax.batch.storage import Folder
@@ -23,7 +21,7 @@ from autofocus_jax.batch.table import Counts, counts, encode
 from autofocus_jax.config import Config
 from autofocus_jax.config_file import to_dict
 from autofocus_jax.detector.model import Variables
-from autofocus_jax.inference.worker import Row, Worker, error_row
+from autofocus_jax.inference.worker import Row, Worker
 from autofocus_jax.structures import AutoFocusError
 
 MANIFEST = "_batch.json"  # readers of Parquet data sets pass over names that begin with "_"
@@ -32,10 +30,6 @@ _PART = re.compile(r"part-(\d{8})\.parquet")
 
 class JobError(AutoFocusError):
     """An output folder is of another job."""
-
-
-class PieceError(AutoFocusError):
-    """A piece cannot be done, whoever tries."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,40 +67,17 @@ def make_job(
     return Job(plan.folder, output, *hashes, config, tuple(categories), score, anywhere)
 
 
-def do_piece(
-    worker: Worker,
-    job: Job,
-    piece: Piece,
-    window: int | None = None,
-    threads: int | None = None,
-    watch: Watch | None = None,
-) -> Done:
-    """Detects in the images of a piece and writes its part of the output, which appears whole or not at all.
+def do_piece(worker: Worker, job: Job, piece: Piece, window: int | None = None, threads: int | None = None) -> Done:
+    """Detect in the images of a piece and write its part of the output, which appears whole or not at all.
 
-    watch: what it tells of itself, and what it hears of workers that died of this piece before, or did it already and
-    died of another one in the same task. Raises StorageError when the input or output does not answer, PieceError when
-    too many workers died of it; nothing is written then.
+    Raises:
+        StorageError: the input or output does not answer; nothing is written then.
     """
     begun, begin = time.time(), time.perf_counter()
-    watch = watch or Attempts()
-    care = watch.begin(piece.number)
-    if care.done is not None:
-        return Done(*care.done)
-    done = None
-    try:
-        if care.hopeless:
-            raise PieceError(f"{care.attempt - 1} workers died of it, and no image is to blame; give each more memory "
-                             "(fewer --workers, a smaller --window), or look at the machines' logs")  # fmt: skip
-        if care.one_by_one:
-            rows = list(_one_by_one(worker, job, piece, care, watch, threads))
-        else:
-            rows = list(worker.rows(images(Folder(job.input), piece, anywhere=job.anywhere), job.score, window, threads))
-        content = encode(rows, job.model, job.settings, job.categories)
-        Folder(job.output).write(part_name(piece.number), content)
-        done = _came_to(piece, rows, begun, time.perf_counter() - begin)
-        return done
-    finally:
-        watch.end(piece.number, None if done is None else tuple(done))
+    found = images(Folder(job.input), piece, job.anywhere)
+    rows = list(worker.rows(found, job.score, window, threads))
+    Folder(job.output).write(part_name(piece.number), encode(rows, job.model, job.settings, job.categories))
+    return _came_to(piece, rows, begun, time.perf_counter() - begin)
 
 
 def _came_to(piece: Piece, rows: Sequence[Row], begun: float, seconds: float) -> Done:
@@ -114,20 +85,6 @@ def _came_to(piece: Piece, rows: Sequence[Row], begun: float, seconds: float) ->
     pixels, full = (sum(int(getattr(row, name).sum()) for row in good) for name in ("pixels", "full_pixels"))
     found = sum(len(row.scores) for row in good)
     return Done(piece.number, len(rows), len(rows) - len(good), found, pixels, full, begun, seconds)
-
-
-def _one_by_one(worker, job, piece, care: Care, watch: Watch, threads: int | None) -> Iterator[Row]:
-    readers = images(Folder(job.input), piece, ahead=False, untouched=care.deadly, anywhere=job.anywhere)
-    for position in itertools.count():
-        watch.at(piece.number, position)  # before it is read, which workers die of too
-        name, reader = next(readers, (None, None))
-        if reader is None:
-            return
-        if position in care.deadly:
-            reason = "the worker died of this image twice; it may be too large for the memory, or crash the decoder"
-            yield error_row(name, reason)
-            continue
-        yield from worker.rows([(name, reader)], job.score, 1, threads)
 
 
 def open_output(job: Job, plan: Plan, size: int) -> set[int]:
@@ -146,8 +103,9 @@ def open_output(job: Job, plan: Plan, size: int) -> set[int]:
     if MANIFEST in there:
         before = _manifest(folder)
         changed = [
-            f"{key}: {_short(before.get(key))} -> {_short(run.get(key))}" for key in {**run, **before} if before.get(key) != run.get(key)
-        ]
+            f"{key}: {_short(before.get(key))} -> {_short(run.get(key))}"
+            for key in {**run, **before} if before.get(key) != run.get(key)
+        ]  # fmt: skip
         if changed:
             raise JobError(f"{job.output} holds the results of another job ({'; '.join(changed)}); give another OUTPUT")
         folder.sweep()

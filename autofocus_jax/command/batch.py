@@ -138,8 +138,6 @@ def _gather(results: Iterator, total: int | None, tally: Tally, console: Console
                 if tally.failed > _FAILED:
                     raise AutoFocusError(f"more than {_FAILED} pieces failed, the last: {done.reason}")
                 continue
-            if done.number in tally.done:  # done again, because a machine went away with what it said
-                continue
             tally.done.add(done.number)
             for name in ("images", "errors", "found", "pixels", "full_pixels"):
                 setattr(tally, name, getattr(tally, name) + getattr(done, name))
