@@ -28,16 +28,15 @@ ROOMS = {
     "checkpoint": GROUND | {"config_file", "detector", "weights", "parallel"},
     "training": GROUND | {"detector", "focus", "data", "parallel", "visualize", "npz"},
     "inference": GROUND | {"detector", "focus", "data", "parallel", "heap", "npz"},
-    "budget": GROUND,
+    "planning": GROUND | {"focus"},
     "visualize": GROUND | {"focus"},
     "report": GROUND,
-    "buckets": GROUND | {"config_file", "focus", "data"},
+    "buckets": GROUND | {"config_file", "focus", "data", "planning"},
     "evaluation": GROUND | {"focus", "inference", "metrics", "parallel", "visualize"},
     "experiments": GROUND
     | {"config_file", "checkpoint", "weights", "focus", "data", "inference", "metrics", "visualize", "report"}
-    | {"evaluation", "npz"},
+    | {"evaluation", "npz", "planning"},
     "result": GROUND,
-    "suggestion": GROUND | {"focus"},
     "api": GROUND
     | {"config_dict", "checkpoint", "weights", "data", "detector", "focus", "inference", "parallel", "result"},
     "batch": GROUND | {"config_file", "data", "detector", "inference", "parallel"},
@@ -51,7 +50,7 @@ FORBIDDEN = {  # pattern of a module's name -> packages it must not import
     r"focus\..*": DEVICE | {"tensorflow_datasets", "grain"},
     r"focus\.(?!pyramid$).*": {"cv2"},
     r"detector\..*": {"scipy", "cv2", "matplotlib", "rich", "tyro"},
-    r"(data|metrics)\..*": DEVICE,
+    r"(data|metrics|planning)\..*": DEVICE,
     r"(structures|boxes|config)": DEVICE | {"scipy", "cv2", "tyro"},
     r"(?!detector\.).*": {"flax"},
     r"(?!batch\.cluster$).*": {"ray"},

@@ -14,13 +14,14 @@ import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from autofocus_jax import budget, evaluation, parallel, report
+from autofocus_jax import evaluation, parallel, report
 from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.config_file import command_line, to_dict
 from autofocus_jax.inference import pieces
 from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
 from autofocus_jax.metrics.coco import coco_results
+from autofocus_jax.planning import budget
 from autofocus_jax.structures import AutoFocusError, Dataset
 from autofocus_jax.weights import safetensors
 

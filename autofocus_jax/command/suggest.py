@@ -28,7 +28,7 @@ from autofocus_jax.command.config_text import config_text, paper_detector, small
 from autofocus_jax.command.whole_file import whole_file
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import parse
-from autofocus_jax.suggestion import Sizes, Suggestion, sizes, suggest
+from autofocus_jax.planning.suggestion import Sizes, Suggestion, sizes, suggest
 
 
 @dataclasses.dataclass(frozen=True)

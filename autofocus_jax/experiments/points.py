@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autofocus_jax.experiments.result import write_json
-from autofocus_jax.experiments.rule_search import Point, Rules, describe
+from autofocus_jax.planning.rule_search import Point, Rules, describe
 from autofocus_jax.structures import AutoFocusError
 
 Run = Callable[[Rules], Point]
