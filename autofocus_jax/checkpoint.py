@@ -223,6 +223,7 @@ def load_variables(path: str | Path, config: Config) -> Variables:
     else:
         raise CheckpointError(f"checkpoint {path} does not exist; give a .safetensors file or a training's --workdir")
     safetensors.check_shapes(variables, expected)
+    safetensors.check_finite(safetensors.flatten(variables), str(path))
     changed = changed_meaning(made_with.get("detector", {}), config.detector)
     if changed:
         raise CheckpointError(

@@ -14,7 +14,8 @@ GROUND = {"structures", "boxes", "config"}
 ROOMS = {
     "structures": set(),
     "boxes": {"structures"},
-    "config": {"structures"},
+    "config": {"structures", "config_bounds"},
+    "config_bounds": set(),
     "config_file": {"structures", "config"},
     "config_dict": {"structures", "config"},
     "focus": GROUND,
@@ -51,7 +52,7 @@ FORBIDDEN = {  # pattern of a module's name -> packages it must not import
     r"focus\.(?!pyramid$).*": {"cv2"},
     r"detector\..*": {"scipy", "cv2", "matplotlib", "rich", "tyro"},
     r"(data|metrics|planning)\..*": DEVICE,
-    r"(structures|boxes|config)": DEVICE | {"scipy", "cv2", "tyro"},
+    r"(structures|boxes|config|config_bounds)": DEVICE | {"scipy", "cv2", "tyro"},
     r"(?!detector\.).*": {"flax"},
     r"(?!batch\.cluster$).*": {"ray"},
     r"(?!batch\.).*": {"pyarrow"},

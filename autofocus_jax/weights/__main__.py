@@ -13,7 +13,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -97,7 +97,7 @@ def _kind(source: Path) -> Literal["mxnet", "pth", "safetensors", "own"]:
     if length == mxnet.LIST_MAGIC:
         return "mxnet"
     if header:
-        with contextlib.suppress(ValueError, AttributeError, TypeError):
+        with contextlib.suppress(ValueError, AttributeError, TypeError, RecursionError):
             if json.loads(header).get("__metadata__", {}).get("format", "").startswith("autofocus_jax"):
                 return "own"
         return "safetensors"
@@ -111,7 +111,9 @@ def _own(source: Path) -> Foreign:
     variables, metadata = safetensors.load(source)
     again = metadata.get("untrained") or ()  # to be drawn again, and said so
     arrays = {name: array for name, array in flatten(variables).items() if not was_drawn(name, again)}
-    backbone = metadata["config"].get("detector", {}).get("backbone", {}).get("kind", "v2")
+    backbone: Any = metadata["config"]
+    for key, default in (("detector", {}), ("backbone", {}), ("kind", "v2")):
+        backbone = backbone.get(key, default) if isinstance(backbone, dict) else default
     return Foreign("autofocus_jax weights", backbone, arrays, {name: name for name in arrays}, {}, [])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from autofocus_jax.config import Config, DetectorConfig
 from autofocus_jax.detector.model import Variables, init
 from autofocus_jax.structures import AutoFocusError
-from autofocus_jax.weights.safetensors import WeightsError, flatten, unflatten
+from autofocus_jax.weights.safetensors import WeightsError, check_finite, flatten, unflatten
 
 # Modules that may be absent as a whole: the file is then of a backbone, or of a detector without FocusPixels.
 _HEADS = ("proposal_head", "box_head", "focus_head")
@@ -74,6 +74,7 @@ def fit(foreign: Foreign, config: Config, source: str) -> Fitted:
         hints = _hints(have, want)
         raise FitError(f"{source} ({foreign.kind}) does not fit the detector of config {config.name!r}: "
                        f"{'; '.join([*hints, *complaints])}")  # fmt: skip
+    check_finite({name: foreign.arrays[name] for name in want if name in foreign.arrays}, f"{source} ({foreign.kind})")
     values = _draw(config.detector, drawn, config.seed) if drawn else {}
     arrays = {name: values[name] if name in values else foreign.arrays[name] for name in want}
     return Fitted(unflatten({name: np.asarray(array, np.float32) for name, array in arrays.items()}), drawn)
