@@ -210,3 +210,12 @@ def test_supervision(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match="pip install supervision"):
         RESULT.to_supervision()
+
+
+def test_the_name_of_shipped_weights_is_not_shadowed(tmp_path, monkeypatch):
+    """By what happens to lie in the working directory; with ./ that is meant."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    assert api.read_weights("demo")[0].name == "demo"
+    with pytest.raises(AutoFocusError, match="holds no"):
+        api.read_weights("./demo")

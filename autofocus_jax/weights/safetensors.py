@@ -83,22 +83,6 @@ def check_finite(arrays: Mapping[str, np.ndarray], where: str) -> None:
             raise WeightsError(f"{where}: {name} holds NaN or infinite values; train again, or get the file anew")
 
 
-def check_shapes(variables: Mapping[str, Any], expected: Mapping[str, Any], source: str = "weights") -> None:
-    """Raises WeightsError, one line, unless names and shapes are those of `expected` (arrays or shape structs)."""
-    have, want = ({name: tuple(array.shape) for name, array in flatten(tree).items()} for tree in (variables, expected))
-    other = [f"{name} {have[name]} instead of {want[name]}" for name in sorted(have.keys() & want.keys())
-             if have[name] != want[name]]  # fmt: skip
-    complaints = {
-        "missing": sorted(want.keys() - have.keys()),
-        "unexpected": sorted(have.keys() - want.keys()),
-        "of another shape": other,
-    }
-    found = [f"{len(names)} {what}: {_some(names)}" for what, names in complaints.items() if names]
-    if found:
-        raise WeightsError(f"{source} do not fit the config's detector ({'; '.join(found)}); use the config they "
-                           "were trained with")  # fmt: skip
-
-
 def shipped(name: str) -> Path:
     """Path of weights that come with the package; WeightsError when there are none of this name."""
     path = _SHIPPED / name
@@ -137,7 +121,3 @@ def _stored(array: np.ndarray, dtype: type) -> np.ndarray:
     array = np.ascontiguousarray(array, np.float32).reshape(array.shape)
     fits = array.ndim >= 2 and np.abs(array).max(initial=0) <= np.finfo(dtype).max
     return array.astype(dtype) if fits else array
-
-
-def _some(names: list[str], count: int = 3) -> str:
-    return ", ".join(names[:count]) + (", …" if len(names) > count else "")

@@ -141,21 +141,6 @@ def test_settings_nested_without_end_are_one_line(tmp_path, capsys):
     assert main(words) == 1 and capsys.readouterr().err.count("\n") == 1
 
 
-def test_check_shapes(variables):
-    safetensors.check_shapes(variables, variables)
-    other = {
-        "params": {"stem": {"conv": {"kernel": np.zeros((3, 3, 3, 16))}}, "tail": {"bias": np.zeros(2)}},
-        "batch_stats": variables["batch_stats"],
-    }
-    with pytest.raises(safetensors.WeightsError) as error:
-        safetensors.check_shapes(variables, other, "weights w")
-    message = str(error.value)
-    assert "\n" not in message and message.startswith("weights w do not fit")
-    assert "1 missing: params/tail/bias" in message
-    assert "2 unexpected: params/head/bias, params/head/scale" in message
-    assert "1 of another shape: params/stem/conv/kernel (3, 3, 3, 8) instead of (3, 3, 3, 16)" in message
-
-
 def test_shipped(tmp_path, monkeypatch):
     monkeypatch.setattr(safetensors, "_SHIPPED", tmp_path)
     with pytest.raises(safetensors.WeightsError, match="none are shipped"):
