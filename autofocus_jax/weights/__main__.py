@@ -13,7 +13,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import tyro
@@ -111,9 +111,7 @@ def _own(source: Path) -> Foreign:
     variables, metadata = safetensors.load(source)
     again = metadata.get("untrained") or ()  # to be drawn again, and said so
     arrays = {name: array for name, array in flatten(variables).items() if not was_drawn(name, again)}
-    backbone: Any = metadata["config"]
-    for key, default in (("detector", {}), ("backbone", {}), ("kind", "v2")):
-        backbone = backbone.get(key, default) if isinstance(backbone, dict) else default
+    backbone = metadata["config"].get("detector", {}).get("backbone", {}).get("kind", "v2")
     return Foreign("autofocus_jax weights", backbone, arrays, {name: name for name in arrays}, {}, [])
 
 

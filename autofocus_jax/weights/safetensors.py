@@ -67,6 +67,9 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
         if header.get("format") != _FORMAT:
             raise WeightsError(f"weights {path} are not in this program's format ({_FORMAT!r}); convert them first")
         metadata = {**json.loads(header["metadata"]), "config": dict(json.loads(header["config"]))}
+        detector = metadata["config"].get("detector", {})
+        if not isinstance(detector, dict) or not isinstance(detector.get("backbone", {}), dict):
+            raise ValueError("the detector's settings are no objects")
         arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
         variables = unflatten(arrays)
     except FAULTS as error:

@@ -130,6 +130,13 @@ def test_faults_of_arrays_are_one_line(tmp_path, arrays, says):
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("config", ['{"detector": [1]}', '{"detector": {"backbone": 5}}', "[1]", "3"])
+def test_settings_of_another_form_are_one_line(tmp_path, config):
+    array = {"a": {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]}}
+    with pytest.raises(safetensors.WeightsError, match="are damaged"):
+        safetensors.load(written(tmp_path / "w.safetensors", array, config))
+
+
 def test_settings_nested_without_end_are_one_line(tmp_path, capsys):
     array = {"a": {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]}}
     path = written(tmp_path / "w.safetensors", array, "[" * 10**5 + "]" * 10**5)
