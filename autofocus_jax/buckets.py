@@ -3,8 +3,8 @@
 python -m autofocus_jax.buckets --config configs/coco_r101.py --annotations instances_train2017.json --count 16
 
 Chips come from the ground truth of an annotation file or of a split of the config's data, as perfect focus maps would
-make them, or from a recorded run. Prints the padding before and after, with a bound on what is possible, and the lines
-for the config. Padding is what a chip's bucket has more than the chip; rows of batches that stay empty come on top.
+make them, or from a recorded run. Prints the padding before and after, and the lines for the config. Padding is what a
+chip's bucket has more than the chip; rows of batches that stay empty come on top.
 
 The padding of whole levels is printed beside that of the chips: they are what the full image pyramid runs on, and a
 comparison with it is fair when both are padded alike. --levels chooses for both.
@@ -27,7 +27,11 @@ from rich.table import Table
 from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.config_file import command_line
 from autofocus_jax.data.coco import CocoDataset
-from autofocus_jax.focus.bucket_choice import (
+from autofocus_jax.focus.buckets import BucketError, fit, shapes
+from autofocus_jax.focus.oracle_chips import oracle_chips
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.focus.pyramid import level_size
+from autofocus_jax.planning.bucket_choice import (
     ChipSizes,
     Choice,
     choose_shapes,
@@ -37,10 +41,6 @@ from autofocus_jax.focus.bucket_choice import (
     shrunk,
     with_batches,
 )
-from autofocus_jax.focus.buckets import BucketError, fit, shapes
-from autofocus_jax.focus.oracle_chips import oracle_chips
-from autofocus_jax.focus.plan import Plan
-from autofocus_jax.focus.pyramid import level_size
 from autofocus_jax.structures import AutoFocusError, Bucket, Dataset
 
 
@@ -160,18 +160,6 @@ def _padding(chips: ChipSizes, levels: ChipSizes | None, buckets: Sequence[Bucke
         return str(error)
 
 
-def _proof(choice: Choice, wanted: str) -> str:
-    if choice.padding == choice.bound:
-        text = f"exact: no others add less to {wanted}"
-    else:
-        least, excess = 100 * choice.bound, (1 + choice.padding) / (1 + choice.bound) - 1
-        text = (
-            f"proved: of {100 * choice.padding:.2f}% added to {wanted}, no others add less than {least:.2f}%, "
-            f"so these take at most {100 * excess:.2f}% too many pixels"
-        )
-    return f"{text} (sides multiples of {choice.step} px, the largest levels included)"
-
-
 def _batch_pixels(arguments: Arguments, config: Config, choice: Choice) -> int:
     if arguments.batch_pixels is not None:
         return arguments.batch_pixels
@@ -201,7 +189,8 @@ def choose(arguments: Arguments, config: Config, console: Console) -> None:
         f"before: {len(config.buckets)} buckets, {_padding(chips, levels, config.buckets, shrink)}",
         f"after: {len(buckets)} buckets, {_padding(chips, levels, buckets, shrink)}",
         *([f"chips may lose {100 * shrink:g}% of their sides to fit; what follows is of such chips"] if shrink else []),
-        _proof(choice, "chips and levels" if arguments.levels else "the chips"),
+        f"chosen for {'chips and levels' if arguments.levels else 'the chips'}: {100 * choice.padding:.2f}% added "
+        f"(sides multiples of {choice.step} px, the largest levels included)",
         "by number of buckets, greedily: " + ", ".join(f"{number}: {100 * curve[number]:.1f}%" for number in shown),
         "",
         snippet(buckets),

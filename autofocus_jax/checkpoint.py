@@ -22,7 +22,7 @@ from autofocus_jax.config import Config
 from autofocus_jax.detector.model import Variables, init
 from autofocus_jax.ledger import locked
 from autofocus_jax.structures import AutoFocusError, TrainState
-from autofocus_jax.weights import safetensors
+from autofocus_jax.weights import fit, safetensors
 from autofocus_jax.weights.meaning import changed_meaning
 
 _UNFINISHED = "*.orbax-checkpoint-tmp*"  # names of folders that orbax is writing, or was killed in
@@ -140,12 +140,11 @@ def restore(checkpoints: ocp.CheckpointManager, like: TrainState) -> Saved:
     except (ValueError, OSError, KeyError) as error:
         raise CheckpointError(f"{where} is not of this config, or damaged ({_reason(error)}); {advice}") from None
     # Orbax does not compare the shapes of NumPy arrays.
-    pairs = zip(jax.tree_util.tree_leaves_with_path(stored["state"]), jax.tree.leaves(expected), strict=True)
-    for (path, leaf), like_leaf in pairs:
-        if leaf.shape != like_leaf.shape:
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
-            shapes = f"{name} is {list(leaf.shape)}, want {list(like_leaf.shape)}"
-            raise CheckpointError(f"{where} is not of this config ({shapes}); {advice}")
+    have, want = ({jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
+                   for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+                  for tree in (stored["state"], expected))  # fmt: skip
+    for line in fit.compare(have, want).other.values():
+        raise CheckpointError(f"{where} is not of this config ({line}); {advice}")
     state = TrainState(**{**stored["state"], "key": jax.random.wrap_key_data(stored["state"]["key"])})
     return Saved(state, tuple(stored["run"]["position"]), stored["run"]["config"])
 
@@ -240,7 +239,8 @@ def load_variables(path: str | Path, config: Config) -> Variables:
         raise CheckpointError(f"{path} holds no checkpoint; give a .safetensors file or the --workdir of a training")
     else:
         raise CheckpointError(f"checkpoint {path} does not exist; give a .safetensors file or a training's --workdir")
-    safetensors.check_shapes(variables, expected)
+    fit.strict(variables, expected)
+    safetensors.check_finite(safetensors.flatten(variables), str(path))
     changed = changed_meaning(made_with.get("detector", {}), config.detector)
     if changed:
         raise CheckpointError(

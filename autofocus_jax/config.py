@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Literal, get_args, get_type_hints
 
+from autofocus_jax.config_bounds import out_of_bounds
 from autofocus_jax.structures import (
     STRIDE,
     AutoFocusError,
@@ -267,3 +268,5 @@ def check(config: Config) -> None:
     want(config.stacking.soft_nms_sigma > 0, "stacking.soft_nms_sigma must be positive")
     want(config.stacking.max_detections >= 1, "stacking.max_detections must be at least 1")
     want(config.window >= 1, "window must be at least 1")
+    wrong = out_of_bounds(config)
+    want(wrong is None, wrong or "")

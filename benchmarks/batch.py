@@ -101,7 +101,7 @@ class Watcher(threading.Thread):
         self.driver = max(self.driver, own.memory_info().rss)
         for child in own.children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if child.cmdline() and child.cmdline()[0].startswith("ray::MapWorker"):
+                if child.cmdline() and child.cmdline()[0].startswith("ray::_Actor"):
                     self.worker = max(self.worker, child.memory_info().rss)
         free = ray.available_resources().get(name)
         if free is not None:  # it is left out where all is taken, and before the first report

@@ -1,33 +1,48 @@
-"""A job on Ray Data: an autoscaling pool of workers, each with a GPU, a share of one, or a share of a machine's cores.
+"""A job on Ray: a pool of workers, each with a GPU, a share of one, or some cores.
 
 Only the descriptions of pieces and what they came to travel through Ray, and the detector's weights, once to a machine.
-A worker reads, decodes and detects its piece's images and writes its part of the output itself. Workers that die are
-started anew and their pieces done again.
+A worker reads, decodes and detects its piece's images and writes its part of the output itself. Ray starts a worker
+that died anew and gives it the piece once more; a piece that fails twice is left out and named.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
-import glob
-import json
 import logging
 import os
 import re
-import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from autofocus_jax.batch.attempts import Attempts, Care
+import jax
+
+from autofocus_jax import parallel
 from autofocus_jax.batch.job import Done, Job, do_piece
 from autofocus_jax.batch.plan import Piece
-from autofocus_jax.batch.shares import ClusterError, Machine, Share, limit, one_at_a_time
-from autofocus_jax.batch.shares import share as share_of
+from autofocus_jax.data.image import quiet_decoders
+from autofocus_jax.inference.model import Model
+from autofocus_jax.structures import AutoFocusError
 
-_BLOCKS = 10_000  # tasks that Ray Data makes of the pieces, at most
-_FOLDER, _LOCK = "autofocus-ray-", "owner.lock"  # of a local cluster's files
+_RESTARTS = 16  # times that a worker is started anew
+_CORES = 4  # of a worker without GPU, by default
+_STORES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION")  # settings that workers elsewhere get too
 _STORE = 200 * 10**6  # bytes of a local cluster's object store, beside the weights
+
+
+class ClusterError(AutoFocusError):
+    """There is no Ray, no such cluster, or not enough of it."""
+
+
+class Share(NamedTuple):
+    """The workers, and what each gets."""
+
+    least: int  # workers
+    most: int
+    cores: int
+    gpus: float  # 0, 1, or a part of one
 
 
 class Failed(NamedTuple):
@@ -39,9 +54,15 @@ class Failed(NamedTuple):
 
 @contextlib.contextmanager
 def cluster(address: str | None, cores: int | None = None, weights_bytes: int = 0) -> Iterator[None]:
-    """Joins the cluster at `address`, or starts one on this machine that ends with the block.
+    """Join the cluster at `address`, or start one on this machine that ends with the block.
 
-    cores: of the local cluster, by default all that this process may use. Raises ClusterError.
+    Args:
+        address: HOST:PORT, or auto.
+        cores: of the local cluster, by default all that this process may use.
+        weights_bytes: room for the weights in its object store.
+
+    Raises:
+        ClusterError: there is none, or it cannot be started.
     """
     ray = _ray()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -49,10 +70,15 @@ def cluster(address: str | None, cores: int | None = None, weights_bytes: int = 
         try:
             if address is not None:
                 _check_there(address)
-                ray.init(address=address, **quiet)
+                known = {name: os.environ[name] for name in _STORES if name in os.environ}
+                ray.init(address=address, runtime_env={"env_vars": known} if known else None, **quiet)
             else:
-                folder = stack.enter_context(_own_folder("/tmp" if os.path.isdir("/tmp") else tempfile.gettempdir()))
-                ray.init(address="local", num_cpus=cores or len(os.sched_getaffinity(0)), include_dashboard=False,
+                # A socket's path must be short, which that of $TMPDIR may not be.
+                root = "/tmp" if os.path.isdir("/tmp") else None
+                folder = stack.enter_context(
+                    tempfile.TemporaryDirectory(prefix="autofocus-ray-", dir=root, ignore_cleanup_errors=True)
+                )
+                ray.init(address="local", num_cpus=cores or _cores_here(), include_dashboard=False,
                          object_store_memory=_STORE + 2 * weights_bytes, _temp_dir=folder, **quiet)  # fmt: skip
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             where = f"cluster at {address} cannot be joined" if address else "a local cluster cannot be started"
@@ -62,9 +88,31 @@ def cluster(address: str | None, cores: int | None = None, weights_bytes: int = 
 
 
 def share(workers: tuple[int, int] | None, cores: int | None, per_gpu: int) -> Share:
-    """`shares.share` of the machines of the cluster that was joined; raises ClusterError."""
-    found = [node["Resources"] for node in _ray().nodes() if node["Alive"]]
-    return share_of([Machine(int(one.get("CPU", 0)), int(one.get("GPU", 0))) for one in found], workers, cores, per_gpu)
+    """Return what each worker gets of the cluster that was joined.
+
+    Args:
+        workers: bounds of their number; by default one for each GPU (or `per_gpu` of them), or for every 4 cores.
+        cores: of each; by default an even share, at most what the smallest machine has.
+        per_gpu: workers that share a GPU.
+
+    Raises:
+        ClusterError: the least number of workers does not fit, for which Ray would wait.
+    """
+    nodes = [node["Resources"] for node in _ray().nodes() if node["Alive"]]
+    machines = [(int(node.get("CPU", 0)), int(node.get("GPU", 0)) * per_gpu) for node in nodes]
+    gpus = any(slots for _, slots in machines)
+    machines = [(cpus, slots if gpus else cpus) for cpus, slots in machines if slots or not gpus]
+    all_cpus, all_slots = (sum(column) for column in zip((0, 0), *machines))
+    count = all_slots if gpus else max(1, all_cpus // (cores or _CORES))
+    least, most = workers or (count, count)
+    if cores is None:
+        even = all_cpus // max(1, min(most, all_slots))
+        cores = max(1, min([even, *(cpus for cpus, _ in machines if cpus)]))
+    fit = sum(min(cpus // cores, slots) for cpus, slots in machines)
+    if fit < least:
+        raise ClusterError(f"{least} workers of {cores} cores{' and a GPU' * gpus}, but {fit} fit on the cluster; give "
+                           "--workers or --cores fewer, or add machines")  # fmt: skip
+    return Share(least, most, cores, 1 / per_gpu if gpus else 0)
 
 
 def run(
@@ -74,106 +122,104 @@ def run(
     share: Share,
     window: int | None = None,
 ) -> Iterator[Done | Failed]:
-    """Does pieces on the cluster that was joined, in any order; yields what each came to as it is finished.
+    """Do pieces on the cluster that was joined, in any order; yield what each came to as it is finished.
 
-    Raises ClusterError when the workers cannot be started, or the cluster goes away.
+    A piece that two workers died of is Failed.
+
+    Raises:
+        ClusterError: the workers cannot be started, or the cluster goes away.
     """
     ray = _ray()
-    from ray import data
-
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    context = data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    reference = ray.put(variables)
-    watch = _attempts()
-    items = [{"piece": json.dumps(piece)} for piece in pieces]
-    described = data.from_items(items, override_num_blocks=min(len(items), _BLOCKS))
-    least, most = (min(count, len(items)) for count in (share.least, share.most))
-    # By default Ray Data starts an actor that died anew, and gives it the pieces that it had, without limit.
-    results = described.map_batches(
-        _Actor, batch_size=1, batch_format="numpy",
-        compute=data.ActorPoolStrategy(min_size=least, max_size=most),
-        fn_constructor_args=(job, [reference], watch, share, window),
-        num_cpus=share.cores, num_gpus=share.gpus or None,
-    )  # fmt: skip
-    try:
-        for batch in results.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"):
-            for text in batch["done"].tolist():
-                entry = json.loads(text)
-                watch.heard.remote(entry[0])
-                yield Failed(*entry) if len(entry) == len(Failed._fields) else Done(*entry)
-    except ray.exceptions.RayError as error:
-        reason = " ".join(str(getattr(error, "cause", None) or error).split())[-300:]
-        raise ClusterError(f"the workers cannot go on: {reason}") from None
-
-
-def _attempts() -> Any:
-    """An Attempts on this machine, which the job ends with anyway; others may go away at any time."""
-    ray = _ray()
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(Attempts).remote()
+    # Ray starts an actor that died anew, and gives it the piece that it had once more.
+    worker = ray.remote(num_cpus=share.cores, num_gpus=share.gpus, max_restarts=_RESTARTS, max_task_retries=1)(_Actor)
+    weights = ray.put(variables)
+    actors = [worker.remote(job, [weights], share, window) for _ in range(min(share.most, len(pieces)))]
+    # Actors that find no room wait, and an autoscaler sees them; pieces go to those that are ready, one at a time.
+    running = {actor.ready.remote(): (actor, None) for actor in actors}
+    waiting, reason = collections.deque(pieces), ""
+    while waiting or any(piece for _, piece in running.values()):
+        if not running:
+            raise ClusterError(f"no worker is left: {reason}")
+        try:
+            (answer, *_), _ = ray.wait(list(running))
+        except ray.exceptions.RayError as error:
+            raise ClusterError(f"the cluster has gone away: {_cause(error)}") from None
+        actor, piece = running.pop(answer)
+        try:
+            result = ray.get(answer)
+        except ray.exceptions.RayError as error:
+            reason = _cause(error)
+            if piece is not None:  # the actor is asked whether it is started anew; one that is not has no piece
+                running[actor.ready.remote()] = actor, None
+                yield _deadly(piece)
+            continue
+        if waiting:
+            following = waiting.popleft()
+            running[actor.do.remote(following)] = actor, following
+        if piece is not None:
+            yield result
 
 
 class _Actor:
     """A worker's process: a Model made once, and a call for every piece."""
 
-    def __init__(self, job: Job, references: list, watch: Any, share: Share, window: int | None):
+    def __init__(self, job: Job, references: list, share: Share, window: int | None):
         limit(share)
-        import jax
-
-        from autofocus_jax import parallel
-        from autofocus_jax.data.image import quiet_decoders
-        from autofocus_jax.inference.model import Model
-
         quiet_decoders()
         parallel.cache_compilations()
         self._job, self._window, self._threads = job, window, max(1, min(16, share.cores))
-        self._watch = _RemoteWatch(watch)
         (variables,) = _ray().get(references)
         self._model = Model.compiled(job.config, variables, job.categories)
-        programs = f"{job.settings}_{share.cores}_{jax.__version__}"
-        with one_at_a_time(jax.config.jax_compilation_cache_dir, programs):
-            self._model.warm_up()
+        self._model.warm_up()
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        return {"done": [json.dumps(self._do(_piece(json.loads(text)))) for text in batch["piece"].tolist()]}
+    def ready(self) -> None:
+        """Return when the programs are compiled."""
 
-    def _do(self, piece: Piece) -> Done | Failed:
+    def do(self, piece: Piece, again: bool = True) -> Done | Failed:
+        """Do a piece; one that fails is tried once more."""
         try:
-            return do_piece(self._model, self._job, piece, self._window, self._threads, self._watch)
+            return do_piece(self._model, self._job, piece, self._window, self._threads)
         except Exception as error:  # told to the user; the other pieces go on
+            if again:
+                return self.do(piece, again=False)
             return Failed(piece.number, " ".join(f"{type(error).__name__}: {error}".split())[:300])
 
 
-class _RemoteWatch:
-    """A Watch in another process; what it is told has arrived when a call returns."""
+def limit(share: Share) -> None:
+    """Bound JAX's threads and its part of the GPU's memory, unless the environment has settled them.
 
-    def __init__(self, actor: Any):
-        self._actor = actor
-
-    def begin(self, piece: int) -> Care:
-        return _ray().get(self._actor.begin.remote(piece))
-
-    def at(self, piece: int, position: int) -> None:
-        _ray().get(self._actor.at.remote(piece, position))
-
-    def end(self, piece: int, done: tuple | None) -> None:
-        _ray().get(self._actor.end.remote(piece, done))
+    Call it before JAX opens its devices.
+    """
+    os.environ["NPROC"] = str(share.cores)  # what XLA takes for the number of cores
+    if 0 < share.gpus < 1:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 * share.gpus:.3f}")
+    elif share.gpus:
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "true")  # a GPU of its own
+    elif "JAX_PLATFORMS" not in os.environ:
+        # The variable itself would come too late: JAX has read it when it was imported.
+        jax.config.update("jax_platforms", "cpu")
 
 
 def _check_there(address: str) -> None:
-    """Raises OSError for a HOST:PORT where nobody listens, which Ray would wait for and then end the process."""
+    """Raise OSError for a HOST:PORT where nobody listens, which Ray would wait for and then end the process."""
     match = re.fullmatch(r"(?:ray://)?([^:]+):(\d+)", address)
     if match:
         socket.create_connection((match[1], int(match[2])), timeout=10).close()
 
 
-def _piece(fields: list) -> Piece:
-    number, kind, files, groups, *rest = fields
-    return Piece(number, kind, tuple(files), tuple(groups), *rest)
+def _cores_here() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _deadly(piece: Piece) -> Failed:
+    files = " … ".join(dict.fromkeys((piece.files[0], piece.files[-1])))
+    advice = "give each more memory (fewer --workers, a smaller --window), or take out the image that they died of"
+    return Failed(piece.number, f"two workers died of it ({files}); {advice}")
+
+
+def _cause(error: Exception) -> str:
+    return " ".join(str(getattr(error, "cause", None) or error).split())[-300:]
 
 
 def _ray() -> Any:
@@ -185,22 +231,3 @@ def _ray() -> Any:
     except ImportError:
         raise ClusterError("Ray is not installed; pip install 'autofocus_jax[ray]'") from None
     return ray
-
-
-@contextlib.contextmanager
-def _own_folder(root: str) -> Iterator[str]:
-    """A new folder in `root` for the files of a local cluster, gone after the block.
-
-    Those of processes that were killed go now: the lock in a folder is free once its process is dead.
-    """
-    import filelock  # Ray needs it too
-
-    for lock in glob.glob(os.path.join(root, f"{_FOLDER}*", _LOCK)):
-        with contextlib.suppress(filelock.Timeout, OSError), filelock.FileLock(lock, blocking=False):
-            shutil.rmtree(os.path.dirname(lock), ignore_errors=True)
-    folder = tempfile.mkdtemp(prefix=_FOLDER, dir=root)
-    with filelock.FileLock(os.path.join(folder, _LOCK)):
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)

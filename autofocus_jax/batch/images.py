@@ -1,68 +1,56 @@
-"""The images of a piece, each with what reads it: fetched ahead of the decoder, decoded by who calls the reader."""
+"""The images of a piece, each with what reads it: fetched and decoded by who calls the reader."""
 
 from __future__ import annotations
 
-import collections
 import gzip
 import io
 import itertools
 import lzma
+import re
 import tarfile
 import zlib
-from collections.abc import Callable, Container, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import PurePosixPath
-from typing import IO, Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from autofocus_jax.batch.plan import BYTES, DAMAGED, PATHS, Piece
-from autofocus_jax.batch.storage import Folder, UriError, parent, resolved
+from autofocus_jax.batch.storage import LARGEST, Folder, StorageError, parent, resolved, too_large
 from autofocus_jax.data.image import SUFFIXES, decode_image
 from autofocus_jax.structures import ImageError
 
 Reader = Callable[[], np.ndarray]  # gives an image, uint8 RGB [h, w, 3], or raises ImageError
-Result = TypeVar("Result")
 
-FETCHERS = 16  # files of a store that are fetched at a time; what they hold is compressed
-_AHEAD = 32  # images whose bytes wait for the decoder
+_ROWS = 32  # of a Parquet file that are read at a time
 _BUFFER = 2**23  # bytes of a column of a Parquet file, or behind the end of a shard, that are read at a time
-_END = object()
+_UNPACKED, _RATIO = 2**32, 200  # bytes that any shard may unpack to, and more for each of its packed ones
+_HEADER = 2**20  # bytes of a header of a shard that gives a long name or settings
+_HELD = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 
 
-def images(
-    folder: Folder, piece: Piece, ahead: bool = True, untouched: Container[int] = ()
-) -> Iterator[tuple[str, Reader]]:
-    """(id, reader) of every image of a piece, in order.
+def images(folder: Folder, piece: Piece, anywhere: bool = False) -> Iterator[tuple[str, Reader]]:
+    """Yield (id, reader) of every image of a piece, in order.
 
     An id is the path of the image file below the input's folder; for a shard the shard's path and the member's; for a
     Parquet file the value of its column `id`, or else its path, "#" and the number of the row. What cannot be read of a
     shard or a Parquet file is an image more, named by the file, whose reader raises ImageError with the reason.
 
-    ahead: whether what comes next is fetched meanwhile; else the next image's bytes are read when it is asked for, or
-    its reader called, and no earlier. untouched: positions whose bytes are not to be held, where that can be helped.
+    Args:
+        folder: the input's.
+        piece: which of its images.
+        anywhere: whether paths in a Parquet file may be absolute, URIs or lead out of the input's folder. Whoever wrote
+            the table chooses them, so by default each such row is an error.
     """
     if piece.kind == "images":
-        return _files(folder, piece.files, ahead)
-    source = _table(folder, piece) if piece.kind == "Parquet files" else _shard(folder, piece.files[0], untouched)
-    return _in_thread(source) if ahead else source
+        return ((name, partial(_decoded, folder, name)) for name in piece.files)
+    return _table(folder, piece, anywhere) if piece.kind == "Parquet files" else _shard(folder, piece.files[0])
 
 
-def _files(folder: Folder, names: Iterable[str], ahead: bool) -> Iterator[tuple[str, Reader]]:
-    if folder.local or not ahead:
-        for name in names:
-            yield name, partial(_decoded, folder, name)
-        return
-    names = list(names)
-    fetched = _ahead((partial(_fetched, folder, name) for name in names), FETCHERS, _AHEAD)
-    for name, content in zip(names, fetched):
-        yield name, partial(_decode, content, name)
-
-
-def _table(folder: Folder, piece: Piece) -> Iterator[tuple[str, Reader]]:
+def _table(folder: Folder, piece: Piece, anywhere: bool) -> Iterator[tuple[str, Reader]]:
     name, row = piece.files[0], piece.row
     try:
         with folder.open(name, seekable=True) as file:
@@ -76,10 +64,11 @@ def _table(folder: Folder, piece: Piece) -> Iterator[tuple[str, Reader]]:
             wanted = [column, "id"] if names else [column]
             # The planner gives no groups of a file that it could not read; it may have been the disk.
             groups = list(range(*piece.groups) if any(piece.groups) else range(table.num_row_groups))
-            for batch in table.iter_batches(_AHEAD, groups, columns=wanted, use_threads=False):
-                ids = batch.column("id").to_pylist() if names else itertools.repeat(None)
-                for given, value in zip(ids, batch.column(column).to_pylist()):
-                    yield str(given) if given is not None else f"{name}#{row}", _value(folder, value, f"{name}#{row}")
+            for batch in table.iter_batches(_ROWS, groups, columns=wanted, use_threads=False):
+                ids = batch.column("id") if names else itertools.repeat(pa.scalar(None))
+                for given, value in zip(ids, batch.column(column)):
+                    place = f"{name}#{row}"
+                    yield _text(given) or place, _value(folder, value.as_py(), place, anywhere)
                     row += 1
     except ImageError as error:
         yield name, partial(_raise, str(error))
@@ -88,23 +77,31 @@ def _table(folder: Folder, piece: Piece) -> Iterator[tuple[str, Reader]]:
         yield name, partial(_raise, " ".join(reason.split()))
 
 
-def _shard(folder: Folder, name: str, untouched: Container[int] = ()) -> Iterator[tuple[str, Reader]]:
+def _shard(folder: Folder, name: str) -> Iterator[tuple[str, Reader]]:
     seen = 0
     try:
-        with (
-            folder.open(name, seekable=False) as file,
-            tarfile.open(fileobj=_unzipped(file), mode="r|*", tarinfo=_Checked) as shard,
-        ):
+        with folder.open(name, seekable=False) as file, _opened(file) as shard:
+            most = _UNPACKED + _RATIO * folder.info(name).size
             for member in shard:
+                # The offset is where the next header begins: the bytes that passing over this member would unpack.
+                if shard.offset > most:
+                    raise tarfile.ReadError(f"it unpacks to more than {most} bytes")
                 if not member.isfile() or not member.name.lower().endswith(SUFFIXES):
                     continue
-                content = b"" if seen in untouched else shard.extractfile(member).read()
-                seen += 1
                 # Names of other encodings come as surrogates, which no table holds.
                 path = f"{name}/{PurePosixPath(member.name)}".encode("utf-8", "backslashreplace").decode()
-                yield path, partial(_decode, content, path)
+                if member.size > LARGEST:
+                    reader = partial(_raise, too_large(path, member.size))
+                else:
+                    reader = partial(decode_image, shard.extractfile(member).read(), path, oriented=True)
+                seen += 1
+                yield path, reader
             # A block of zeros marks the end; it is a hole, as downloads leave them, where anything follows.
+            unpacked = shard.offset
             while block := shard.fileobj.read(_BUFFER):
+                unpacked += len(block)
+                if unpacked > most:
+                    raise tarfile.ReadError(f"it unpacks to more than {most} bytes")
                 if block.strip(b"\0"):
                     raise tarfile.ReadError("zeros in place of a header")
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, ValueError, TypeError) as error:
@@ -112,13 +109,26 @@ def _shard(folder: Folder, name: str, untouched: Container[int] = ()) -> Iterato
         yield name, partial(_raise, " ".join(reason.split()))
 
 
-def _unzipped(file: io.BufferedReader) -> IO[bytes]:
-    """What gzip has packed, its checks made and files of several parts read to the end, as tarfile would not."""
-    return gzip.GzipFile(fileobj=file) if file.peek(2).startswith(b"\x1f\x8b") else file
+def _opened(file: io.BufferedReader) -> tarfile.TarFile:
+    """Open a shard that may be packed with gzip, and with nothing else.
+
+    Python's gzip makes its checks and reads files of several parts to the end; tarfile would not. tarfile would also
+    unpack a packed file once more, and formats that expand a million times.
+    """
+    unzipped: Any = gzip.GzipFile(fileobj=file) if file.peek(2).startswith(b"\x1f\x8b") else file
+    return tarfile.open(fileobj=unzipped, mode="r|", tarinfo=_Checked)
 
 
 class _Checked(tarfile.TarInfo):
     """Headers of a shard; one that is damaged or missing is an error, where tarfile takes it for the end."""
+
+    @classmethod
+    def frombuf(cls, *arguments: Any) -> tarfile.TarInfo:
+        info = super().frombuf(*arguments)
+        # tarfile holds such a header whole: long names, and tables of settings.
+        if info.type in _HELD and info.size > _HEADER:
+            raise tarfile.ReadError(f"a header of {info.size} bytes")
+        return info
 
     @classmethod
     def fromtarfile(cls, shard: tarfile.TarFile) -> tarfile.TarInfo:
@@ -143,16 +153,32 @@ def _image_column(schema: pa.Schema) -> str | None:
     return None
 
 
-def _value(folder: Folder, value: Any, name: str) -> Reader:
+def _text(given: pa.Scalar) -> str | None:
+    """Return an id as text; None for null. Times that Python cannot hold are the numbers that are stored."""
+    try:
+        value = given.as_py()
+    except (ValueError, OverflowError):
+        value = given.value
+    return None if value is None else str(value)
+
+
+def _value(folder: Folder, value: Any, name: str, anywhere: bool) -> Reader:
     """What reads the value of a cell: bytes, a path, or a struct of both as Hugging Face's data sets have."""
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes):
-        return partial(_decode, value, name)
+        if len(value) > LARGEST:
+            return partial(_raise, too_large(name, len(value)))
+        return partial(decode_image, value, name, oriented=True)
     if not value:
         return partial(_raise, f"image {name} is null; leave the row out")
-    if "://" in value or value.startswith("/"):
-        return partial(_elsewhere, value, name)
+    if not isinstance(value, str):
+        return partial(_raise, f"image {name} is of type {type(value).__name__}; want bytes or a path")
+    if "://" in value or value.startswith("/") or ".." in value.split("/"):
+        if not anywhere:
+            return partial(_raise, f"image {name} has the path {value!r}, which is no path below the input's folder; "
+                                   "paths elsewhere are read only if that is asked for")  # fmt: skip
+        return partial(_elsewhere, folder, value, name)
     return partial(_decoded, folder, value)
 
 
@@ -160,49 +186,23 @@ def _decoded(folder: Folder, name: str) -> np.ndarray:
     return decode_image(folder.read(name), name, oriented=True)
 
 
-def _elsewhere(path: str, name: str) -> np.ndarray:
-    """The image of an absolute path or a URI; ImageError also for one that leads nowhere, which is that row's fault."""
+def _elsewhere(folder: Folder, path: str, name: str) -> np.ndarray:
+    """The image of an absolute path, a URI or a path that leads upwards; ImageError for one that leads nowhere.
+
+    A URI with settings is refused always: an `endpoint_override` sends requests signed with the worker's credentials
+    to whatever host it names.
+    """
+    if "://" in path and re.search(r"[?&][^/]*=", path):
+        raise ImageError(f"image {name} has the URI {path!r} with settings; give it without")
+    if "://" not in path and not path.startswith("/"):
+        return _decoded(folder, path)
     try:
         base, relative = parent(resolved(path))
         folder = Folder(base)
-    except (UriError, ValueError) as error:  # a ValueError is urllib's
+    except (StorageError, ValueError) as error:  # a ValueError is urllib's
         raise ImageError(f"image {name} cannot be read: {error}") from None
     return _decoded(folder, relative)
 
 
-def _fetched(folder: Folder, name: str) -> bytes | ImageError:
-    try:
-        return folder.read(name)
-    except ImageError as error:
-        return error
-
-
-def _decode(content: bytes | ImageError, name: str) -> np.ndarray:
-    if isinstance(content, ImageError):
-        raise content
-    return decode_image(content, name, oriented=True)
-
-
 def _raise(reason: str) -> np.ndarray:
     raise ImageError(reason)
-
-
-def _in_thread(source: Iterator[Result]) -> Iterator[Result]:
-    """The same items, made one after the other in a thread of their own, a few ahead."""
-    following = partial(next, source, _END)
-    return itertools.takewhile(lambda item: item is not _END, _ahead(itertools.repeat(following), 1, _AHEAD))
-
-
-def _ahead(calls: Iterable[Callable[[], Result]], threads: int, most: int) -> Generator[Result, None, None]:
-    """What each call returns, in order; `threads` of them run ahead, and at most `most` results wait."""
-    waiting: collections.deque[Future] = collections.deque()
-    calls = iter(calls)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
-    try:
-        while True:
-            waiting.extend(pool.submit(call) for call in itertools.islice(calls, most - len(waiting)))
-            if not waiting:
-                return
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import itertools
 import json
 import re
 import time
@@ -12,19 +10,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-
-from autofocus_jax.batch.attempts import Attempts, Care, Watch
 from autofocus_jax.batch.images import images
 from autofocus_jax.batch.plan import DAMAGED, Piece, Plan
 from autofocus_jax.batch.storage import Folder
 from autofocus_jax.batch.table import Counts, Row, counts, encode, error_row
 from autofocus_jax.config import Config
-from autofocus_jax.config_file import to_dict
+from autofocus_jax.config_file import detection_settings
 from autofocus_jax.detector.model import Variables
 from autofocus_jax.focus.cascade import Outcome, Reader
 from autofocus_jax.inference.model import Model
+from autofocus_jax.ledger import digest, weights_digest
 from autofocus_jax.structures import AutoFocusError
 
 MANIFEST = "_batch.json"  # readers of Parquet data sets pass over names that begin with "_"
@@ -33,10 +28,6 @@ _PART = re.compile(r"part-(\d{8})\.parquet")
 
 class JobError(AutoFocusError):
     """An output folder is of another job."""
-
-
-class PieceError(AutoFocusError):
-    """A piece cannot be done, whoever tries."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +41,7 @@ class Job:
     config: Config
     categories: tuple[str, ...]
     score: float  # detections below are left out
+    anywhere: bool = False  # whether paths in Parquet files may lead out of the input's folder
 
 
 class Done(NamedTuple):
@@ -65,47 +57,24 @@ class Done(NamedTuple):
     seconds: float
 
 
-def make_job(plan: Plan, output: str, config: Config, variables: Variables, categories, score: float) -> Job:
+def make_job(
+    plan: Plan, output: str, config: Config, variables: Variables, categories, score: float, anywhere: bool = False
+) -> Job:
     """The job of a plan. output: resolved."""
-    return Job(
-        plan.folder, output, model_hash(variables), settings_hash(config, score), config, tuple(categories), score
-    )
+    hashes = weights_digest(variables), settings_hash(config, score)
+    return Job(plan.folder, output, *hashes, config, tuple(categories), score, anywhere)
 
 
-def do_piece(
-    model: Model,
-    job: Job,
-    piece: Piece,
-    window: int | None = None,
-    threads: int | None = None,
-    watch: Watch | None = None,
-) -> Done:
-    """Detects in the images of a piece and writes its part of the output, which appears whole or not at all.
+def do_piece(model: Model, job: Job, piece: Piece, window: int | None = None, threads: int | None = None) -> Done:
+    """Detect in the images of a piece and write its part of the output, which appears whole or not at all.
 
-    watch: what it tells of itself, and what it hears of workers that died of this piece before, or did it already and
-    died of another one in the same task. Raises StorageError when the input or output does not answer, PieceError when
-    too many workers died of it; nothing is written then.
+    Raises:
+        StorageError: the input or output does not answer; nothing is written then.
     """
     begun, begin = time.time(), time.perf_counter()
-    watch = watch or Attempts()
-    care = watch.begin(piece.number)
-    if care.done is not None:
-        return Done(*care.done)
-    done = None
-    try:
-        if care.hopeless:
-            raise PieceError(f"{care.attempt - 1} workers died of it, and no image is to blame; give each more memory "
-                             "(fewer --workers, a smaller --window), or look at the machines' logs")  # fmt: skip
-        if care.one_by_one:
-            rows = list(_one_by_one(model, job, piece, care, watch, threads))
-        else:
-            rows = list(_rows(model, images(Folder(job.input), piece), job.score, window, threads))
-        content = encode(rows, job.model, job.settings, job.categories)
-        Folder(job.output).write(part_name(piece.number), content)
-        done = _came_to(piece, rows, begun, time.perf_counter() - begin)
-        return done
-    finally:
-        watch.end(piece.number, None if done is None else tuple(done))
+    rows = list(_rows(model, images(Folder(job.input), piece, job.anywhere), job.score, window, threads))
+    Folder(job.output).write(part_name(piece.number), encode(rows, job.model, job.settings, job.categories))
+    return _came_to(piece, rows, begun, time.perf_counter() - begin)
 
 
 def _came_to(piece: Piece, rows: Sequence[Row], begun: float, seconds: float) -> Done:
@@ -115,8 +84,9 @@ def _came_to(piece: Piece, rows: Sequence[Row], begun: float, seconds: float) ->
     return Done(piece.number, len(rows), len(rows) - len(good), found, pixels, full, begun, seconds)
 
 
-def _rows(model: Model, named: Iterable[tuple[str, Reader]], score: float, window: int | None, threads: int | None
-          ) -> Iterator[Row]:  # fmt: skip
+def _rows(
+    model: Model, named: Iterable[tuple[str, Reader]], score: float, window: int | None, threads: int | None
+) -> Iterator[Row]:
     """A Row of each (id, reader), in their order; a reader's ImageError becomes a Row with `error`."""
     for outcome in model.stream(named, window=window, threads=threads):
         yield error_row(outcome.key, outcome.error) if outcome.error is not None else _row(outcome, score)
@@ -129,20 +99,6 @@ def _row(outcome: Outcome, score: float) -> Row:
     return Row(outcome.key, *outcome.size, boxes[keep], scores[keep], labels[keep], cost.pixels, cost.full_pixels, None)
 
 
-def _one_by_one(model, job, piece, care: Care, watch: Watch, threads: int | None) -> Iterator[Row]:
-    readers = images(Folder(job.input), piece, ahead=False, untouched=care.deadly)
-    for position in itertools.count():
-        watch.at(piece.number, position)  # before it is read, which workers die of too
-        name, reader = next(readers, (None, None))
-        if reader is None:
-            return
-        if position in care.deadly:
-            reason = "the worker died of this image twice; it may be too large for the memory, or crash the decoder"
-            yield error_row(name, reason)
-            continue
-        yield from _rows(model, [(name, reader)], job.score, 1, threads)
-
-
 def open_output(job: Job, plan: Plan, size: int) -> set[int]:
     """Makes the output's folder, or goes on with one of the same job; the numbers of the pieces that are there.
 
@@ -153,12 +109,15 @@ def open_output(job: Job, plan: Plan, size: int) -> set[int]:
         "input": job.input, "kind": plan.kind, "files": plan.digest, "pieces": len(plan.pieces), "piece": size,
         "model": job.model, "settings": job.settings, "categories": list(job.categories),
     }  # fmt: skip
+    if job.anywhere:  # rows that would be errors are not; outputs without the entry are of jobs that refuse
+        run["paths"] = "anywhere"
     there = folder.files()
     if MANIFEST in there:
         before = _manifest(folder)
         changed = [
-            f"{key}: {_short(before.get(key))} -> {_short(run[key])}" for key in run if before.get(key) != run[key]
-        ]
+            f"{key}: {_short(before.get(key))} -> {_short(run.get(key))}"
+            for key in {**run, **before} if before.get(key) != run.get(key)
+        ]  # fmt: skip
         if changed:
             raise JobError(f"{job.output} holds the results of another job ({'; '.join(changed)}); give another OUTPUT")
         folder.sweep()
@@ -196,24 +155,9 @@ def part_name(number: int) -> str:
     return f"part-{number:08d}.parquet"
 
 
-def model_hash(variables: Variables) -> str:
-    """16 hexadecimal digits of the SHA-256 of a detector's arrays, whatever file they came in."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()[:16]
-
-
 def settings_hash(config: Config, score: float) -> str:
     """16 hexadecimal digits of the SHA-256 of what the results depend on beside the weights and the images."""
-    settings: dict[str, Any] = to_dict(config)
-    for name in ("name", "data", "training", "weights", "window", "metric"):  # nothing that is found depends on these
-        settings.pop(name, None)
-    # 5 and 5.0 are the same setting, whichever a config file or the weights' header has.
-    same = json.loads(json.dumps([settings, score]), parse_int=float)
-    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
+    return digest([detection_settings(config), score])
 
 
 def _manifest(folder: Folder) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.utils import glob_translate
 from pyarrow import fs
 
 from autofocus_jax.batch.storage import Folder, parent, resolved, split_pattern
@@ -86,7 +87,7 @@ def takes_in(given: str, output: str) -> bool:
     root, part = f"{folder.root.rstrip('/')}/", target.path("part-00000000.parquet")
     if not folder.fs.equals(target.fs) or not part.startswith(root):
         return False
-    return not pattern or _translated(pattern).fullmatch(part[len(root) :]) is not None
+    return not pattern or re.fullmatch(glob_translate(pattern), part[len(root) :]) is not None
 
 
 def _files(given: str) -> tuple[Folder, dict[str, int]]:
@@ -94,31 +95,16 @@ def _files(given: str) -> tuple[Folder, dict[str, int]]:
     base, pattern = split_pattern(resolved(given))
     folder = Folder(base)
     if pattern:
-        matches = _translated(pattern).fullmatch
+        matches = re.compile(glob_translate(pattern)).fullmatch  # "**" crosses folders, "*" and "?" do not
         return folder, {name: size for name, size in folder.files().items() if matches(name)}
-    kind = folder.kind()
+    kind = folder.info().type
     if kind == fs.FileType.NotFound:
         raise InputError(f"{given} does not exist; give a folder, a glob in quotes, Parquet files or tar shards")
     if kind == fs.FileType.File:
         base, name = parent(resolved(given))
         folder = Folder(base)
-        return folder, {name: folder.fs.get_file_info(folder.path(name)).size}
+        return folder, {name: folder.info(name).size}
     return folder, folder.files()
-
-
-def _translated(pattern: str) -> re.Pattern:
-    """A glob as a regular expression: "*" and "?" stay within a folder, "**" does not."""
-    text = ""
-    for part in re.findall(r"\*\*/|\*\*|\*|\?|\[[^]]+\]|[^*?\[]+|\[", pattern):
-        known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-        text += (
-            known[part]
-            if part in known
-            else part.replace("[!", "[^", 1)
-            if part[0] == "[" and len(part) > 1
-            else re.escape(part)
-        )
-    return re.compile(text)
 
 
 def _image_pieces(folder: Folder, names: Sequence[str], size: int) -> Iterator[Piece]:

@@ -19,7 +19,7 @@ SCHEMA = pa.schema([
     pa.field("labels", pa.list_(pa.int32())),
     pa.field("pixels", pa.list_(pa.int64())),  # processed, per scale, coarse to fine
     pa.field("error", pa.string()),  # why it could not be read, else null
-    pa.field("model", pa.string(), nullable=False),  # what `model_hash` says
+    pa.field("model", pa.string(), nullable=False),  # what `ledger.weights_digest` says
     pa.field("settings", pa.string(), nullable=False),
 ])  # fmt: skip
 

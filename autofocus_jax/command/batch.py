@@ -59,6 +59,8 @@ class Arguments:
     """sides of the pyramid, coarse to fine, as 480x512 800x1280 1400x2000 (by default as the weights say)"""
     window: int | None = None
     """images that a worker holds at a time; fewer where they are very large (by default as the weights say)"""
+    paths_anywhere: bool = False
+    """read absolute paths, URIs and ".." in Parquet files too; for tables that you trust"""
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """a config file, in place of the settings that lie beside the weights"""
 
@@ -98,7 +100,7 @@ def run(argv: Sequence[str], console: Console) -> int:
         planned = plan.plan(arguments.input, arguments.piece)
     if plan.takes_in(arguments.input, output):
         raise ConfigError(f"OUTPUT {arguments.output} lies in INPUT; give another folder")
-    made = job.make_job(planned, output, config, variables, categories, arguments.score)
+    made = job.make_job(planned, output, config, variables, categories, arguments.score, arguments.paths_anywhere)
     there = job.open_output(made, planned, arguments.piece)
     before, damaged = job.count_parts(made, there)
     there -= damaged
@@ -136,8 +138,6 @@ def _gather(results: Iterator, total: int | None, tally: Tally, console: Console
                 progress.console.print(f"piece {done.number} failed: {done.reason}", soft_wrap=True, markup=False)
                 if tally.failed > _FAILED:
                     raise AutoFocusError(f"more than {_FAILED} pieces failed, the last: {done.reason}")
-                continue
-            if done.number in tally.done:  # done again, because a machine went away with what it said
                 continue
             tally.done.add(done.number)
             for name in ("images", "errors", "found", "pixels", "full_pixels"):

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autofocus_jax.budget import Reached, for_pixels
 from autofocus_jax.config import ConfigError
 from autofocus_jax.inference.model import Model
 from autofocus_jax.inference.settings import with_thresholds
+from autofocus_jax.planning.budget import Reached, for_pixels
 from autofocus_jax.structures import ImageError, Scale
 
 
@@ -25,7 +25,7 @@ class Budgeted(NamedTuple):
 def thresholds_within(model: Model, side: float, readers: Sequence[Callable[[], np.ndarray]]) -> Budgeted:
     """The lowest thresholds that cost at most side * side pixels per image on average, by real runs on `readers`.
 
-    All thresholds move together, as in autofocus_jax.budget. Images that cannot be read play no part. Raises
+    All thresholds move together, as in autofocus_jax.planning.budget. Images that cannot be read play no part. Raises
     BudgetError when scale 1 alone costs more, ConfigError for a side that is none and for a detector of one scale,
     ImageError when not one image can be read.
     """

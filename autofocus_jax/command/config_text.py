@@ -8,7 +8,7 @@ import textwrap
 from typing import Any
 
 from autofocus_jax.config import AnchorConfig, BackboneConfig, DataSource, DetectorConfig
-from autofocus_jax.suggestion import CHIP, Suggestion
+from autofocus_jax.planning.suggestion import CHIP, Suggestion
 
 _TEMPLATE = '''"""{name}: settings that `autofocus suggest` made from the sizes of images and objects.
 

@@ -14,7 +14,7 @@ import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from autofocus_jax import budget, files, parallel
+from autofocus_jax import files, parallel
 from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.command.panels import write_panels
 from autofocus_jax.config import Config, ConfigError, open_split
@@ -26,6 +26,7 @@ from autofocus_jax.inference import measure
 from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
 from autofocus_jax.ledger import Ledger, data_identity, weights_digest
 from autofocus_jax.metrics.coco import coco_results
+from autofocus_jax.planning import budget
 from autofocus_jax.structures import AutoFocusError, Dataset
 from autofocus_jax.weights import safetensors
 

@@ -23,7 +23,7 @@ from autofocus_jax.config_file import to_dict
 from autofocus_jax.data.findings import UNREADABLE, Findings
 from autofocus_jax.detector.model import Variables, detect
 from autofocus_jax.structures import Dataset, TrainBatch, TrainState
-from autofocus_jax.training import bad_batch, log, loop, panels, pipeline, stopping
+from autofocus_jax.training import log, loop, panels, pipeline, stopping
 from autofocus_jax.training.optimizer import schedule
 from autofocus_jax.training.pipeline import Position
 from autofocus_jax.training.sampling import Proposals
@@ -109,10 +109,10 @@ def run(stage: Stage, state: TrainState, console: Console) -> tuple[TrainState, 
             return scores
 
         def on_divergence(number: int, position: Position, info: dict[str, float]) -> str:
-            if process:
-                return ""
-            path = bad_batch.save(stage.folder / f"bad_batch_{number:06d}.npz", batches.again(position), info)
-            return f"its batch is in {path}"
+            return (
+                f"its batch is that of seed {config.seed}, epoch {position.epoch}, number {position.batch}: "
+                f"next(Batches(dataset, config, Position({position.epoch}, {position.batch}))) draws it"
+            )
 
         def put(batch: TrainBatch) -> TrainBatch:
             latest[:] = [batch]

@@ -30,7 +30,7 @@ from autofocus_jax.config_file import parse
 from autofocus_jax.data.findings import Findings, listen
 from autofocus_jax.data.image import printable
 from autofocus_jax.files import whole_file, write_text
-from autofocus_jax.suggestion import Sizes, Suggestion, sizes, suggest
+from autofocus_jax.planning.suggestion import Sizes, Suggestion, sizes, suggest
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,6 @@ scales pass on their whole level meanwhile. Every candidate is a real run of the
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import sys
 from collections.abc import Callable, Sequence
@@ -22,10 +21,10 @@ from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.config_file import command_line
 from autofocus_jax.focus.cascade import Detect
-from autofocus_jax.focus.chips import ChipFunction, focus_chips, whole_level
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
 from autofocus_jax.inference.compiled import compile_detector
+from autofocus_jax.planning.rule_search import Point, Rules, chip_functions, within_drop
 from autofocus_jax.structures import AutoFocusError, ChipRule, Dataset
 from autofocus_jax.weights import safetensors
 
@@ -61,32 +60,21 @@ def search(
 ) -> list[ChipRule]:  # fmt: skip
     """The chosen rule of every scale but the last, coarse to fine.
 
-    At each scale the candidate with the fewest pixels is taken among those whose AP is within that scale's equal share
-    of `drop` below what the whole level gives there; when none is, the one of highest AP. report gets each candidate.
+    At each scale the rule with the fewest pixels is taken among those whose AP is within that scale's equal share of
+    `drop` below the pyramid's; when none is, the one of highest AP (planning.rule_search). report gets each candidate.
     """
-    functions: list[ChipFunction] = [whole_level] * (len(config.scales) - 1)
-    chosen: list[ChipRule] = []
 
-    def run(scale: int, rule: ChipRule | None) -> Candidate:
-        if rule is not None:
-            functions[scale - 1] = functools.partial(focus_chips, rule=rule)
-        found = measure.metrics(measure.measure(dataset, detect, Plan.of(config, functions), metric=config.metric))
-        points = found[measure.headline(found)]
-        if points is None:
+    def run(rules: Rules) -> Point:
+        plan = Plan.of(config, chip_functions(rules))
+        found = measure.metrics(measure.measure(dataset, detect, plan, metric=config.metric))
+        first, second = (found[key] for key in measure.HEADLINES[config.metric])
+        if first is None:
             raise AutoFocusError("no image holds an object, so rules cannot be compared; choose another --split")
-        candidate = Candidate(scale, rule, points, found["pixels_per_image"])
-        report(candidate)
-        return candidate
+        scale = next((number for number, rule in enumerate(rules, 1) if rule is not None), len(rules))
+        report(Candidate(scale, rules[scale - 1], first, found["pixels_per_image"]))
+        return Point(rules, first, second, found["pixels_per_image"])
 
-    base = run(len(functions), None)
-    for scale in range(len(functions), 0, -1):
-        candidates = [run(scale, rule) for rule in rules]
-        floor = base.ap - drop * (len(chosen) + 1) / len(functions)
-        good = [candidate for candidate in candidates if candidate.ap >= floor]
-        best = min(good, key=lambda c: c.pixels) if good else max(candidates, key=lambda c: c.ap)
-        functions[scale - 1] = functools.partial(focus_chips, rule=best.rule)
-        chosen.insert(0, best.rule)
-    return chosen
+    return list(within_drop(run, len(config.scales) - 1, rules, drop).rules)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

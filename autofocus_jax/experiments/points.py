@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from autofocus_jax.experiments.levels import FIX
-from autofocus_jax.experiments.rule_search import Point, Rules, describe
 from autofocus_jax.files import write_json
 from autofocus_jax.ledger import Ledger, digest
+from autofocus_jax.planning.rule_search import Point, Rules, describe
 from autofocus_jax.structures import AutoFocusError
 
 Run = Callable[[Rules], Point]

@@ -24,11 +24,11 @@ from autofocus_jax.experiments.levels import Kept, keep_levels, origin
 from autofocus_jax.experiments.points import Run, kept_points
 from autofocus_jax.experiments.replay import replay
 from autofocus_jax.experiments.result import Result, Track, table
-from autofocus_jax.experiments.rule_search import Point, Rules, chip_functions, describe, search, short
 from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
 from autofocus_jax.ledger import data_identity
+from autofocus_jax.planning.rule_search import Point, Rules, chip_functions, describe, per_budget, short
 from autofocus_jax.structures import ChipRule, Dataset, ValidRange
 
 PAPER = {"saving": 5.0, "AP lost at that saving": 1.0}  # abstract; COCO test-dev
@@ -110,14 +110,14 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
 def searched(
     run: Run, levels: int, grid: Sequence[ChipRule], savings: Sequence[float], track: Track
 ) -> tuple[list[Point], list[Point]]:
-    """rule_search.search that shows how far it is."""
+    """rule_search.per_budget that shows how far it is."""
     steps = iter(track(itertools.count(1), "search"))
 
     def counted(rules: Rules) -> Point:
         next(steps)
         return run(rules)
 
-    return search(counted, levels, grid, savings)
+    return per_budget(counted, levels, grid, savings)
 
 
 def replayed_point(config: Config, rules: Rules, kept: Kept, dataset: Dataset) -> Point:

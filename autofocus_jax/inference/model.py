@@ -199,8 +199,10 @@ def read_weights(
 ) -> tuple[Config, Variables, tuple[str, ...]]:
     """What `load` makes a Model of, as `load` finds it: settings, variables of the detector, names of the classes."""
     path = Path(weights)
-    if not path.exists() and path.parent == Path() and path.suffix in ("", ".safetensors"):
-        path = safetensors.shipped(f"{path.stem}.safetensors") if _is_shipped(path.stem) else path
+    # A name alone is that of shipped weights first, or a folder "demo" would take their place; ./demo is the folder.
+    bare = os.fspath(weights) == path.name and (not path.suffix or not path.exists())
+    if bare and path.suffix in ("", ".safetensors") and _is_shipped(path.stem):
+        path = safetensors.shipped(f"{path.stem}.safetensors")
     metadata = {"config": trained_with(path)} if path.is_dir() else safetensors.load(path)[1]
     if config is None:
         if not metadata["config"]:

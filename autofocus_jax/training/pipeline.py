@@ -163,13 +163,6 @@ class Batches(Iterator[TrainBatch]):
         """Batches of this epoch."""
         return sampling.count(self._this.result()) // self._config.training.batch
 
-    def again(self, position: Position) -> TrainBatch:
-        """The batch at a position once more, whole, whatever the share of this process."""
-        epoch, number = position
-        chips = self._this.result() if epoch == self.position.epoch else self._sample(epoch).result()
-        size = self._config.training.batch
-        return _stack([self._load(chips, epoch, row) for row in range(number * size, (number + 1) * size)])
-
     def _open(self, chips: TrainChips, position: Position) -> Iterator[TrainBatch]:
         """Batches of this process's rows of an epoch, read ahead in threads."""
         size, threads = self._config.training.batch, self._config.training.read_threads

@@ -97,7 +97,7 @@ def _kind(source: Path) -> Literal["mxnet", "pth", "safetensors", "own"]:
     if length == mxnet.LIST_MAGIC:
         return "mxnet"
     if header:
-        with contextlib.suppress(ValueError, AttributeError, TypeError):
+        with contextlib.suppress(ValueError, AttributeError, TypeError, RecursionError):
             if json.loads(header).get("__metadata__", {}).get("format", "").startswith("autofocus_jax"):
                 return "own"
         return "safetensors"

@@ -13,7 +13,8 @@ import numpy as np
 from autofocus_jax.config import Config, DetectorConfig
 from autofocus_jax.detector.model import Variables, init
 from autofocus_jax.structures import AutoFocusError
-from autofocus_jax.weights.safetensors import WeightsError, flatten, unflatten
+from autofocus_jax.weights.fit import compare, shapes, some
+from autofocus_jax.weights.safetensors import WeightsError, check_finite, flatten, unflatten
 
 # Modules that may be absent as a whole: the file is then of a backbone, or of a detector without FocusPixels.
 _HEADS = ("proposal_head", "box_head", "focus_head")
@@ -54,26 +55,23 @@ def fit(foreign: Foreign, config: Config, source: str) -> Fitted:
     if foreign.backbone != backbone:
         raise FitError(f"{source} ({foreign.kind}) has a backbone of kind {foreign.backbone!r}, config {config.name!r} "
                        f"one of kind {backbone!r}; set detector.backbone.kind")  # fmt: skip
-    want = _shapes(config.detector)
-    have = {name: array.shape for name, array in foreign.arrays.items()}
-    drawn = _may_be_drawn(want.keys() - have.keys(), have)
-    other = [
-        f"{name} {have[name]} instead of {want[name]}{_origin(foreign, name)}"
-        for name in sorted(want, key=lambda name: (name not in foreign.origins, not name.endswith("/kernel")))
-        if name in have and have[name] != want[name]
-    ]
+    want, have = _shapes(config.detector), shapes(foreign.arrays)
+    report = compare(have, want)
+    drawn = _may_be_drawn(set(report.missing), have)
+    telling = sorted(report.other, key=lambda name: (name not in foreign.origins, not name.endswith("/kernel")))
     found = {
-        "of another shape": other,
-        "missing": [name for name in want if name not in have and name not in drawn],
+        "of another shape": [report.other[name] + _origin(foreign, name) for name in telling],
+        "missing": [name for name in report.missing if name not in drawn],
         "that the config has no place for": [
-            name + _origin(foreign, name) for name in have if name not in want
+            name + _origin(foreign, name) for name in report.unexpected
         ] + [name for name in foreign.unknown if _inside_a_unit(name)],
     }  # fmt: skip
-    complaints = [f"{len(names)} {what}: {_some(names)}" for what, names in found.items() if names]
+    complaints = [f"{len(names)} {what}: {some(names)}" for what, names in found.items() if names]
     if complaints:
         hints = _hints(have, want)
         raise FitError(f"{source} ({foreign.kind}) does not fit the detector of config {config.name!r}: "
                        f"{'; '.join([*hints, *complaints])}")  # fmt: skip
+    check_finite({name: foreign.arrays[name] for name in want if name in foreign.arrays}, f"{source} ({foreign.kind})")
     values = _draw(config.detector, drawn, config.seed) if drawn else {}
     arrays = {name: values[name] if name in values else foreign.arrays[name] for name in want}
     return Fitted(unflatten({name: np.asarray(array, np.float32) for name, array in arrays.items()}), drawn)
@@ -115,7 +113,7 @@ def _may_be_drawn(missing: set[str], have: Mapping[str, object]) -> list[str]:
 
 @functools.cache
 def _shapes(config: DetectorConfig) -> dict[str, tuple[int, ...]]:
-    return {name: like.shape for name, like in flatten(jax.eval_shape(lambda: init(jax.random.key(0), config))).items()}
+    return shapes(jax.eval_shape(lambda: init(jax.random.key(0), config)))
 
 
 def _draw(config: DetectorConfig, names: list[str], seed: int) -> dict[str, np.ndarray]:
@@ -152,7 +150,3 @@ def _inside_a_unit(name: str) -> bool:
 
 def _origin(foreign: Foreign, name: str) -> str:
     return f" (from {foreign.origins[name]})" if name in foreign.origins else ""
-
-
-def _some(names: list[str], count: int = 3) -> str:
-    return ", ".join(names[:count]) + (", …" if len(names) > count else "")

@@ -15,6 +15,7 @@ from autofocus_jax.config import Config
 from autofocus_jax.detector.model import Variables, init
 from autofocus_jax.weights import safetensors
 from autofocus_jax.weights.conversion import FitError, module, was_drawn
+from autofocus_jax.weights.fit import compare, shapes, some
 from autofocus_jax.weights.meaning import changed_meaning
 from autofocus_jax.weights.safetensors import WeightsError, flatten, unflatten
 
@@ -49,12 +50,12 @@ def read(path: str | os.PathLike, config: Config) -> Initial:
         raise WeightsError(f"weights {path} are a folder; give a .safetensors file, as the model.safetensors in it")
     variables, metadata = safetensors.load(path)
     made_with = metadata["config"].get("detector") or {}
-    want = {name: like.shape for name, like in flatten(_shapes(config)).items()}
+    want = shapes(jax.eval_shape(lambda: init(jax.random.key(0), config.detector)))
     have, again = flatten(variables), metadata.get("untrained") or ()
     drawn = {name for name in have if was_drawn(name, again)}
-    shared = [name for name in want if name in have and name not in drawn]
-    classes = [name for name in shared if name in _CLASSES and have[name].shape != want[name]]
-    taken = [name for name in shared if name not in classes]
+    report = compare(shapes(have), want)
+    classes = [name for name in report.other if name in _CLASSES and name not in drawn]
+    taken = [name for name in want if name in have and name not in drawn and name not in classes]
     where = f"weights {path} do not fit the detector of config {config.name!r}"
     if not taken:
         raise FitError(f"{where}: none of their {len(have)} trained arrays has a name of the detector's; "
@@ -62,18 +63,18 @@ def read(path: str | os.PathLike, config: Config) -> Initial:
     _check_backbone(made_with.get("backbone") or {}, config, taken, where)
     parts = {module(name).split("/")[0] for name in taken}
     notes = [line for line in changed_meaning(made_with, config.detector) if _part(line) in parts]
-    other = [f"{name} {have[name].shape} instead of {want[name]}" for name in taken if have[name].shape != want[name]]
+    other = [line for name, line in report.other.items() if name in taken]
     if other:
-        shown, changed = (", ".join(lines[:3]) + (", …" if len(lines) > 3 else "") for lines in (other, notes))
+        shown, changed = some(other), some(notes)
         raise FitError(f"{where}: {len(other)} arrays of another shape: {shown}; set the detector to what they were "
                        f"made with{changed and f' ({changed})'}")  # fmt: skip
     return Initial(
         kind=metadata.get("kind", "autofocus_jax weights"),
         arrays={name: have[name] for name in taken},
-        absent=[name for name in want if name not in have],
+        absent=report.missing,
         untrained=[name for name in want if name in drawn],
         classes=classes,
-        unused=[name for name in have if name not in want],
+        unused=report.unexpected,
         notes=notes,
     )
 
@@ -107,10 +108,6 @@ def digest(path: str | os.PathLike) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise WeightsError(f"weights {path} cannot be read ({error.strerror}); give a .safetensors file") from None
-
-
-def _shapes(config: Config) -> Any:
-    return jax.eval_shape(lambda: init(jax.random.key(0), config.detector))
 
 
 def _check_backbone(made_with: Mapping[str, Any], config: Config, taken: list[str], where: str) -> None:

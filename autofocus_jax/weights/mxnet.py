@@ -141,9 +141,11 @@ def _names(reader: _Reader, arrays: int) -> list[str]:
             names.append(reader.data[start : start + size].decode("utf-8"))
         except UnicodeDecodeError:
             raise reader.broken(f"has a {what} that is no text") from None
-    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < count else None
-    if twice is not None:
-        raise reader.broken(f"names two arrays {twice!r}")
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise reader.broken(f"names two arrays {name!r}")
+        seen.add(name)
     return names
 
 

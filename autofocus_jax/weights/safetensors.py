@@ -16,6 +16,9 @@ from autofocus_jax.files import write_bytes
 from autofocus_jax.structures import AutoFocusError
 
 _FORMAT = "autofocus_jax weights 1"
+# What readers of a damaged or hostile file raise: an AttributeError for types that NumPy lacks, a RecursionError for
+# settings nested thousands of times.
+FAULTS = (SafetensorError, OSError, LookupError, ValueError, TypeError, AttributeError, RecursionError)
 _SHIPPED = Path(__file__).parent / "shipped"
 
 
@@ -44,7 +47,7 @@ def save(
 def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
     """(variables, metadata): nested dicts of float32 arrays, and the saved metadata with "config" in it.
 
-    Raises WeightsError for a missing, truncated or foreign file.
+    Raises WeightsError for a missing, truncated or foreign file, and for values that are not finite.
     """
     if not Path(path).is_file():
         raise WeightsError(
@@ -58,27 +61,23 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
         if header.get("format") != _FORMAT:
             raise WeightsError(f"weights {path} are not in this program's format ({_FORMAT!r}); convert them first")
         metadata = {**json.loads(header["metadata"]), "config": dict(json.loads(header["config"]))}
-        variables = unflatten({name: array.astype(np.float32) for name, array in arrays.items()})
-    except (SafetensorError, OSError, LookupError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())
+        detector = metadata["config"].get("detector", {})
+        if not isinstance(detector, dict) or not isinstance(detector.get("backbone", {}), dict):
+            raise ValueError("the detector's settings are no objects")
+        arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+        variables = unflatten(arrays)
+    except FAULTS as error:
+        reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"weights {path} are damaged or no safetensors file ({reason}); get the file anew") from None
+    check_finite(arrays, f"weights {path}")
     return variables, metadata
 
 
-def check_shapes(variables: Mapping[str, Any], expected: Mapping[str, Any], source: str = "weights") -> None:
-    """Raises WeightsError, one line, unless names and shapes are those of `expected` (arrays or shape structs)."""
-    have, want = ({name: tuple(array.shape) for name, array in flatten(tree).items()} for tree in (variables, expected))
-    other = [f"{name} {have[name]} instead of {want[name]}" for name in sorted(have.keys() & want.keys())
-             if have[name] != want[name]]  # fmt: skip
-    complaints = {
-        "missing": sorted(want.keys() - have.keys()),
-        "unexpected": sorted(have.keys() - want.keys()),
-        "of another shape": other,
-    }
-    found = [f"{len(names)} {what}: {_some(names)}" for what, names in complaints.items() if names]
-    if found:
-        raise WeightsError(f"{source} do not fit the config's detector ({'; '.join(found)}); use the config they "
-                           "were trained with")  # fmt: skip
+def check_finite(arrays: Mapping[str, np.ndarray], where: str) -> None:
+    """Raise WeightsError, which names the array, unless all values are finite."""
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise WeightsError(f"{where}: {name} holds NaN or infinite values; train again, or get the file anew")
 
 
 def shipped(name: str) -> Path:
@@ -100,8 +99,12 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of flatten."""
+    """The inverse of flatten; ValueError where one name continues another, as "x/y" does "x"."""
     tree: dict[str, Any] = {}
+    for name in flat:
+        for end in (place for place, letter in enumerate(name) if letter == "/"):
+            if name[:end] in flat:
+                raise ValueError(f"both {name[:end]!r} and {name!r} are arrays")
     for name, value in flat.items():
         *folders, leaf = name.split("/")
         node = tree
@@ -115,7 +118,3 @@ def _stored(array: np.ndarray, dtype: type) -> np.ndarray:
     array = np.ascontiguousarray(array, np.float32).reshape(array.shape)
     fits = array.ndim >= 2 and np.abs(array).max(initial=0) <= np.finfo(dtype).max
     return array.astype(dtype) if fits else array
-
-
-def _some(names: list[str], count: int = 3) -> str:
-    return ", ".join(names[:count]) + (", …" if len(names) > count else "")

@@ -28,13 +28,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from autofocus_jax.config import DetectorConfig
 from autofocus_jax.detector.resnet import EPSILON
 from autofocus_jax.detector.resnet_v1 import EPSILON as EPSILON_V1
 from autofocus_jax.weights.conversion import FitError, Foreign, same_name
-from autofocus_jax.weights.safetensors import WeightsError
+from autofocus_jax.weights.safetensors import FAULTS, WeightsError
 
 _EPSILON = 1e-5  # of PyTorch's batch norms
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))  # mean and deviation, RGB, of torchvision's networks
@@ -61,8 +61,8 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+    except FAULTS as error:
+        reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"weights {path} are damaged or of a type NumPy lacks ({reason}); get the file anew "
                            "or save it as float32") from None  # fmt: skip
 

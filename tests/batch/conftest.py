@@ -74,9 +74,41 @@ def do_all(model, make_job):
     return do
 
 
+class Store:
+    """A pyarrow file system, and the Flaky before its server."""
+
+    def __init__(self, store, flaky):
+        self._store, self.flaky = store, flaky
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+
+class Flaky:
+    """A web application that refuses every n-th request as S3 does when it is busy; 0 refuses none."""
+
+    def __init__(self, application):
+        self.application, self.every, self.asked, self.refused = application, 0, 0, 0
+
+    def __call__(self, environ, start_response):
+        self.asked += 1
+        if self.every and self.asked % self.every == 0:
+            self.refused += 1
+            start_response("503 Slow Down", [("Content-Length", "0")])
+            return [b""]
+        return self.application(environ, start_response)
+
+
+@pytest.fixture
+def flaky(s3):
+    """The Flaky before the store; it refuses nothing after the test."""
+    yield s3.flaky
+    s3.flaky.every = 0
+
+
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory):
-    """Endpoint of an S3 store on loopback with the bucket "bucket"; the environment says where it is."""
+    """An S3 store on loopback with the bucket "bucket"; the environment says where it is."""
     server = pytest.importorskip("moto.server", reason="moto is not installed")
     fs = pytest.importorskip("pyarrow.fs")
     known = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
@@ -89,5 +121,6 @@ def s3(tmp_path_factory):
         patch.setenv("AWS_ENDPOINT_URL", endpoint)
         store = fs.S3FileSystem(endpoint_override=endpoint, allow_bucket_creation=True)
         store.create_dir("bucket")
-        yield store
+        running._server.app = Flaky(running._server.app)
+        yield Store(store, running._server.app)
         running.stop()

@@ -1,7 +1,10 @@
 """What a piece holds: the same pictures from a folder, from tables and from shards; what is damaged."""
 
+import bz2
 import gzip
 import io
+import lzma
+import os
 import tarfile
 
 import numpy as np
@@ -9,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from autofocus_jax.batch import images as module
 from autofocus_jax.batch import storage
 from autofocus_jax.batch.images import images
 from autofocus_jax.batch.plan import Piece, plan
 from autofocus_jax.batch.storage import Folder
-from autofocus_jax.batch.stored_file import StoredFile
 from autofocus_jax.batch.table import encode, error_row
 from autofocus_jax.data.image import decode_image
 from autofocus_jax.structures import ImageError
@@ -21,12 +24,12 @@ from autofocus_jax.structures import ImageError
 BAD = 5
 
 
-def read(given, size=4):
+def read(given, size=4, anywhere=False):
     """(id, image or the reason why there is none) of every image of an input."""
     planned = plan(str(given), size)
     found = []
     for piece in planned.pieces:
-        for name, reader in images(Folder(planned.folder), piece):
+        for name, reader in images(Folder(planned.folder), piece, anywhere=anywhere):
             try:
                 found.append((name, reader()))
             except ImageError as error:
@@ -88,7 +91,7 @@ def test_tables_of_paths(tmp_path, contents, pictures):
     (tmp_path / "near.png").write_bytes(contents[1])
     paths = [str(pictures / "3.png"), "near.png", f"file://{pictures}/4.png", None, "no.png", str(pictures / "5.png")]
     pq.write_table(pa.table({"path": paths}), tmp_path / "a.parquet")
-    found = [image for _, image in read(f"{tmp_path}/*.parquet")]
+    found = [image for _, image in read(f"{tmp_path}/*.parquet", anywhere=True)]
     for position, number in ((0, 3), (1, 1), (2, 4)):
         assert np.array_equal(found[position], decode_image(contents[number], ""))
     assert "null" in found[3] and "no.png does not exist" in found[4] and "cut off" in found[5]
@@ -98,15 +101,137 @@ def test_a_path_that_leads_nowhere_is_one_row(tmp_path, contents):
     (tmp_path / "a.png").write_bytes(contents[0])
     (tmp_path / "folder").mkdir()
     known = {
-        "http://host/a.png": "no file system", "http://[::1/a.png": "cannot be read", "nothing://x/y z/a.png": "no",
+        "http://host/a.png": "no file system", "http://[::1/a.png": "no file system", "nothing://x/y z/a.png": "no",
         "a.png/x": "Not a directory", "folder": "is a directory", "x" * 300: "too long", "a\0.png": "cannot be read",
         "/": "cannot be read",
     }  # fmt: skip
     pq.write_table(pa.table({"path": [*known, "a.png"]}), tmp_path / "a.parquet")
-    *found, (_, image) = read(tmp_path / "a.parquet")
+    *found, (_, image) = read(tmp_path / "a.parquet", anywhere=True)
     for (path, expected), (_, reason) in zip(known.items(), found, strict=True):
         assert isinstance(reason, str) and expected in reason and "\n" not in reason, path
     assert np.array_equal(image, decode_image(contents[0], ""))
+
+
+@pytest.mark.parametrize("path", [
+    "/dev/zero", "file:///dev/zero", "../outside.png", "below/../../outside.png", "s3://bucket/a.png", "hdfs://h/p",
+    "s3://bucket/a.png?endpoint_override=http://127.0.0.1:9", "http://[::1", "s3://", "data:image/png;base64,AAAA",
+])  # fmt: skip
+def test_a_table_reads_nothing_outside_of_its_folder(tmp_path, contents, path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "outside.png").write_bytes(contents[0])
+    (tmp_path / "in" / "a.png").write_bytes(contents[0])
+    pq.write_table(pa.table({"path": [path, "a.png"]}), tmp_path / "in" / "a.parquet")
+    (_, reason), (_, image) = read(tmp_path / "in" / "a.parquet")
+    assert "no path below the input's folder" in reason or "does not exist" in reason
+    assert np.array_equal(image, decode_image(contents[0], ""))
+
+
+def test_a_uri_with_settings_is_refused_though_paths_elsewhere_are_asked_for(tmp_path, contents):
+    """Nobody listens on that port; asking it would take seconds, and be another error."""
+    store = "s3://bucket/a.png"
+    paths = [f"{store}?endpoint_override=http://127.0.0.1:9", f"{store}?x&endpoint_override=h", "hdfs://h/p"]
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "a.png").write_bytes(contents[0])
+    pq.write_table(pa.table({"path": [*paths, "b/../b/a.png"]}), tmp_path / "a.parquet")
+    *refused, (_, other), (_, image) = read(tmp_path / "a.parquet", anywhere=True)
+    assert all("with settings" in reason for _, reason in refused) and "no file system" in other
+    assert np.array_equal(image, decode_image(contents[0], ""))
+
+
+def test_only_regular_files_are_read(tmp_path, contents):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "a.png").write_bytes(contents[0])
+    pq.write_table(pa.table({"path": ["pipe.png", "zero.png", "a.png"]}), tmp_path / "a.parquet")
+    (_, pipe), (_, zero), (_, image) = read(tmp_path / "a.parquet")
+    assert "no regular file" in pipe and "no regular file" in zero
+    assert np.array_equal(image, decode_image(contents[0], ""))
+    assert [name for name, _ in read(f"{tmp_path}/*.png")] == ["a.png"]
+
+
+def test_a_file_above_the_limit(tmp_path, contents, monkeypatch):
+    monkeypatch.setattr(storage, "LARGEST", 20000)
+    monkeypatch.setattr(module, "LARGEST", 20000)
+    (tmp_path / "a.png").write_bytes(bytes(20001))
+    ((_, reason),) = read(tmp_path / "a.png")
+    assert "of 20001 bytes, above the limit of 20000" in reason
+    pq.write_table(pa.table({"bytes": [bytes(20001), contents[0]]}), tmp_path / "a.parquet")
+    (_, reason), (_, image) = read(tmp_path / "a.parquet")
+    assert "of 20001 bytes, above the limit of 20000" in reason and image.ndim == 3
+
+
+@pytest.mark.parametrize("ids", [
+    pa.array([1, 9 * 10**15], pa.duration("s")), pa.array([0, 2**62], pa.timestamp("us")),
+    pa.array([0, 9 * 10**8], pa.date32()), pa.array([0, 2**62], pa.timestamp("ns")),
+    pa.array([2**64 - 1, 0], pa.uint64()), pa.array([b"\xff\xfe", b"a"]),
+])  # fmt: skip
+def test_ids_of_any_type(tmp_path, contents, ids):
+    pq.write_table(pa.table({"id": ids, "bytes": contents[:2]}), tmp_path / "a.parquet")
+    found = read(tmp_path)
+    assert len({name for name, _ in found}) == 2 and all(isinstance(image, np.ndarray) for _, image in found)
+
+
+def test_cells_that_are_no_image(tmp_path):
+    pq.write_table(pa.table({"image": [{"bytes": 5}, {"bytes": None}]}), tmp_path / "a.parquet")
+    (_, number), (_, null) = read(tmp_path)
+    assert "is of type int" in number and "is null" in null
+
+
+def sparse(name, size):
+    """A member of one stored byte that says to be of `size` ones, in GNU's form of holes."""
+    info = tarfile.TarInfo(name)
+    info.size = 513
+    real = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(size), "GNU.sparse.name": name}
+    info.pax_headers = real
+    return info, b"1\n0\n1\n".ljust(512, b"\0") + b"x"
+
+
+@pytest.mark.parametrize("size", [10**18, 2 * 10**10])
+def test_a_member_above_the_limit_loses_none_behind_it(tmp_path, contents, size):
+    info, content = sparse("huge.png", size)
+    with tarfile.open(tmp_path / "s.tar", "w", format=tarfile.PAX_FORMAT) as shard:
+        shard.addfile(tarfile.TarInfo("empty.png"))
+        shard.addfile(info, io.BytesIO(content))
+    write_shard(tmp_path / "s.tar", [("z.png", contents[0])], "a")
+    _, (name, reason), (_, image) = read(tmp_path)
+    assert name == "s.tar/huge.png" and f"of {size} bytes, above the limit" in reason
+    assert np.array_equal(image, decode_image(contents[0], ""))
+
+
+def test_a_shard_that_unpacks_without_end(tmp_path, contents, monkeypatch):
+    monkeypatch.setattr(module, "_UNPACKED", 10**6)
+    write_shard(tmp_path / "s.tar", [("0.png", contents[0]), ("zeros.txt", bytes(10**7)), ("2.png", contents[2])])
+    whole = (tmp_path / "s.tar").read_bytes()
+    (tmp_path / "s.tar").unlink()
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(whole))
+    write_shard(tmp_path / "c.tar", [("0.png", contents[0])])
+    (tmp_path / "c.tar.gz").write_bytes(gzip.compress((tmp_path / "c.tar").read_bytes() + bytes(2 * 10**7)))
+    (tmp_path / "c.tar").unlink()
+    found = dict(read(tmp_path))
+    for name in ("a.tar.gz", "c.tar.gz"):
+        assert "unpacks to more than" in found[name] and isinstance(found[f"{name}/0.png"], np.ndarray)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_would_fill_the_memory(tmp_path, contents, kind):
+    write_shard(tmp_path / "s.tar", [("0.png", contents[0])])
+    whole = (tmp_path / "s.tar").read_bytes()
+    long = tarfile.TarInfo("x")
+    long.type, long.size = kind, 2**20 + 1
+    (tmp_path / "s.tar").write_bytes(whole[: 512 + -(-len(contents[0]) // 512) * 512] + long.tobuf() + bytes(2**21))
+    (_, image), (_, reason) = read(tmp_path)
+    assert image.ndim == 3 and "a header of 1048577 bytes" in reason
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_shard_is_unpacked_once(tmp_path, contents, pack):
+    """Formats that expand a million times, and gzip within gzip, are no shards."""
+    write_shard(tmp_path / "s.tar", [("0.png", contents[0])])
+    packed = pack((tmp_path / "s.tar").read_bytes())
+    (tmp_path / "s.tar").unlink()
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(packed))
+    ((name, reason),) = read(tmp_path)
+    assert name == "a.tar.gz" and "ends after 0 images" in reason
 
 
 def test_a_table_without_images(tmp_path):
@@ -169,27 +294,6 @@ def test_zeros_behind_the_end_of_a_shard(tmp_path, contents, end):
     check(read(tmp_path), [f"s{end}/0.png"], contents)
 
 
-def test_one_image_at_a_time(tmp_path, contents, s3, monkeypatch):
-    """What an image's bytes cost is paid when it is asked for, and for some of a shard not at all."""
-    write_shard(tmp_path / "s.tar", [(f"{number}.png", content) for number, content in enumerate(contents)])
-    asked = []
-    extract = tarfile.TarFile.extractfile
-    monkeypatch.setattr(
-        tarfile.TarFile, "extractfile", lambda *given: (asked.append(given[1].name), extract(*given))[1]
-    )
-    piece = plan(str(tmp_path), 4).pieces[0]
-    found = images(Folder(str(tmp_path)), piece, ahead=False, untouched=(1, 2))
-    assert [next(found)[0] for _ in range(4)] == [f"s.tar/{number}.png" for number in range(4)]
-    assert asked == ["0.png", "3.png"]
-    with s3.open_output_stream("bucket/one/0.png") as file:
-        file.write(contents[0])
-    planned = plan("s3://bucket/one", 4)
-    ((_, reader),) = images(Folder(planned.folder), planned.pieces[0], ahead=False)
-    s3.delete_file("bucket/one/0.png")
-    with pytest.raises(ImageError, match="does not exist"):
-        reader()
-
-
 def test_names_in_shards_that_are_not_utf_8(tmp_path, contents):
     """The row can be written, and names it."""
     write_shard(tmp_path / "s.tar", [(b"caf\xe9.png".decode("utf-8", "surrogateescape"), contents[0])])
@@ -244,12 +348,12 @@ def test_paths_of_a_store_with_spaces(s3, contents, tmp_path):
         file.write(contents[0])
     paths = ["s3://bucket/my folder/a b.png", "s3://bucket/my folder/", "s3://bucket"]
     pq.write_table(pa.table({"path": paths}), tmp_path / "a.parquet")
-    (_, image), (_, folder), (_, bucket) = read(tmp_path)
+    (_, image), (_, folder), (_, bucket) = read(tmp_path, anywhere=True)
     assert np.array_equal(image, decode_image(contents[0], "")) and isinstance(folder, str) and isinstance(bucket, str)
     assert [name for name, _ in read("s3://bucket/my folder/*.png")] == ["a b.png"]
 
 
-def test_tables_and_shards_of_a_store(s3, contents, tmp_path, monkeypatch):
+def test_tables_and_shards_of_a_store(s3, flaky, contents, tmp_path):
     """As on a disk, though the store fails now and then; one that never answers is no damage."""
     pq.write_table(pa.table({"bytes": contents}), tmp_path / "a.parquet", row_group_size=3)
     write_shard(tmp_path / "s.tar", [(f"{number}.png", content) for number, content in enumerate(contents)])
@@ -257,28 +361,31 @@ def test_tables_and_shards_of_a_store(s3, contents, tmp_path, monkeypatch):
     for name in ("a.parquet", "s.tar", "d.parquet"):
         with s3.open_output_stream(f"bucket/packed/{name}") as file:
             file.write((tmp_path / name).read_bytes())
-    monkeypatch.setattr(storage.time, "sleep", lambda _: None)
-    asked, tried = [], Folder._try
-
-    def fails_now_and_then(folder, call, relative):
-        def answer():
-            asked.append(relative)
-            if len(asked) % 3 == 0:
-                raise OSError("AWS Error NETWORK_CONNECTION")
-            return call()
-
-        return tried(folder, answer, relative)
-
-    monkeypatch.setattr(Folder, "_try", fails_now_and_then)
+    flaky.every = 3
     check(read("s3://bucket/packed/a.parquet"), [f"a.parquet#{row}" for row in range(10)], contents)
     check(read("s3://bucket/packed/s.tar"), [f"s.tar/{number}.png" for number in range(10)], contents)
     (name, reason), *_ = read("s3://bucket/packed/d.parquet")
-    assert name == "d.parquet" and "from row 0 on" in reason and len(asked) > 9
+    assert name == "d.parquet" and "from row 0 on" in reason and flaky.refused > 3
     planned = plan("s3://bucket/packed/a.parquet", 4)
+    found = images(Folder(planned.folder), planned.pieces[0])
+    flaky.every = 1
+    with pytest.raises(storage.StorageError, match="503"):
+        list(found)
 
-    def dead(self, target):
-        return self._ask(lambda: exec("raise OSError('AWS Error NETWORK_CONNECTION')"))
 
-    monkeypatch.setattr(StoredFile, "readinto", dead)
-    with pytest.raises(storage.StorageError, match="NETWORK_CONNECTION"):
-        list(images(Folder(planned.folder), planned.pieces[0]))
+def test_a_store_that_stops_in_the_middle_of_a_shard(s3, flaky, contents):
+    """What came is yielded, and the rest is no damage."""
+    stored = io.BytesIO()
+    with tarfile.open(fileobj=stored, mode="w") as shard:
+        for name, content in (("0.png", contents[0]), ("zeros.txt", bytes(2**24)), ("2.png", contents[2])):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            shard.addfile(info, io.BytesIO(content))
+    with s3.open_output_stream("bucket/long/s.tar") as file:
+        file.write(stored.getvalue())
+    planned = plan("s3://bucket/long", 4)
+    found = images(Folder(planned.folder), planned.pieces[0])
+    assert next(found)[0] == "s.tar/0.png"
+    flaky.every = 1
+    with pytest.raises(storage.StorageError, match="503"):
+        next(found)

@@ -9,7 +9,6 @@ import pyarrow.dataset
 import pytest
 
 from autofocus_jax.batch import job, plan
-from autofocus_jax.batch.attempts import Attempts, Care
 from autofocus_jax.batch.job import JobError
 from autofocus_jax.batch.table import Counts
 from autofocus_jax.config_dict import from_dict
@@ -145,63 +144,19 @@ def test_parts_that_a_power_cut_left(pictures, do_all, make_job, tmp_path, where
     assert job.count_parts(made, {0, 1, 2, 3}) == (Counts(7, 1), {1})
 
 
-class Told:
-    """A Watch that says what to be careful of, and notes what it hears."""
-
-    def __init__(self, care):
-        self.care, self.heard = care, []
-
-    def begin(self, piece):
-        self.heard.append("begin")
-        return self.care
-
-    def at(self, piece, position):
-        self.heard.append(position)
-
-    def end(self, piece, done):
-        self.done = done
-        self.heard.append("end")
+def test_paths_that_lead_elsewhere_are_part_of_the_job(pictures, make_job, tmp_path):
+    planned = plan.plan(str(pictures), 3)
+    made = make_job(planned, tmp_path / "out")
+    trusting = dataclasses.replace(made, anywhere=True)
+    job.open_output(made, planned, 3)
+    with pytest.raises(JobError, match="paths: None -> anywhere"):
+        job.open_output(trusting, planned, 3)
+    job.open_output(dataclasses.replace(trusting, output=str(tmp_path / "other")), planned, 3)
+    with pytest.raises(JobError, match="paths: anywhere -> None"):
+        job.open_output(dataclasses.replace(made, output=str(tmp_path / "other")), planned, 3)
 
 
-def test_image_by_image_finds_the_same(pictures, do_all, make_job, model, tmp_path, check_same_rows):
-    do_all(pictures, tmp_path / "out", 100)
-    expected = rows(tmp_path / "out")
-    planned = plan.plan(str(pictures), 100)
-    watch = Told(Care(3, True, ()))
-    job.do_piece(model, make_job(planned, tmp_path / "slow"), planned.pieces[0], watch=watch)
-    slow = rows(tmp_path / "slow")
-    check_same_rows(slow, expected)
-    assert watch.heard == ["begin", *range(11), "end"]
-    watch = Told(Care(5, True, (2, 4)))
-    done = job.do_piece(model, make_job(planned, tmp_path / "deadly"), planned.pieces[0], watch=watch)
-    found = rows(tmp_path / "deadly")
-    changed = [position for position, name in enumerate(planned.pieces[0].files) if found[name] != slow[name]]
-    assert changed == [2, 4] and done.images == 10 and watch.heard == ["begin", *range(11), "end"]
-    assert "worker died" in found[planned.pieces[0].files[2]]["error"] and watch.done == tuple(done)
-
-
-def test_a_piece_that_was_done_is_told_again(pictures, make_job, model, tmp_path):
-    planned = plan.plan(str(pictures), 100)
-    watch, made = Attempts(), make_job(planned, tmp_path / "out")
-    done = job.do_piece(model, made, planned.pieces[0], watch=watch)
-    (tmp_path / "out" / job.part_name(0)).unlink()
-    assert job.do_piece(model, made, planned.pieces[0], watch=watch) == done
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_a_piece_is_given_up(pictures, make_job, model, tmp_path):
-    planned = plan.plan(str(pictures), 100)
-    watch = Attempts()
-    for _ in range(6):
-        watch.begin(0)
-    with pytest.raises(job.PieceError, match="6 workers died of it, and no image is to blame"):
-        job.do_piece(model, make_job(planned, tmp_path / "out"), planned.pieces[0], watch=watch)
-    assert not (tmp_path / "out").exists() and watch.begin(0).attempt == 1
-
-
-def test_hashes_follow_what_results_depend_on(tiny_variables, config, draw_variables):
-    assert job.model_hash(tiny_variables) == job.model_hash({**tiny_variables})
-    assert job.model_hash(tiny_variables) != job.model_hash(draw_variables(config.detector, 1))
+def test_settings_follow_what_results_depend_on(config):
     base = job.settings_hash(config, 0.0)
     stored = from_dict(json.loads(json.dumps(to_dict(dataclasses.replace(config, data=CocoSource("no"))))), SOURCES, "")
     assert job.settings_hash(stored, 0) == base

@@ -36,6 +36,14 @@ def test_every_image_is_in_one_piece(tmp_path_factory, count, size):
     assert all(len(piece.files) == size for piece in found.pieces[:-1])
 
 
+def test_linked_folders_are_listed_once(tmp_path):
+    make(tmp_path, "in/b/1.png", "other/2.png")
+    for name, target in {"a": "b", "loop": ".", "b/up": "..", "there": tmp_path / "other", "again": "there"}.items():
+        (tmp_path / "in" / name).symlink_to(target)
+    found = plan(str(tmp_path / "in"), 9)
+    assert [piece.files for piece in found.pieces] == [("again/2.png", "b/1.png")]
+
+
 def test_globs(tmp_path):
     make(tmp_path, "a/1.png", "a/b/2.png", "c/3.png", "c/3.jpg", "[d]/4.png")
     names = lambda pattern: [name for piece in plan(f"{tmp_path}/{pattern}", 9).pieces for name in piece.files]  # noqa: E731

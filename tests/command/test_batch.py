@@ -113,7 +113,7 @@ def workers_of(pid):
     found = []
     for one in psutil.Process(pid).children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if one.cmdline() and one.cmdline()[0].startswith("ray::MapWorker"):
+            if one.cmdline() and one.cmdline()[0].startswith("ray::_Actor"):
                 found.append(one)
     return found
 

@@ -8,7 +8,8 @@ import pytest
 
 from autofocus_jax.detector.folding import fold
 from autofocus_jax.detector.model import forward, init
-from autofocus_jax.weights.safetensors import check_shapes, flatten
+from autofocus_jax.weights.fit import strict
+from autofocus_jax.weights.safetensors import flatten
 
 _forward = jax.jit(forward, static_argnums=0)
 
@@ -20,7 +21,7 @@ def test_same_maps(tiny_detector, draw_variables, chip_batch, kind, groups):
     variables = draw_variables(config)
     before = {name: array.copy() for name, array in flatten(variables).items()}
     folded, fewer = fold(config, variables)
-    check_shapes(fewer, jax.eval_shape(lambda: init(jax.random.key(0), folded)))
+    strict(fewer, jax.eval_shape(lambda: init(jax.random.key(0), folded)))
     assert "batch_stats" not in fewer
     chips = chip_batch([np.random.default_rng(0).integers(0, 256, (25, 33, 3), np.uint8)], 32, 48)
     for one, other in zip(_forward(config, variables, chips), _forward(folded, fewer, chips)):

@@ -18,7 +18,7 @@ from autofocus_jax.config import BackboneConfig, DetectorConfig
 from autofocus_jax.detector.backbone import backbone
 from autofocus_jax.detector.model import Network, forward, propose
 from autofocus_jax.structures import ChipBatch
-from autofocus_jax.weights import safetensors, sniper
+from autofocus_jax.weights import fit, safetensors, sniper
 
 pytestmark = pytest.mark.numbers
 
@@ -183,7 +183,7 @@ def test_v1_backbone_against_torchvision():
     size = np.broadcast_to(np.array(images.shape[1:3]), (len(images), 2))
     variables = safetensors.unflatten(flat)
     expected = jax.eval_shape(lambda: network.init(jax.random.key(0), images, size, False))
-    safetensors.check_shapes(variables, expected)
+    fit.strict(variables, expected)
 
     @jax.jit
     def run(variables):

@@ -16,10 +16,10 @@ from autofocus_jax.experiments import levels
 from autofocus_jax.experiments.detector import DetectorInputs, Trained
 from autofocus_jax.experiments.replay import replay
 from autofocus_jax.experiments.result import silent
-from autofocus_jax.experiments.rule_search import chip_functions
 from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.focus.oracle import oracle_detect
 from autofocus_jax.focus.plan import Plan
+from autofocus_jax.planning.rule_search import chip_functions
 from autofocus_jax.structures import AutoFocusError, Bucket, ChipRule, FocusRange, Scale, ValidRange
 
 RULES = [

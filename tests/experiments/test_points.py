@@ -5,7 +5,7 @@ import math
 import pytest
 
 from autofocus_jax.experiments.points import kept_points
-from autofocus_jax.experiments.rule_search import Point
+from autofocus_jax.planning.rule_search import Point
 from autofocus_jax.structures import AutoFocusError, ChipRule
 
 RULES = (ChipRule(0.05, 3, 64), None)

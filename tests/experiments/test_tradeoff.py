@@ -6,8 +6,8 @@ import pytest
 from autofocus_jax.config_file import load_config
 from autofocus_jax.experiments import detector, figure, tradeoff
 from autofocus_jax.experiments.result import silent
-from autofocus_jax.experiments.rule_search import Point
 from autofocus_jax.focus.oracle import oracle_detect
+from autofocus_jax.planning.rule_search import Point
 from autofocus_jax.structures import ChipRule
 
 

@@ -15,7 +15,7 @@ from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import to_dict
 from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.focus.chips import whole_level
-from autofocus_jax.inference.model import Model
+from autofocus_jax.inference.model import Model, read_weights
 from autofocus_jax.inference.settings import holding, with_sides, with_thresholds
 from autofocus_jax.result import Result
 from autofocus_jax.scenes.source import CATEGORIES
@@ -218,3 +218,12 @@ def test_any_callable_is_a_detector(model):
 
 def test_the_compiled_detector_bears_three_calls(model):
     assert model.detect.concurrency == 3
+
+
+def test_the_name_of_shipped_weights_is_not_shadowed(tmp_path, monkeypatch):
+    """By what happens to lie in the working directory; with ./ that is meant."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    assert read_weights("demo")[0].name == "demo"
+    with pytest.raises(AutoFocusError, match="holds no"):
+        read_weights("./demo")

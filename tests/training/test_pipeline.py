@@ -229,16 +229,6 @@ def test_processes_share_the_rows_of_a_batch(many, config, processes):
             np.testing.assert_array_equal(values, np.concatenate(pieces))
 
 
-def test_a_batch_once_more(many, config):
-    first = per_epoch(many, config, 1)[0]
-    with contextlib.closing(Batches(many, config, share=(1, 3))) as batches:
-        everything = take(many, config, first + 1)
-        for _ in range(first):
-            next(batches)
-        for number, position in ((0, Position(0, 0)), (first - 1, Position(0, first - 1)), (first, Position(1, 0))):
-            same(batches.again(position), everything[number])
-
-
 def test_fewer_chips_than_a_batch(many, config):
     """Then an epoch is as many passes as a batch takes."""
     config = dataclasses.replace(config, training=dataclasses.replace(config.training, batch=100))

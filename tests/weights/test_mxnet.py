@@ -1,6 +1,7 @@
 """MXNet's list format: every version and type comes back, every broken file is one clear line."""
 
 import struct
+import time
 from pathlib import Path
 
 import hypothesis.extra.numpy as arrays_of
@@ -123,3 +124,17 @@ def test_damage_inside(tmp_path, write_params):
     ):
         path.write_bytes(good[:place] + value + good[place + len(value) :])
         fails(path, words)
+
+
+def test_equal_names_among_very_many_are_found_in_time(tmp_path):
+    """Counting each name among all took 41 s for these."""
+    count = 60_000
+    arrays = struct.pack("<IiiqiiIf", mxnet.V2, 0, 1, 1, 1, 0, 0, 0.0) * count
+    names = [b"arg:%07d" % number for number in (*range(count - 1), count - 2)]
+    listed = b"".join(struct.pack("<Q", len(name)) + name for name in names)
+    head = struct.pack("<QQQ", mxnet.LIST_MAGIC, 0, count)
+    (tmp_path / "w.params").write_bytes(head + arrays + struct.pack("<Q", count) + listed)
+    begun = time.process_time()
+    with pytest.raises(WeightsError, match=f"names two arrays 'arg:{count - 2:07d}'"):
+        mxnet.read(tmp_path / "w.params")
+    assert time.process_time() - begun < 10

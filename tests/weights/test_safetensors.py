@@ -8,6 +8,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from autofocus_jax.weights import safetensors
+from autofocus_jax.weights.__main__ import main
+from autofocus_jax.weights.torch import read_safetensors
 
 
 @pytest.fixture
@@ -98,19 +100,52 @@ def test_foreign_and_missing_files(tmp_path):
             safetensors.load(path)
 
 
-def test_check_shapes(variables):
-    safetensors.check_shapes(variables, variables)
-    other = {
-        "params": {"stem": {"conv": {"kernel": np.zeros((3, 3, 3, 16))}}, "tail": {"bias": np.zeros(2)}},
-        "batch_stats": variables["batch_stats"],
-    }
-    with pytest.raises(safetensors.WeightsError) as error:
-        safetensors.check_shapes(variables, other, "weights w")
-    message = str(error.value)
-    assert "\n" not in message and message.startswith("weights w do not fit")
-    assert "1 missing: params/tail/bias" in message
-    assert "2 unexpected: params/head/bias, params/head/scale" in message
-    assert "1 of another shape: params/stem/conv/kernel (3, 3, 3, 8) instead of (3, 3, 3, 16)" in message
+def test_values_that_are_not_finite_are_refused(variables, tmp_path):
+    for value in (np.nan, np.inf):
+        bad = {"params": {"stem": {"kernel": np.array([1, value], np.float32)}}}
+        safetensors.save(tmp_path / "w", bad, {})
+        with pytest.raises(safetensors.WeightsError, match="params/stem/kernel holds NaN or infinite values"):
+            safetensors.load(tmp_path / "w")
+
+
+def written(path, arrays, config="{}", body=b"\0" * 64):
+    """A file made by hand: arrays as the header names them."""
+    metadata = {"format": "autofocus_jax weights 1", "config": config, "metadata": "{}"}
+    head = json.dumps({"__metadata__": metadata, **arrays}).encode()
+    path.write_bytes(struct.pack("<Q", len(head)) + head + body)
+    return path
+
+
+@pytest.mark.parametrize("arrays, says", [
+    ({"a": {"dtype": "F32", "shape": [8], "data_offsets": [0, 32]},
+      "a/b": {"dtype": "F32", "shape": [8], "data_offsets": [32, 64]}}, "both 'a' and 'a/b' are arrays"),
+    ({"a": {"dtype": "F8_E4M3", "shape": [64], "data_offsets": [0, 64]}}, "damaged"),
+    ({"a": {"dtype": "F4", "shape": [128], "data_offsets": [0, 64]}}, "damaged"),
+])  # fmt: skip
+def test_faults_of_arrays_are_one_line(tmp_path, arrays, says):
+    path = written(tmp_path / "w.safetensors", arrays)
+    for read in (safetensors.load, read_safetensors) if "a/b" not in arrays else (safetensors.load,):
+        with pytest.raises(safetensors.WeightsError, match=says) as error:
+            read(path)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("config", ['{"detector": [1]}', '{"detector": {"backbone": 5}}', "[1]", "3"])
+def test_settings_of_another_form_are_one_line(tmp_path, config):
+    array = {"a": {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]}}
+    with pytest.raises(safetensors.WeightsError, match="are damaged"):
+        safetensors.load(written(tmp_path / "w.safetensors", array, config))
+
+
+def test_settings_nested_without_end_are_one_line(tmp_path, capsys):
+    array = {"a": {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]}}
+    path = written(tmp_path / "w.safetensors", array, "[" * 10**5 + "]" * 10**5)
+    with pytest.raises(safetensors.WeightsError, match="are damaged"):
+        safetensors.load(path)
+    head = b'{"a":' + b"[" * 10**5 + b"]" * 10**5 + b"}"
+    path.write_bytes(struct.pack("<Q", len(head)) + head)
+    words = [str(path), "--config", "configs/demo.py", "--output", str(tmp_path / "out")]
+    assert main(words) == 1 and capsys.readouterr().err.count("\n") == 1
 
 
 def test_shipped(tmp_path, monkeypatch):

@@ -10,7 +10,8 @@ from autofocus_jax.config_file import load_config
 from autofocus_jax.detector.model import init
 from autofocus_jax.weights import sniper
 from autofocus_jax.weights.conversion import FitError, fit
-from autofocus_jax.weights.safetensors import WeightsError, check_shapes, flatten
+from autofocus_jax.weights.fit import strict
+from autofocus_jax.weights.safetensors import WeightsError, flatten
 
 BACKBONE = "backbone/stage4_unit1"
 
@@ -40,7 +41,7 @@ def test_every_array_has_a_place(sniper_arrays, config):
     assert foreign.kind == "MXNet, AutoFocus" and foreign.ignored == {"bn_data_gamma": "the network fixes it to 1"}
     assert not foreign.unknown and not foreign.notes and len(set(foreign.origins.values())) == len(arrays) - 1
     fitted = fit(foreign, config, "w")
-    check_shapes(fitted.variables, jax.eval_shape(lambda: init(jax.random.key(0), config.detector)))
+    strict(fitted.variables, jax.eval_shape(lambda: init(jax.random.key(0), config.detector)))
     assert fitted.drawn == []
     flat, plain = flatten(fitted.variables), {name[4:]: array for name, array in arrays.items()}
     np.testing.assert_array_equal(

@@ -14,7 +14,8 @@ from autofocus_jax.config import BackboneConfig
 from autofocus_jax.detector.backbone import backbone
 from autofocus_jax.weights import torch
 from autofocus_jax.weights.conversion import FitError, fit
-from autofocus_jax.weights.safetensors import WeightsError, check_shapes, unflatten
+from autofocus_jax.weights.fit import strict
+from autofocus_jax.weights.safetensors import WeightsError, unflatten
 
 UNITS, CHANNELS = (2, 1, 1, 2), (8, 16, 16, 24, 32)
 
@@ -116,7 +117,7 @@ def features(config, variables, pixels):
     images = (pixels - np.float32(detector.pixel_mean)) / np.float32(detector.pixel_deviation)
     size = np.broadcast_to(np.array(pixels.shape[1:3]), (len(pixels), 2))
     network, part = backbone(detector.backbone), {name: tree["backbone"] for name, tree in variables.items()}
-    check_shapes(part, jax.eval_shape(lambda: network.init(jax.random.key(0), images, size, False)))
+    strict(part, jax.eval_shape(lambda: network.init(jax.random.key(0), images, size, False)))
     stages = jax.jit(lambda part: network.apply(part, images, size, False, method="stages"))(part)
     return [np.asarray(stage).transpose(0, 3, 1, 2) for stage in stages]
 

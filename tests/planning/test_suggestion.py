@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autofocus_jax import suggestion
 from autofocus_jax.command.config_text import config_text, paper_detector, small_detector
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import load_config
 from autofocus_jax.data.coco import CocoDataset, CocoSource
 from autofocus_jax.focus import pyramid
 from autofocus_jax.focus.buckets import choose
+from autofocus_jax.planning import suggestion
 from autofocus_jax.structures import ChipRule, Dataset, FocusRange, GroundTruth, ImageInfo, ValidRange
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

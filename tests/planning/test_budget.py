@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from autofocus_jax.budget import BudgetError, Reached, for_drop, for_pixels, shifted
+from autofocus_jax.planning.budget import BudgetError, Reached, for_drop, for_pixels, shifted
 from autofocus_jax.structures import ChipRule, Scale, ValidRange
 
 EVERY = ValidRange(0, 1e9)

@@ -17,9 +17,9 @@ import numpy as np
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import ConfigError
 from autofocus_jax.focus import pyramid
-from autofocus_jax.focus.bucket_choice import choose_shapes, count_sizes, with_batches
 from autofocus_jax.focus.oracle_chips import oracle_chips
 from autofocus_jax.focus.plan import Plan
+from autofocus_jax.planning.bucket_choice import choose_shapes, count_sizes, with_batches
 from autofocus_jax.structures import Bucket, ChipRule, Dataset, FocusRange, Scale, ValidRange
 
 CHIP = 512  # px, the chip that the lengths below are for

@@ -1,4 +1,7 @@
-"""The grid search of chip rules (section 5.4): first at the last scale, then, with those fixed, at the one before."""
+"""The grid search of chip rules (section 5.4): first at the last scale, then, with those fixed, at the one before.
+
+One search with two ways to choose: the best points per budget of pixels, or the cheapest within a loss of AP.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,21 @@ class Point(NamedTuple):
 
 
 def search(
-    run: Callable[[Rules], Point], levels: int, grid: Sequence[ChipRule], savings: Sequence[float]
+    run: Callable[[Rules], Point],
+    levels: int,
+    grid: Sequence[ChipRule],
+    keep: Callable[[Point, list[Point], list[Point], int], list[Point]],
 ) -> tuple[list[Point], list[Point]]:
-    """(chosen, tried): the best points per pixel budget, most pixels first, and every point in the order of trying.
+    """Search the rules of one scale after the other, from the finest; coarser scales pass on their whole level.
 
-    run: what rules give. levels: how many scales have a rule, that is all but the last. savings: budgets, as times
-    fewer pixels than the whole pyramid. At each scale, from the finest, every rule of the grid is tried with every
-    choice kept so far for the finer ones, while coarser scales pass on their whole level; then the best per budget are
-    kept. What a choice gives with the whole level stays a candidate, so the first chosen point may be the pyramid.
+    Args:
+        run: what rules give.
+        levels: how many scales have a rule, that is all but the last.
+        grid: rules to try at each scale, with every choice kept so far for the finer ones.
+        keep: (point of the whole pyramid, kept so far, new points, scales done) -> points to keep.
+
+    Returns:
+        (chosen, tried): the points kept last, and every point in the order of trying, the pyramid first.
     """
     pyramid = run((None,) * levels)
     tried, chosen = [pyramid], [pyramid]
@@ -38,8 +48,35 @@ def search(
         bases = [point.rules for point in chosen]
         new = [run((*rules[:scale], rule, *rules[scale + 1 :])) for rules in bases for rule in grid]
         tried += new
-        chosen = best_per_budget([*chosen, *new], pyramid.pixels, savings)
+        chosen = keep(pyramid, chosen, new, levels - scale)
     return chosen, tried
+
+
+def per_budget(
+    run: Callable[[Rules], Point], levels: int, grid: Sequence[ChipRule], savings: Sequence[float]
+) -> tuple[list[Point], list[Point]]:
+    """Return (chosen, tried) of `search`: the best points per pixel budget, most pixels first.
+
+    savings: budgets, as times fewer pixels than the whole pyramid. What a choice gives with the whole level of a scale
+    stays a candidate, so the first chosen point may be the pyramid.
+    """
+    def keep(pyramid: Point, kept: list[Point], new: list[Point], done: int) -> list[Point]:
+        return best_per_budget([*kept, *new], pyramid.pixels, savings)
+
+    return search(run, levels, grid, keep)
+
+
+def within_drop(run: Callable[[Rules], Point], levels: int, grid: Sequence[ChipRule], drop: float) -> Point:
+    """Return the cheapest point that costs at most `drop` points of AP below the pyramid, each scale an equal share.
+
+    Where no rule of a scale keeps to its share, the one of highest AP is taken.
+    """
+    def keep(pyramid: Point, kept: list[Point], new: list[Point], done: int) -> list[Point]:
+        good = [point for point in new if point.ap >= pyramid.ap - drop * done / levels]
+        return [min(good, key=lambda point: point.pixels) if good else max(new, key=lambda point: point.ap)]
+
+    (chosen,), _ = search(run, levels, grid, keep)
+    return chosen
 
 
 def best_per_budget(points: Sequence[Point], pyramid_pixels: float, savings: Sequence[float]) -> list[Point]:

@@ -1,4 +1,4 @@
-"""Chooses buckets for the chips of a data set: the padded shapes that waste the fewest pixels, with a proof.
+"""Chooses buckets for the chips of a data set: the padded shapes that waste few pixels.
 
 A chip goes into the shape of fewest pixels that holds it, so choosing `count` shapes is a k-median problem over the
 sizes of the chips, whose candidates are rectangles with the height of one chip and the width of another. Empty rows of
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from autofocus_jax.focus.buckets import BucketError, fit
-from autofocus_jax.focus.k_medians import greedy_costs, k_medians
+from autofocus_jax.planning.medians import greedy_costs, k_medians
 from autofocus_jax.structures import STRIDE, Bucket, Scale
 
 _MOST_COSTS = 2**26  # numbers in the table of costs (float32); beyond it sides are multiples of more than STRIDE
@@ -31,8 +31,7 @@ class Choice(NamedTuple):
 
     shapes: np.ndarray  # [k, 2] int64, (height, width), fewest pixels first
     padding: float  # pixels that padding adds, over the chips' own
-    bound: float  # no choice of as many shapes adds less; equal to `padding` where the choice is proved the best
-    step: int  # sides are multiples of this, in the proof too: STRIDE, or more where sizes are very many
+    step: int  # sides are multiples of this: STRIDE, or more where sizes are very many
 
 
 class _Problem(NamedTuple):
@@ -87,8 +86,8 @@ def choose_shapes(chips: ChipSizes, scales: Sequence[Scale], count: int) -> Choi
     """At most `count` shapes that pad the chips least, the largest levels of `scales` among them.
 
     So every chip that the scales can ask for has a bucket, whether it was seen or not. Found by greedy choice and
-    swaps, with the lower bound of a Lagrangian relaxation (k_medians); deterministic. Raises BucketError when there is
-    no chip, a chip is larger than every level, or `count` is too small for the largest levels.
+    swaps; deterministic. Raises BucketError when there is no chip, a chip is larger than every level, or `count` is too
+    small for the largest levels.
     """
     problem = _problem(chips, scales)
     if count < problem.required:
@@ -96,13 +95,8 @@ def choose_shapes(chips: ChipSizes, scales: Sequence[Scale], count: int) -> Choi
         raise BucketError(f"{count} buckets cannot hold the largest levels {levels}; want at least {problem.required}")
     medians = k_medians(problem.costs, problem.weights, count, problem.required)
     shapes = problem.shapes[medians.chosen]
-    proved = medians.bound > medians.cost - 1 + 1e-3  # costs are whole numbers
-    return Choice(
-        shapes[np.lexsort((shapes[:, 0], shapes.prod(axis=1)))],
-        _added(medians.cost, chips, problem.step),
-        _added(medians.cost if proved else medians.bound, chips, problem.step),
-        problem.step,
-    )
+    by_area = np.lexsort((shapes[:, 0], shapes.prod(axis=1)))
+    return Choice(shapes[by_area], _added(medians.cost, chips, problem.step), problem.step)
 
 
 def padding_by_count(chips: ChipSizes, scales: Sequence[Scale], most: int) -> dict[int, float]:

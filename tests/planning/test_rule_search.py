@@ -1,6 +1,6 @@
 """The search on made-up costs whose best choices are plain to see."""
 
-from autofocus_jax.experiments.rule_search import Point, best_per_budget, search, short
+from autofocus_jax.planning.rule_search import Point, best_per_budget, per_budget, short, within_drop
 from autofocus_jax.structures import ChipRule
 
 CHEAP, DEAR, BAD = ChipRule(0.9, 1, 16), ChipRule(0.1, 1, 16), ChipRule(0.5, 3, 64)
@@ -20,7 +20,7 @@ def made_up(calls):
 
 def test_last_scale_first_then_the_one_before_with_those_fixed():
     calls = []
-    chosen, tried = search(made_up(calls), 2, [CHEAP, DEAR, BAD], [1.5, 5, 40])
+    chosen, tried = per_budget(made_up(calls), 2, [CHEAP, DEAR, BAD], [1.5, 5, 40])
     grid = [CHEAP, DEAR, BAD]
     assert calls[:4] == [(None, None), (None, CHEAP), (None, DEAR), (None, BAD)]
     # Kept at the last scale: the pyramid, DEAR for 1.5 times fewer pixels, CHEAP for 5; nothing reaches 40.
@@ -29,6 +29,14 @@ def test_last_scale_first_then_the_one_before_with_those_fixed():
     # Of equal AP the cheaper: DEAR and CHEAP alone save more at the middle scale. Only both CHEAP save 40 times.
     assert [point.rules for point in chosen] == [(None, None), (DEAR, None), (CHEAP, None), (CHEAP, CHEAP)]
     assert [point.pixels for point in chosen] == sorted((point.pixels for point in chosen), reverse=True)
+
+
+def test_the_cheapest_within_a_drop():
+    """Each scale may lose an equal share: CHEAP loses 12 points, DEAR 0.6, BAD 6."""
+    grid = [CHEAP, DEAR, BAD]
+    assert within_drop(made_up([]), 2, grid, 2.0).rules == (DEAR, DEAR)
+    assert within_drop(made_up([]), 2, grid, 24.0).rules == (CHEAP, CHEAP)
+    assert within_drop(made_up([]), 2, grid, 0.1).rules == (DEAR, DEAR)  # none keeps to it: the highest AP
 
 
 def test_best_per_budget():
