@@ -9,10 +9,10 @@ import numpy as np
 
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.focus import stacking
-from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.structures import DetectorError
 
 
-class ForeignError(AutoFocusError):
+class ForeignError(DetectorError):
     """A detector that is not ours cannot be loaded, understood or run."""
 
 
