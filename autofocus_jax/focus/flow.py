@@ -185,7 +185,8 @@ class Flow:
         """End an image whose loose chips, all of one scale, the detector failed on."""
         self.failed += 1
         if self.failed == _HOPELESS and not self.through:
-            raise DetectorError(f"the detector failed on each of the first {_HOPELESS} images, at last: {error}") from error
+            message = f"the detector failed on each of the first {_HOPELESS} images, at last: {error}"
+            raise DetectorError(message) from error
         moving.outcome = Outcome(moving.key, moving.size, error=str(error))
         self._retire()
 
