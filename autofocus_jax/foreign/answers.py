@@ -32,7 +32,8 @@ def as_found(answer: Any, classes: int | None, whose: str) -> Found:
         boxes, scores = np.asarray(boxes, np.float32), np.asarray(scores, np.float32).reshape(-1)
         labels = np.zeros(len(scores)) if labels is None else np.asarray(labels, np.float64).reshape(-1)
     except (ValueError, TypeError) as error:
-        raise ForeignError(f"{whose} answers boxes, scores or labels that are no arrays of numbers ({first_line(error)})") from None
+        message = f"{whose} answers boxes, scores or labels that are no arrays of numbers ({first_line(error)})"
+        raise ForeignError(message) from None
     boxes = boxes.reshape(-1, 4) if boxes.size == 0 else boxes
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes) == len(scores) == len(labels):
         raise ForeignError(
