@@ -25,7 +25,7 @@ _PUBLIC = {
     "data.coco": ("CocoDataset", "CocoSource", "write_coco"),
     "data.export": ("export_coco", "export_voc", "export_yolo"),
     "data.image": ("image_size", "read_image"),
-    "data.scenes": ("ScenesSource", "render_scene"),
+    "scenes.source": ("ScenesSource", "render_scene"),
     "data.tfds": ("TfdsSource", "write_tfds"),
     "data.voc": ("VocSource", "write_voc"),
     "data.yolo": ("YoloSource", "write_yolo"),
