@@ -36,6 +36,7 @@ ROOMS = {
     "budget": GROUND,
     "foreign": GROUND | {"focus"},
     "where": GROUND | {"focus"},
+    "dropin": GROUND | {"focus", "foreign", "where", "data"},
     "visualize": GROUND | {"focus"},
     "buckets": GROUND | {"config_file", "focus", "data"},
     "experiments": GROUND
