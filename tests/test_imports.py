@@ -37,6 +37,7 @@ ROOMS = {
     "planning": GROUND | {"focus"},
     "foreign": GROUND | {"focus"},
     "where": GROUND | {"focus"},
+    "dropin": GROUND | {"focus", "foreign", "where", "data"},
     "visualize": GROUND | {"focus"},
     "buckets": GROUND | {"config_file", "focus", "data", "planning"},
     "experiments": GROUND

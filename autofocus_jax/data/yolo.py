@@ -23,6 +23,7 @@ from autofocus_jax.data.annotations import (
 from autofocus_jax.data.findings import KEYPOINTS, NO_IMAGE, NO_LABELS, UNREADABLE, Report
 from autofocus_jax.data.image import SUFFIXES, image_size, read_image
 from autofocus_jax.data.reading import Listings, walk
+from autofocus_jax.data.yaml_text import texts_of
 from autofocus_jax.data.yolo_lines import Classes, boxes_of, form_of, read_lines_or_report
 from autofocus_jax.structures import GroundTruth, ImageError, ImageInfo
 
@@ -152,7 +153,7 @@ def _layout(root: Path) -> tuple[dict, Path | None]:
                 raise AnnotationError(f"{root} is no folder; give a folder of YOLO's layout or its data.yaml")
             return {}, None
     try:
-        layout = yaml.load(read_text(path), yaml.BaseLoader)
+        layout = texts_of(read_text(path))
     except OSError as error:
         raise AnnotationError(f"{path} cannot be read ({error.strerror}); check the path") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
