@@ -24,10 +24,10 @@ from autofocus_jax.data.yolo import YoloSource
 from autofocus_jax.detector.model import Variables
 from autofocus_jax.focus.cascade import Detect, Outcome, Reader
 from autofocus_jax.focus.chips import ChipFunction
+from autofocus_jax.focus.buckets import holding
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
 from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
-from autofocus_jax.inference.settings import holding
 from autofocus_jax.result import Result
 from autofocus_jax.structures import Bucket, ImageError
 from autofocus_jax.weights import safetensors
