@@ -29,7 +29,7 @@ ROOMS = {
     "training": GROUND | {"detector", "focus", "data", "parallel", "visualize", "npz"},
     "inference": GROUND
     | {"config_dict", "checkpoint", "weights", "data", "detector", "focus", "metrics", "parallel", "heap", "npz"}
-    | {"result"},
+    | {"result", "foreign", "where"},
     "files": {"structures"},
     "budget": GROUND,
     "foreign": GROUND | {"focus"},

@@ -35,6 +35,7 @@ from autofocus_jax.structures import (
 Detect = Callable[[ChipBatch, Sequence[Placement]], DetectorOutput]
 
 # What `detect` is in a plan whose buckets are Loose: it gets all chips of one image and scale, uint8 RGB [h, w, 3].
+# ImageError from it leaves this image out, as if it could not be read; other errors end the stream.
 HostDetect = Callable[[Sequence[np.ndarray], Sequence[Placement]], HostAnswer]
 
 
@@ -133,7 +134,13 @@ class Flow:
         """Take the oldest batch from the device; walks it completes go on to their next scale or to stacking."""
         entries, future = self.flying.popleft()
         begin = time.perf_counter()
-        found, busy = future.result()
+        try:
+            found, busy = future.result()
+        except ImageError as error:
+            if not self.loose:
+                raise
+            self._give_up(entries[0].walk, error)
+            return
         waited = time.perf_counter() - begin
         for entry, answer in zip(entries, found, strict=True):
             entry.walk.seconds["device"] += busy / len(entries)
@@ -168,6 +175,12 @@ class Flow:
         if not self.keep_images:
             moving.image = None
         moving.outcome = self.pool.submit(_finish, moving, self.plan, self.keep_stages)
+
+    def _give_up(self, moving: Walk, error: ImageError) -> None:
+        """Leave out an image that a detector on the host, which gets the chips of one image alone, cannot bear."""
+        moving.image = None
+        moving.outcome = Outcome(moving.key, error=str(error))
+        self._retire()
 
     def _retire(self) -> None:
         while self.order:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Sequence
-from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,7 +46,7 @@ class Walk:
     chips: list[list[Chip]] = dataclasses.field(default_factory=list)
     found: list[list[Found | None]] = dataclasses.field(default_factory=list)  # by chip, None while it is awaited
     awaited: int = 0  # answers that are missing at the newest scale
-    outcome: Future | None = None  # of its Outcome, once it is through
+    outcome: Any = None  # its flow.Outcome or the Future of one, once it is through
 
 
 def start(key: Hashable, number: int, image: np.ndarray, plan: Plan, read: float = 0.0) -> Walk:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from autofocus_jax.foreign.canvases import CanvasConfig, find_in_chips
-from autofocus_jax.foreign.found import CropDetector
-from autofocus_jax.structures import HostAnswer, Placement
+from autofocus_jax.foreign.found import CropDetector, ForeignError, Found
+from autofocus_jax.structures import HostAnswer, ImageError, Placement
 
 # See where/combine.py; a room of its own, which this one does not know.
 Where = Callable[..., list[np.ndarray]]
@@ -39,10 +39,31 @@ class ForeignDetect:
         self.detector, self.where, self.canvases = detector, where, canvases
         self.categories = detector.categories
         self._lock = threading.Lock()
+        self._worked: set[int] = set()  # scales at which a call succeeded
 
     def __call__(self, crops: Sequence[np.ndarray], placements: Sequence[Placement]) -> HostAnswer:
-        """Detect in the chips of one image and scale, which share canvases."""
+        """Detect in the chips of one image and scale, which share canvases.
+
+        Raises:
+            ForeignError: the detector fails where it has never worked, so it is to blame.
+            ImageError: the detector fails at a scale at which it has worked before, so the image is to blame.
+        """
+        scale = placements[0].scale
         with self._lock:
-            found, spent = find_in_chips(self.detector, crops, self.canvases)
+            try:
+                found, spent = find_in_chips(self.detector, crops, self.canvases)
+                self._check(found)
+            except ForeignError as error:
+                if scale not in self._worked:
+                    raise
+                raise ImageError(f"the detector fails at scale {scale}: {error}") from error
+            self._worked.add(scale)
         focus = None if self.where is None else self.where(crops, placements, found)
         return HostAnswer(found, focus, spent.canvases, spent.pixels)
+
+    def _check(self, found: Sequence[Found]) -> None:
+        """Raise ForeignError for a label without a name."""
+        highest = max((int(answer.labels.max()) for answer in found if len(answer.labels)), default=-1)
+        if self.categories is not None and highest >= len(self.categories):
+            raise ForeignError(f"the detector answers label {highest} where {len(self.categories)} names are known; "
+                               "give the names of all its classes")  # fmt: skip
