@@ -19,7 +19,9 @@ ROOMS = {
     "config_dict": {"structures", "config"},
     "focus": GROUND,
     "detector": GROUND,
+    "cores": set(),
     "data": GROUND,
+    "scenes": GROUND | {"cores", "data"},
     "metrics": GROUND,
     "weights": GROUND | {"config_file", "detector"},
     "parallel": GROUND,
@@ -29,7 +31,7 @@ ROOMS = {
     "training": GROUND | {"detector", "focus", "data", "parallel", "visualize", "npz"},
     "inference": GROUND
     | {"config_dict", "checkpoint", "weights", "data", "detector", "focus", "metrics", "parallel", "heap", "npz"}
-    | {"result", "foreign", "where"},
+    | {"result", "scenes", "foreign", "where"},
     "files": {"structures"},
     "budget": GROUND,
     "foreign": GROUND | {"focus"},
@@ -51,7 +53,7 @@ FORBIDDEN = {  # pattern of a module's name -> packages it must not import
     r"focus\..*": DEVICE | {"tensorflow_datasets", "grain"},
     r"focus\.(?!pyramid$).*": {"cv2"},
     r"detector\..*": {"scipy", "cv2", "matplotlib", "rich", "tyro"},
-    r"(data|metrics)\..*": DEVICE,
+    r"(data|scenes|metrics)\..*": DEVICE,
     r"foreign\..*": DEVICE | {"torch", "sahi", "supervision", "ultralytics", "torchvision", "transformers", "mmdet"},
     r"where\..*": DEVICE | {"cv2"},
     r"(?!foreign\.onnx_session$).*": {"onnxruntime", "onnx"},

@@ -64,7 +64,7 @@ class ModelOptions:
 
     def load(self, path: str) -> CropDetector:
         """Return the detector of an ONNX file; ForeignError or ConfigError, one line, where there is none."""
-        names = read_names(self.names) if self.names is not None else None
+        names = read_names(self.names).names if self.names is not None else None
         same = ("layout", "channels", "mean", "deviation", "padding", "fit", "centred", "batch", "score_threshold",
                 "nms_iou", "providers", "threads")  # fmt: skip
         values = {name: getattr(self, name) for name in same}

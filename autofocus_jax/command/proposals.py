@@ -22,7 +22,7 @@ from autofocus_jax.command import stage
 from autofocus_jax.command.workdir import changes
 from autofocus_jax.config import Config, ConfigError, StackingConfig, TrainingConfig
 from autofocus_jax.config_file import to_dict
-from autofocus_jax.data.problems import Problems
+from autofocus_jax.data.findings import Findings
 from autofocus_jax.detector.losses import proposal_stage_loss
 from autofocus_jax.detector.model import Variables
 from autofocus_jax.detector.region_proposals import region_proposals
@@ -48,7 +48,7 @@ def run_stage(
     console: Console,
     put: Callable[[Variables], Variables] = lambda drawn: drawn,
     accept_changes: bool = False,
-    problems: Problems | None = None,
+    problems: Findings | None = None,
 ) -> Path:
     """Returns WORKDIR/proposals.npz, made now unless it is there already; goes on where an earlier run was stopped.
 
@@ -65,7 +65,7 @@ def run_stage(
         return path
     over, transform = parallel.mesh(), optimizer(stage_settings.training)
     step = make_step(stage_settings, transform, over, proposal_stage_loss)
-    found = Problems() if problems is None else problems
+    found = Findings() if problems is None else problems
     training = stage.Stage("region proposals", stage_settings, dataset, folder, step, over, found)
     state, _ = stage.run(training, initial_state(stage_settings, transform, put), console)
     weights = parallel.fetch(variables(state))

@@ -28,6 +28,8 @@ from autofocus_jax.command.config_text import config_text, paper_detector, small
 from autofocus_jax.command.whole_file import whole_file
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import parse
+from autofocus_jax.data.findings import Findings, listen
+from autofocus_jax.data.image import printable
 from autofocus_jax.suggestion import Sizes, Suggestion, sizes, suggest
 
 
@@ -54,13 +56,22 @@ def run(argv: Sequence[str], console: Console) -> int:
     arguments = parse(Arguments, list(argv), prog="autofocus suggest", description=__doc__)
     if arguments.sample < 1:
         raise ConfigError(f"--sample {arguments.sample}; want at least 1 image")
-    opened = open_annotations(arguments.annotations, arguments.split)
+    found = Findings()
+    listen(found)
+    opened = open_annotations(arguments.annotations, arguments.split, found)
+    found.extend(opened.dataset.noticed)
     dataset = opened.dataset
+    given = sizes(dataset)
+    if not len(given.objects):
+        raise ConfigError(f"none of {len(given.images)} images has an object; there are no sizes to go by"
+                          f"{found.reasons()}")  # fmt: skip
+    if given.objects.max() < 2:
+        raise ConfigError(f"the largest object has {given.objects.max():.2g} px (sqrt of its area); boxes want pixels, "
+                          f"so are these shares of the images' sides, or points?{found.reasons()}")  # fmt: skip
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("chips", total=None)
         advance = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731
         suggestion = suggest(dataset, arguments.chip, arguments.longest, arguments.sample, progress=advance)
-    given = sizes(dataset)
     most = max(len(dataset.ground_truth(index).labels) for index in range(len(dataset)))
     name = re.sub(r"\W", "_", opened.name)
     network = {"small": small_detector, "paper": paper_detector}[arguments.detector]
@@ -72,6 +83,8 @@ def run(argv: Sequence[str], console: Console) -> int:
     with whole_file(output / f"{name}.png") as path:
         plot(given, suggestion, f"{name}: {len(given.images)} images, {len(given.objects)} objects", path)
     _report(suggestion, given, console)
+    for line in found.lines():
+        console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
     console.print(f"written: {output}/{name}.py, {output}/{name}.png", soft_wrap=True, markup=False, highlight=False)
     return 0
 

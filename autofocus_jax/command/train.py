@@ -25,7 +25,7 @@ from autofocus_jax.command.workdir import began, changes, keep_config
 from autofocus_jax.config import Config
 from autofocus_jax.config_file import command_line, to_dict
 from autofocus_jax.data.cleaning import open_clean
-from autofocus_jax.data.problems import Problems
+from autofocus_jax.data.findings import Findings
 from autofocus_jax.detector.model import Variables
 from autofocus_jax.structures import AutoFocusError
 from autofocus_jax.training import proposals
@@ -72,7 +72,7 @@ def train(arguments: Arguments, config: Config, console: Console) -> None:
     """
     workdir = Path(arguments.workdir or f"runs/{config.name}")
     validate = validation.validator(config, arguments.validation_split, arguments.validation_images)
-    found = Problems()
+    found = Findings()
     dataset = open_clean(config, "train", found, strict=arguments.strict)
     stage.warn(console, found.lines())
     over, transform = parallel.mesh(), optimizer(config.training)

@@ -56,14 +56,15 @@ class Writer(Protocol):
 class CocoWriter:
     """One JSON file in COCO's format: images, categories and, as annotations, the detections with their scores.
 
-    Its "annotations" are what COCO's results format is; label k is category id k + 1. The detections go to the disk
-    as they come.
+    Its "annotations" are what COCO's results format is; label k is category ids[k], by default k + 1. The detections go
+    to the disk as they come.
     """
 
     wants_image = False
 
-    def __init__(self, path: Path, categories: Sequence[str]):
-        self._categories = [{"id": number, "name": name} for number, name in enumerate(categories, 1)]
+    def __init__(self, path: Path, categories: Sequence[str], ids: Sequence[int] = ()):
+        self._ids = list(ids) or list(range(1, len(categories) + 1))
+        self._categories = [{"id": number, "name": name} for number, name in zip(self._ids, categories, strict=True)]
         self._images: list[dict] = []
         self._count = 0
         self._open = _kept_open(path)
@@ -75,6 +76,7 @@ class CocoWriter:
         self._images.append({"id": entry.image_id, "file_name": entry.file_name, "height": height, "width": width})
         for found in entry.result.to_coco(entry.image_id):
             area = found["bbox"][2] * found["bbox"][3]
+            found["category_id"] = self._ids[found["category_id"] - 1]
             self._count += 1
             self._file.write(",\n" if self._count > 1 else "\n")
             self._file.write(json.dumps({"id": self._count, **found, "area": area, "iscrowd": 0}, allow_nan=False))

@@ -12,12 +12,12 @@ from autofocus_jax.checkpoint import load_variables, trained_with
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_dict import from_dict
 from autofocus_jax.data.coco import CocoSource
-from autofocus_jax.data.scenes import CATEGORIES, ScenesSource
 from autofocus_jax.data.tfds import TfdsSource
 from autofocus_jax.data.voc import VocSource
 from autofocus_jax.data.yolo import YoloSource
 from autofocus_jax.detector.model import Variables
 from autofocus_jax.focus.buckets import holding
+from autofocus_jax.scenes.source import CATEGORIES, ScenesSource
 from autofocus_jax.weights import safetensors
 
 SOURCES = {kind.__name__: kind for kind in (CocoSource, ScenesSource, TfdsSource, VocSource, YoloSource)}

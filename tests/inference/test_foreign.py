@@ -117,5 +117,5 @@ def test_a_detector_that_never_worked_ends_the_run():
     model = load(detector=bright, categories=["a"], plan=PLAN)
     with pytest.raises(ForeignError, match="the callback raised ValueError on a crop of 160x240 px: no good"):
         list(model.stream([("bad", lambda: np.full((640, 960, 3), 13, np.uint8))]))
-    with pytest.raises(ForeignError, match="answers label 1.0; want whole numbers from 0 below 1"):
+    with pytest.raises(ForeignError, match=r"answers label 1\.0; want whole numbers from 0 below 1"):
         load(detector=lambda image: (np.ones((1, 4)), np.ones(1), np.ones(1)), categories=["a"])(picture())

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
+import functools
+import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import cv2
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-import autofocus_jax
 from autofocus_jax.config import DataSource
+from autofocus_jax.cores import cores
 from autofocus_jax.data.coco import CocoDataset, write_coco
-from autofocus_jax.data.rendering import SPLITS, render_files, render_scene
-from autofocus_jax.data.sprites import CATEGORIES
+from autofocus_jax.scenes.rendering import SPLITS, render_part, render_scene
+from autofocus_jax.scenes.sprites import CATEGORIES
 from autofocus_jax.structures import AutoFocusError, GroundTruth, ImageInfo
 
 __all__ = ["CATEGORIES", "ScenesSource", "cache_folder", "render_scene"]
 
 VERSION = 3  # raise it whenever the same seed would give other pictures
+_PART = 10  # images that a process renders at a time
 IMAGES_PER_WORKER = 40  # fewer are not worth starting a process for
 
 
@@ -95,46 +97,25 @@ def _ground_truth(record: dict) -> GroundTruth:
 
 def _render(folder: Path, seed: int, split: str, count: int) -> list[dict]:
     """Records of all images, in order; see rendering.render_files."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = max(1, min(cores, count // IMAGES_PER_WORKER))
+    workers = max(1, min(cores(), count // IMAGES_PER_WORKER))
+    parts = [range(first, min(first + _PART, count)) for first in range(0, count, _PART)]
+    part = functools.partial(render_part, folder, seed, split)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    records = []
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
         task = progress.add_task(f"rendering scenes ({split})", total=count)
-
-        def advance() -> None:
-            progress.advance(task)
-
-        if workers == 1:
-            records = []
-            for record in render_files(folder, seed, split, range(count)):
-                records.append(record)
-                advance()
-            return records
-        with ThreadPoolExecutor(workers) as pool:
-            parts = [
-                pool.submit(_worker, [str(folder), str(seed), split, str(first), str(count), str(workers)], advance)
-                for first in range(workers)
-            ]
-            records = [record for part in parts for record in part.result()]
-    return sorted(records, key=lambda record: record["index"])
-
-
-def _worker(arguments: list[str], advance: Callable[[], None]) -> list[dict]:
-    """Runs rendering.py as a program: a fork would copy JAX's threads, a spawned pool import the caller's main."""
-    package = str(Path(autofocus_jax.__path__[0]).parent)
-    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-    command = [sys.executable, "-m", "autofocus_jax.data.rendering", *arguments]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    with (
-        tempfile.TemporaryFile("w+") as errors,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment) as process,
-    ):
-        records = []
-        for line in process.stdout:
-            records.append(json.loads(line))
-            advance()
-        if process.wait() != 0:
-            errors.seek(0)
-            last = (errors.read().strip().splitlines() or ["no message"])[-1]
-            raise AutoFocusError(f"rendering scenes failed with code {process.returncode}: {last}")
+        render = map
+        if workers > 1:  # spawned: a fork would copy JAX's threads
+            context = multiprocessing.get_context("spawn")
+            render = stack.enter_context(ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,))).map
+        try:
+            for done in render(part, parts):
+                records += done
+                progress.advance(task, len(done))
+        except BrokenProcessPool:
+            raise AutoFocusError(
+                "rendering scenes failed, as a process of it ended; a program that renders them needs the line "
+                "`if __name__ == \"__main__\":` before what it does"
+            ) from None
     return records
