@@ -65,7 +65,7 @@ def run_detection(
             for outcome in model.stream(images, stages, window, keep_images=keep_images):
                 source: _Source = outcome.key
                 if outcome.error is not None:
-                    summary.skipped.append((source.item.file_name, outcome.error))
+                    summary.skipped.append((source.item.file_name, _named(source, outcome.error)))
                 else:
                     result = model.result(outcome, str(source.item.path)).above(score)
                     entry = Entry(summary.images + 1, *_names(source), result, outcome.image, source.film)
@@ -128,3 +128,8 @@ def _names(source: _Source) -> tuple[str, str]:
     """Name of its own files, and what tables call it."""
     item, frame = source.item, source.frame
     return (item.name, item.file_name) if frame is None else (f"{item.name}_{frame:06d}", f"{item.file_name}#{frame}")
+
+
+def _named(source: _Source, reason: str) -> str:
+    """A reason that names its image, which a detector's does not."""
+    return reason if str(source.item.path) in reason else f"{_names(source)[1]}: {reason}"
