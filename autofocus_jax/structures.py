@@ -243,4 +243,4 @@ class RuleError(AutoFocusError):
 
 
 class DetectorError(AutoFocusError):
-    """A detector answered something that is no DetectorOutput for its batch."""
+    """A detector failed, or answered something that is no answer for its chips."""

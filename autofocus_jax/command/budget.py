@@ -34,7 +34,7 @@ def thresholds_within(model: Model, side: float, readers: Sequence[Callable[[], 
         raise ConfigError("--pixels needs a detector of several scales; this one has one")
 
     def reached(scales: Sequence[Scale]) -> Reached:
-        tried = model.planned(model.plan.with_thresholds(_thresholds(scales)))
+        tried = model.planned(model.plan.with_thresholds(*_thresholds(scales)))
         pixels = [outcome.cost.pixels.sum() for outcome in tried.stream(enumerate(readers)) if outcome.error is None]
         if not pixels:
             raise ImageError("none of the images that --pixels was to be chosen on can be read; check the images")

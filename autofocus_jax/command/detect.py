@@ -267,7 +267,7 @@ def _within_budget(
     shown = " ".join(f"{threshold:.3g}" for threshold in found.thresholds)
     console.print(f"--pixels {side:g}: --threshold {shown} costs {math.sqrt(found.pixels):.0f} on a side, "
                   f"on {len(chosen)} of the images", soft_wrap=True, highlight=False)  # fmt: skip
-    return model.planned(model.plan.with_thresholds(found.thresholds))
+    return model.planned(model.plan.with_thresholds(*found.thresholds))
 
 
 def _writers(arguments: Arguments, output: Path, model: Model, ids: Sequence[int]) -> list[writers.Writer]:

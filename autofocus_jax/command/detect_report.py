@@ -8,6 +8,7 @@ from rich.console import Console
 
 from autofocus_jax.command.detection_run import Summary
 from autofocus_jax.command.stopping import exit_code, word
+from autofocus_jax.structures import AutoFocusError
 
 _NAMED = 20  # skipped files that are named
 
@@ -37,7 +38,9 @@ def report(summary: Summary, output: str, score: float, ours: bool, warm: bool, 
         if len(summary.skipped) > _NAMED:
             say(f"  … and {len(summary.skipped) - _NAMED} more")
     if isinstance(summary.stopped, KeyboardInterrupt):
-        print(f"autofocus detect: {word(summary.stopped)}; the results of {summary.images} images are kept",
+        failed = summary.stopped.__context__  # an output that could not be written when the signal came
+        also = f"; {failed}" if isinstance(failed, AutoFocusError) else ""
+        print(f"autofocus detect: {word(summary.stopped)}; the results of {summary.images} images are kept{also}",
               file=sys.stderr)  # fmt: skip
         return exit_code(summary.stopped)
     if summary.stopped is not None:

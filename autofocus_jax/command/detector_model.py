@@ -44,7 +44,7 @@ def detector_model(
     if options.focus == "none":
         plan = plan.pyramid()
     elif thresholds:
-        plan = plan.with_thresholds(thresholds)
+        plan = plan.with_thresholds(*thresholds)
     return Model(detect, plan, detect.categories)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from autofocus_jax.foreign.canvases import CanvasConfig, find_in_chips
 from autofocus_jax.foreign.found import CropDetector, ForeignError, Found
-from autofocus_jax.structures import HostAnswer, ImageError, Placement
+from autofocus_jax.structures import HostAnswer, Placement
 
 # See where/combine.py; a room of its own, which this one does not know.
 Where = Callable[..., list[np.ndarray]]
@@ -39,25 +39,16 @@ class ForeignDetect:
         self.detector, self.where, self.canvases = detector, where, canvases
         self.categories = detector.categories
         self._lock = threading.Lock()
-        self._worked: set[int] = set()  # scales at which a call succeeded
 
     def __call__(self, crops: Sequence[np.ndarray], placements: Sequence[Placement]) -> HostAnswer:
         """Detect in the chips of one image and scale, which share canvases.
 
         Raises:
-            ForeignError: the detector fails where it has never worked, so it is to blame.
-            ImageError: the detector fails at a scale at which it has worked before, so the image is to blame.
+            ForeignError: the detector fails, or answers a label without a name.
         """
-        scale = placements[0].scale
         with self._lock:
-            try:
-                found, spent = find_in_chips(self.detector, crops, self.canvases)
-                self._check(found)
-            except ForeignError as error:
-                if scale not in self._worked:
-                    raise
-                raise ImageError(f"the detector fails at scale {scale}: {error}") from error
-            self._worked.add(scale)
+            found, spent = find_in_chips(self.detector, crops, self.canvases)
+        self._check(found)
         focus = None if self.where is None else self.where(crops, placements, found)
         return HostAnswer(found, focus, spent.canvases, spent.pixels)
 

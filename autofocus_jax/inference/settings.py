@@ -26,4 +26,4 @@ def with_thresholds(config: Config, thresholds: Sequence[float]) -> Config:
 
     thresholds: one for all of them or one for each scale but the last; PlanError for another number.
     """
-    return dataclasses.replace(config, scales=Plan.of(config).with_thresholds(thresholds).scales)
+    return dataclasses.replace(config, scales=Plan.of(config).with_thresholds(*thresholds).scales)

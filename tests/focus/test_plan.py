@@ -59,23 +59,14 @@ def test_what_does_not_fit(settings, message):
     assert "\n" not in str(error.value)
 
 
-def test_other_thresholds_and_sides_need_no_config():
+def test_other_sides_need_no_config():
     plan = Plan(SCALES, Loose(), window=3)
-    thresholds = lambda plan: [scale.chips.threshold for scale in plan.scales[:-1]]  # noqa: E731
-    assert thresholds(plan.with_thresholds([0.1, 0.2])) == [0.1, 0.2] and thresholds(plan) == [0.6, 0.3]
-    one = plan.with_thresholds([0.4])
-    assert thresholds(one) == [0.4, 0.4] and one.functions[1].keywords["rule"] == ChipRule(0.4, 3, 24)
-    assert (one.window, one.scales[-1], one.buckets) == (3, SCALES[-1], Loose())
     larger = plan.with_sides([(48, 64), (100, 130), (200, 300)])
     assert [(scale.min_side, scale.max_side) for scale in larger.scales] == [(48, 64), (100, 130), (200, 300)]
     assert [scale.valid for scale in larger.scales] == [scale.valid for scale in SCALES]
     assert larger.buckets == Loose() and Plan(SCALES).with_sides([(1, 2)] * 3).buckets == Multiple()
     fixed = Plan(SCALES[:1], [Bucket(48, 64, 4)]).with_sides([(60, 90)])
     assert fixed.buckets == (Bucket(48, 64, 4), Bucket(64, 96, 1), Bucket(96, 64, 1))
-    with pytest.raises(PlanError, match="3 thresholds for 2 chip rules; give one, or 2"):
-        plan.with_thresholds([0.1, 0.2, 0.3])
-    with pytest.raises(PlanError, match="rules are functions, which have no thresholds"):
-        plan.pyramid().with_thresholds([0.1])
     with pytest.raises(PlanError, match="1 pairs of sides for 3 scales"):
         plan.with_sides([(1, 2)])
 
@@ -86,3 +77,27 @@ def test_sizes_that_fit_buckets():
     assert buckets == [Bucket(64, 64, 3), Bucket(64, 64, 3), Bucket(96, 64, 2)]
     np.testing.assert_array_equal(sizes, [[30, 40], [64, 60], [90, 64]])
     assert Plan(SCALES).buckets == Multiple()
+
+
+@pytest.mark.parametrize("bucket", [Bucket(330, 320, 1), Bucket(320, 8, 1), Bucket(0, 16, 1), Bucket(64, 64, 0)])
+def test_buckets_that_no_detector_takes(bucket):
+    with pytest.raises(PlanError, match=r"wants sides that are multiples of 16 px and a batch of at least 1"):
+        Plan([Scale(64, 64, ValidRange(0, 9), None)], [bucket])
+
+
+def test_no_buckets():
+    with pytest.raises(PlanError, match="the plan has no buckets"):
+        Plan([Scale(64, 64, ValidRange(0, 9), None)], [])
+
+
+def test_other_thresholds():
+    rule, every = ChipRule(0.5, 3, 64), ValidRange(0, 9)
+    plan = Plan([Scale(64, 64, every, rule), Scale(128, 128, every, rule), Scale(256, 256, every, None)])
+    found = plan.with_thresholds(0.1)
+    assert [scale.chips and scale.chips.threshold for scale in found.scales] == [0.1, 0.1, None]
+    assert [scale.chips.threshold for scale in plan.with_thresholds(0.1, 0.2).scales[:-1]] == [0.1, 0.2]
+    assert found.scales[0].chips.min_size == 64 and plan.scales[0].chips.threshold == 0.5
+    with pytest.raises(PlanError, match="3 thresholds for 2 chip rules; give one, or 2"):
+        plan.with_thresholds(0.1, 0.2, 0.3)
+    with pytest.raises(PlanError, match="rules of its own, which have no threshold"):
+        plan.pyramid().with_thresholds(0.1)

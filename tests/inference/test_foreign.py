@@ -9,9 +9,9 @@ from autofocus_jax.config import ConfigError
 from autofocus_jax.focus.buckets import Loose
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.foreign.detect import ForeignDetect
-from autofocus_jax.foreign.found import CropDetector, ForeignError
+from autofocus_jax.foreign.found import CropDetector, ForeignError, Found
 from autofocus_jax.foreign.proposal import propose
-from autofocus_jax.structures import ChipRule, ImageError, Scale, ValidRange
+from autofocus_jax.structures import ChipRule, DetectorError, ImageError, Scale, ValidRange
 from autofocus_jax.where.combine import empty_map
 
 COARSE = Scale(160, 240, ValidRange(100, np.inf), ChipRule(0.02, 3, 16))
@@ -107,15 +107,18 @@ def test_an_image_that_the_detector_cannot_bear_is_left_out():
         ("good", picture()), ("bad", bad), ("other", picture()))))  # fmt: skip
     assert [outcome.key for outcome in outcomes] == ["good", "bad", "other"]
     assert outcomes[0].error is outcomes[2].error is None and len(outcomes[2].detections.scores) == 1
-    says = "the detector fails at scale 1: the callback raised ValueError on a crop of 160x240 px: no good"
+    says = "the callback raised ValueError on a crop of 160x240 px: no good"
     assert outcomes[1].error == says
     with pytest.raises(ImageError, match="the callback raised ValueError"):
         model(bad)
 
 
-def test_a_detector_that_never_worked_ends_the_run():
+def test_a_detector_that_never_works_ends_the_run():
     model = load(detector=bright, categories=["a"], plan=PLAN)
-    with pytest.raises(ForeignError, match="the callback raised ValueError on a crop of 160x240 px: no good"):
-        list(model.stream([("bad", lambda: np.full((640, 960, 3), 13, np.uint8))]))
-    with pytest.raises(ForeignError, match=r"answers label 1\.0; want whole numbers from 0 below 1"):
-        load(detector=lambda image: (np.ones((1, 4)), np.ones(1), np.ones(1)), categories=["a"])(picture())
+    bad = [(number, lambda: np.full((640, 960, 3), 13, np.uint8)) for number in range(20)]
+    with pytest.raises(DetectorError, match="failed on each of the first 8 images, at last: the callback raised"):
+        list(model.stream(bad))
+    crops = CropDetector(lambda crops: [Found(np.ones((1, 4)), np.ones(1), np.array([2]))] * len(crops), None, 32,
+                         (7, 7, 7), None)  # fmt: skip
+    with pytest.raises(ImageError, match="answers label 2 where 1 names are known; give the names of all"):
+        load(detector=crops, categories=["a"])(picture())
