@@ -38,7 +38,8 @@ from autofocus_jax.batch import cluster, job, plan
 from autofocus_jax.config import open_split
 from autofocus_jax.data.image import read_image
 from autofocus_jax.files import cache_folder
-from autofocus_jax.inference.model import Model, load, read_weights
+from autofocus_jax.inference.model import Model, load
+from autofocus_jax.inference.stored import read_weights
 
 MB = 1e6
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 CONFIG = """
 import dataclasses
 from autofocus_jax import ScenesSource, load_config
-from autofocus_jax.inference.settings import holding
+from autofocus_jax.focus.buckets import holding
 
 def get_config():
     demo = load_config({demo!r})

@@ -33,7 +33,7 @@ ROOMS = {
     "training": GROUND | {"detector", "focus", "data", "parallel", "visualize"},
     "inference": GROUND
     | {"config_dict", "checkpoint", "weights", "data", "detector", "focus", "metrics", "parallel", "heap"}
-    | {"result", "scenes"},
+    | {"result", "scenes", "foreign", "where"},
     "planning": GROUND | {"focus"},
     "foreign": GROUND | {"focus"},
     "where": GROUND | {"focus"},

@@ -26,8 +26,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import load_config, parse
-from autofocus_jax.inference.model import read_weights
 from autofocus_jax.inference.settings import with_sides, with_thresholds
+from autofocus_jax.inference.stored import read_weights
 from autofocus_jax.structures import AutoFocusError
 
 _FAILED = 16  # pieces that may fail before the run ends

@@ -10,7 +10,6 @@ import numpy as np
 
 from autofocus_jax.config import ConfigError
 from autofocus_jax.inference.model import Model
-from autofocus_jax.inference.settings import with_thresholds
 from autofocus_jax.planning.budget import Reached, for_pixels
 from autofocus_jax.structures import ImageError, Scale
 
@@ -31,17 +30,17 @@ def thresholds_within(model: Model, side: float, readers: Sequence[Callable[[], 
     """
     if not math.isfinite(side) or side <= 0:
         raise ConfigError(f"--pixels {side:g}; want the side of a square, in pixels, as 900")
-    if len(model.config.scales) == 1:
+    if len(model.plan.scales) == 1:
         raise ConfigError("--pixels needs a detector of several scales; this one has one")
 
     def reached(scales: Sequence[Scale]) -> Reached:
-        tried = model.changed(lambda config: with_thresholds(config, _thresholds(scales)))
+        tried = model.planned(model.plan.with_thresholds(*_thresholds(scales)))
         pixels = [outcome.cost.pixels.sum() for outcome in tried.stream(enumerate(readers)) if outcome.error is None]
         if not pixels:
             raise ImageError("none of the images that --pixels was to be chosen on can be read; check the images")
         return Reached(math.nan, float(np.mean(pixels)))
 
-    choice = for_pixels(model.config.scales, reached, side * side)
+    choice = for_pixels(model.plan.scales, reached, side * side)
     return Budgeted(_thresholds(choice.scales), choice.cost.pixels)
 
 

@@ -1,6 +1,7 @@
 """Finds objects in images, folders of images, globs and videos, coarse to fine.
 
 autofocus detect photos/ --weights model.safetensors
+autofocus detect photos/ --detector model.onnx
 
 writes runs/detect/pictures/ and runs/detect/detections.json. Files that cannot be read are skipped, counted and named.
 What is finished is kept when the run is interrupted (Ctrl-C) or told to end (SIGTERM, a closed terminal).
@@ -8,12 +9,12 @@ What is finished is kept when the run is interrupted (Ctrl-C) or told to end (SI
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
 import os
 import re
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,10 +28,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from autofocus_jax import parallel
 from autofocus_jax.command import video, writers
 from autofocus_jax.command.budget import thresholds_within
-from autofocus_jax.command.detection_run import Summary, count, readers, run_detection
+from autofocus_jax.command.detect_report import report, share_of, speed_of
+from autofocus_jax.command.detection_run import count, readers, run_detection
+from autofocus_jax.command.detector_model import described, detector_model
+from autofocus_jax.command.detector_options import DetectorOptions, without_detector
 from autofocus_jax.command.inputs import Item, collect
 from autofocus_jax.command.names import read_names
-from autofocus_jax.command.stopping import exit_code, stoppable, word
+from autofocus_jax.command.stopping import stoppable
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_file import load_config, parse
 from autofocus_jax.data.findings import Findings, listen
@@ -40,7 +44,7 @@ from autofocus_jax.focus.pyramid import factor
 from autofocus_jax.inference.model import Model, load
 from autofocus_jax.inference.settings import with_sides, with_thresholds
 from autofocus_jax.scenes.source import ScenesSource
-from autofocus_jax.structures import STRIDE, AutoFocusError, ImageError
+from autofocus_jax.structures import STRIDE, ImageError, Scale
 
 _HELD = 2**31  # bytes of decoded images that may be held at a time
 _HUGE = 3 * 10**8  # bytes of a decoded image that is worth a word
@@ -59,7 +63,7 @@ class Arguments:
         Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...", help_behavior_hint="(required)")]
     ] = ()
     """images, folders (with all below them), globs in quotes, videos"""
-    weights: Annotated[str, tyro.conf.arg(metavar="FILE", help_behavior_hint="(required)")] = ""
+    weights: Annotated[str, tyro.conf.arg(metavar="FILE", help_behavior_hint="(or --detector)")] = ""
     """a .safetensors file, a training's --workdir, or "demo", which comes with the program and knows rendered scenes
     alone, no photographs"""
     output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/detect"
@@ -77,12 +81,12 @@ class Arguments:
     """pixels an image on average, as the side of a square: chooses the thresholds on 16 of the images"""
     scales: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SHORTERxLONGER...", help_behavior_hint=_WEIGHTS_SAY)] = ()
     """sides of the pyramid, coarse to fine, as 480x512 800x1280 1400x2000"""
-    names: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=_WEIGHTS_SAY)] = None
-    """names of the classes: a text file with one a line, or COCO annotations"""
     max_pixels: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """pixels that an image may have, larger ones are skipped (default: 67108864, as 8192x8192, about 1 GB)"""
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """a config file, in place of the settings that lie beside the weights"""
+    options: Annotated[DetectorOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=DetectorOptions)
+    """a detector that you already have"""
 
 
 def run(argv: Sequence[str], console: Console) -> int:
@@ -103,31 +107,51 @@ def _run(arguments: Arguments, console: Console) -> int:
     items = collect(arguments.paths)
     output = Path(arguments.output)
     _spare_inputs(items, output, arguments.write)
-    given = read_names(arguments.names) if arguments.names else None
-    model = load(arguments.weights, load_config(arguments.config) if arguments.config else None,
-                 given.names if given else None)  # fmt: skip
+    given = read_names(arguments.options.names) if arguments.options.names else None
     total = count(items)
-    model = model.changed(lambda config: _overridden(config, sides, arguments.threshold, total))
-    _say_what_it_knows(model, console)
-    largest = _say_what_is_huge(items, model, console)
+    sized = _sizes(items)
+    model = _model(arguments, given.names if given else None, [size for _, size in sized], sides, total, console)
+    largest = _say_what_is_huge(sized, model.plan.scales[-1], console)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(),
                TextColumn("{task.fields[speed]}"))  # fmt: skip
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        if warm := total >= _MANY:
+        compiles = model.config is not None
+        if compiles and total >= _MANY:
             _compile(model, progress, console)
+        warm = total >= _MANY or not compiles
         if arguments.pixels is not None:
             model = _within_budget(model, arguments.pixels, items, progress, console)
         # A stream holds the images of its window and as many that are read ahead.
-        window = max(1, min(model.config.window, _HELD // max(1, 2 * largest)))
+        window = max(1, min(model.plan.window, _HELD // max(1, 2 * largest)))
         task = progress.add_task("detect", total=total or None, speed="" if warm else "compiling")
         advance = lambda done: progress.update(  # noqa: E731
-            task, completed=done.images + len(done.skipped), speed=f"{_speed(done)}, {_share(done)}"
+            task, completed=done.images + len(done.skipped), speed=f"{speed_of(done)}, {share_of(done)}"
         )
         forms = _writers(arguments, output, model, given.ids if given else ())
         summary = run_detection(model, items, forms, arguments.score, "panels" in arguments.write, window, advance)
     for line in found.lines():
         console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
-    return _report(summary, arguments, warm, console)
+    ours = arguments.options.detector is None
+    return report(summary, arguments.output, arguments.score, ours, warm, console)
+
+
+def _model(
+    arguments: Arguments,
+    names: Sequence[str] | None,
+    sizes: Sequence[tuple[int, int]],
+    sides: Sequence[tuple[int, int]],
+    images: int,
+    console: Console,
+) -> Model:
+    """The model of --weights or --detector with the scales and thresholds that are asked for."""
+    if arguments.options.detector is not None:
+        model = detector_model(arguments.options, sizes, sides, arguments.threshold)
+        for line in described(model, sizes):
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
+        return model
+    model = load(arguments.weights, load_config(arguments.config) if arguments.config else None, names)
+    _say_what_it_knows(model, console)
+    return model.changed(lambda config: _overridden(config, sides, arguments.threshold, images))
 
 
 def _compile(model: Model, progress: Progress, console: Console) -> None:
@@ -144,8 +168,19 @@ def _checked(arguments: Arguments) -> list[tuple[int, int]]:
     """The sides that --scales gives; ConfigError, which names the option, for what makes no sense."""
     if not arguments.paths:
         raise ConfigError("nothing to look at; give images, folders, globs or videos")
-    if not arguments.weights:
-        raise ConfigError("--weights is missing; give a .safetensors file, a training's --workdir, or demo")
+    detector = arguments.options.detector is not None
+    if bool(arguments.weights) == detector:
+        raise ConfigError("--weights and --detector exclude each other; give one of them" if detector else
+                          "--weights is missing; give a .safetensors file, a training's --workdir, or demo; or "
+                          "--detector with an .onnx file")  # fmt: skip
+    if detector and arguments.config is not None:
+        raise ConfigError("--config goes with --weights; a detector takes --plan")
+    if not detector:
+        without_detector(arguments.options)
+    if arguments.pixels is not None and detector and arguments.options.focus == "none":
+        raise ConfigError("--pixels chooses thresholds, and --focus none has none; give --focus weak")
+    if arguments.pixels is not None and arguments.options.focus_score is not None:
+        raise ConfigError("--pixels chooses the thresholds; give it or --focus-score, not both")
     if not 0 <= arguments.score <= 1:
         raise ConfigError(f"--score {arguments.score:g}; want a probability from 0 to 1")
     if not arguments.write:
@@ -192,18 +227,23 @@ def _say_what_it_knows(model: Model, console: Console) -> None:
                       "in photographs means nothing", soft_wrap=True, markup=False, highlight=False)  # fmt: skip
 
 
-def _say_what_is_huge(items: Sequence[Item], model: Model, console: Console) -> int:
-    """Name images that take much memory or lose small objects, before they are read; return bytes of the largest."""
-    finest, largest, lines = model.config.scales[-1], 0, []
+def _sizes(items: Sequence[Item]) -> list[tuple[Item, tuple[int, int]]]:
+    """The items that will not be skipped, as far as is known before they are read, with their (height, width), px."""
+    sized = []
     for item in items:
-        try:
+        with contextlib.suppress(ImageError):
             height, width = video.video_info(item.path)[:2] if item.video else image_size(item.path, oriented=True)
-        except ImageError:
-            continue  # it will be skipped, with the reason
-        if not item.video and height * width > max_pixels():
-            continue  # so will this one
+            if height and width and (item.video or height * width <= max_pixels()):
+                sized.append((item, (height, width)))
+    return sized
+
+
+def _say_what_is_huge(sized: Sequence[tuple[Item, tuple[int, int]]], finest: Scale, console: Console) -> int:
+    """Name images that take much memory or lose small objects, before they are read; return bytes of the largest."""
+    largest, lines = 0, []
+    for item, (height, width) in sized:
         largest = max(largest, 3 * height * width)
-        zoom = factor(height, width, finest) if height and width else 1
+        zoom = factor(height, width, finest)
         if not item.video and (3 * height * width >= _HUGE or zoom < _REDUCED):
             lines.append(f"{item.file_name}: {width}x{height} px, {3 * height * width / 1e9:.1f} GB when decoded; "
                          f"the finest scale sees it {zoom:.2g} times as large, so an object of {round(STRIDE / zoom)} "
@@ -227,55 +267,17 @@ def _within_budget(
     shown = " ".join(f"{threshold:.3g}" for threshold in found.thresholds)
     console.print(f"--pixels {side:g}: --threshold {shown} costs {math.sqrt(found.pixels):.0f} on a side, "
                   f"on {len(chosen)} of the images", soft_wrap=True, highlight=False)  # fmt: skip
-    return model.changed(lambda config: with_thresholds(config, found.thresholds))
+    return model.planned(model.plan.with_thresholds(*found.thresholds))
 
 
 def _writers(arguments: Arguments, output: Path, model: Model, ids: Sequence[int]) -> list[writers.Writer]:
     """What --write asks for."""
     made = {
         "pictures": lambda: writers.PictureWriter(output / "pictures"),
-        "panels": lambda: writers.PanelWriter(output / "panels", model.config.scales, arguments.score),
+        "panels": lambda: writers.PanelWriter(output / "panels", model.plan.scales, arguments.score),
         "coco": lambda: writers.CocoWriter(output / "detections.json", model.categories, ids),
         "csv": lambda: writers.CsvWriter(output / "detections.csv"),
         "yolo": lambda: writers.YoloWriter(output / "labels", model.categories),
         "yolo-scores": lambda: writers.YoloWriter(output / "labels_scores", model.categories, scores=True),
     }
     return [made[form]() for form in dict.fromkeys(arguments.write)]
-
-
-def _report(summary: Summary, arguments: Arguments, warm: bool, console: Console) -> int:
-    """Prints what was done and left; returns the exit code. warm: everything was compiled before the run."""
-    say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
-    if summary.images:
-        speed = _speed(summary) if warm else f"{summary.seconds:.1f} s with compiling"
-        say(f"{summary.images} images, {summary.found} detections of score {arguments.score:g} or more; "
-            f"{speed}, {_share(summary)}; in {arguments.output}")  # fmt: skip
-    if summary.skipped:
-        say(f"{len(summary.skipped)} could not be read and were skipped:")
-        for _, reason in summary.skipped[:_NAMED]:
-            say(f"  {reason}")
-        if len(summary.skipped) > _NAMED:
-            say(f"  … and {len(summary.skipped) - _NAMED} more")
-    if isinstance(summary.stopped, KeyboardInterrupt):
-        failed = summary.stopped.__context__  # an output that could not be written when the signal came
-        also = f"; {failed}" if isinstance(failed, AutoFocusError) else ""
-        print(f"autofocus detect: {word(summary.stopped)}; the results of {summary.images} images are kept{also}",
-              file=sys.stderr)  # fmt: skip
-        return exit_code(summary.stopped)
-    if summary.stopped is not None:
-        print(f"autofocus detect: {summary.stopped}", file=sys.stderr)
-        return 1
-    if not summary.images:
-        print("autofocus detect: not one image could be read", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _speed(summary: Summary) -> str:
-    return f"{summary.images / max(summary.seconds, 1e-9):.1f} images/s"
-
-
-def _share(summary: Summary) -> str:
-    if summary.cost is None:
-        return "no pixels"
-    return f"{summary.cost.pixels.sum() / summary.cost.full_pixels.sum():.1%} of the pyramid's pixels"

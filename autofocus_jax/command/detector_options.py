@@ -86,6 +86,10 @@ class DetectorOptions(ModelOptions):
     """a detection below this size (square root of its area, px of the level) is small"""
     focus_score: Annotated[float | None, tyro.conf.arg(metavar="T", help_behavior_hint="(default: as proposed)")] = None
     """score from which a small detection is looked at again"""
+    side: Annotated[int | None, tyro.conf.arg(metavar="PX", help_behavior_hint="(default: by the detector)")] = None
+    """the longer side of a whole photograph that the detector sees well, for the plan that is proposed"""
+    plan: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: proposed)")] = None
+    """scales, valid ranges and chip rules for --detector: a .json file as `autofocus suggest --detector` writes it"""
 
     def __post_init__(self):
         if self.focus_score is not None and not 0 <= self.focus_score <= 1:
@@ -97,6 +101,13 @@ def load_detector(options: DetectorOptions) -> CropDetector:
     if options.detector is None:
         raise ConfigError("--detector is missing; give an .onnx file")
     return options.load(options.detector)
+
+
+def without_detector(options: DetectorOptions) -> None:
+    """Raise ConfigError for an option that says something of a detector where there is none; `names` may be given."""
+    for field in dataclasses.fields(options):
+        if field.name not in ("detector", "names") and getattr(options, field.name) != field.default:
+            raise ConfigError(f"--{field.name.replace('_', '-')} goes with --detector; leave it out")
 
 
 def where_to_look(options: DetectorOptions) -> Where | None:

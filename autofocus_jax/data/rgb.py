@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from autofocus_jax.data.image import read_image
+from autofocus_jax.data.image import image_size, read_image
 from autofocus_jax.structures import ImageError
 
 Image = Any  # a path, a NumPy array (uint8: RGB [h, w, 3], RGBA [h, w, 4] or grey [h, w]) or a PIL image
@@ -39,6 +39,11 @@ def as_rgb(image: Image) -> np.ndarray:
         opacity = image[..., 3:].astype(np.float32) / 255
         image = np.round(image[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
     return np.ascontiguousarray(image)
+
+
+def rgb_size(image: Image) -> tuple[int, int]:
+    """(height, width) of what as_rgb gives, of a file from its head alone; raises ImageError as it does."""
+    return image_size(image, oriented=True) if isinstance(image, str | os.PathLike) else as_rgb(image).shape[:2]
 
 
 def _of_pil(image: Any) -> np.ndarray:

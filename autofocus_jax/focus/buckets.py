@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autofocus_jax.structures import STRIDE, AutoFocusError, Bucket, ChipBatch
+from autofocus_jax.structures import STRIDE, AutoFocusError, Bucket, ChipBatch, Scale
 
 
 class BucketError(AutoFocusError):
@@ -94,6 +94,22 @@ def fewer(buckets: Sequence[Bucket], count: int) -> tuple[Bucket, ...]:
         total[chosen] = np.inf
         chosen.append(int(total.argmin()))
     return tuple(buckets[position] for position in sorted(chosen))
+
+
+def holding(buckets: Buckets, scales: Sequence[Scale]) -> Buckets:
+    """Return the buckets, and one for each scale whose whole level fits none of them, in either orientation.
+
+    Buckets that are made on demand hold every level.
+    """
+    if isinstance(buckets, Multiple | Loose):
+        return buckets
+    result = list(buckets)
+    for scale in scales:
+        short, long = (-(-side // STRIDE) * STRIDE for side in (scale.min_side, scale.max_side))
+        for height, width in ((short, long), (long, short)):
+            if not any(bucket.height >= height and bucket.width >= width for bucket in result):
+                result.append(Bucket(height, width, 1))
+    return tuple(result)
 
 
 def choose(height: int, width: int, buckets: Sequence[Bucket]) -> int:

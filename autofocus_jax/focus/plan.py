@@ -91,6 +91,23 @@ class Plan:
         scale = dataclasses.replace(self.scales[number - 1], valid=ValidRange(0, math.inf), chips=None)
         return dataclasses.replace(self, scales=(scale,), rules=())
 
+    def with_sides(self, sides: Sequence[tuple[int, int]]) -> Plan:
+        """Return the plan with other sides of its scales, and with buckets that hold the new levels.
+
+        Valid ranges stay as they are, because they are in image pixels.
+
+        Args:
+            sides: (min side, max side) of each scale, px.
+
+        Raises:
+            PlanError: another number of them.
+        """
+        if len(sides) != len(self.scales):
+            raise PlanError(f"{len(sides)} pairs of sides for {len(self.scales)} scales; give one for each")
+        scales = tuple(dataclasses.replace(scale, min_side=low, max_side=high)
+                       for scale, (low, high) in zip(self.scales, sides))  # fmt: skip
+        return dataclasses.replace(self, scales=scales, buckets=bucket_ops.holding(self.buckets, scales))
+
     def fit(self, sizes: np.ndarray) -> tuple[list[Bucket], np.ndarray]:
         """Return the bucket of each chip and the sizes [n, 2] that the chips are to have.
 

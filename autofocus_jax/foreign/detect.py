@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from autofocus_jax.foreign.canvases import CanvasConfig, find_in_chips
-from autofocus_jax.foreign.found import CropDetector
+from autofocus_jax.foreign.found import CropDetector, ForeignError, Found
 from autofocus_jax.structures import HostAnswer, Placement
 
 # See where/combine.py; a room of its own, which this one does not know.
@@ -41,8 +41,20 @@ class ForeignDetect:
         self._lock = threading.Lock()
 
     def __call__(self, crops: Sequence[np.ndarray], placements: Sequence[Placement]) -> HostAnswer:
-        """Detect in the chips of one image and scale, which share canvases."""
+        """Detect in the chips of one image and scale, which share canvases.
+
+        Raises:
+            ForeignError: the detector fails, or answers a label without a name.
+        """
         with self._lock:
             found, spent = find_in_chips(self.detector, crops, self.canvases)
+        self._check(found)
         focus = None if self.where is None else self.where(crops, placements, found)
         return HostAnswer(found, focus, spent.canvases, spent.pixels)
+
+    def _check(self, found: Sequence[Found]) -> None:
+        """Raise ForeignError for a label without a name."""
+        highest = max((int(answer.labels.max()) for answer in found if len(answer.labels)), default=-1)
+        if self.categories is not None and highest >= len(self.categories):
+            raise ForeignError(f"the detector answers label {highest} where {len(self.categories)} names are known; "
+                               "give the names of all its classes")  # fmt: skip

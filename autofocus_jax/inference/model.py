@@ -1,60 +1,59 @@
-"""A detector in two lines: model = load("demo"); result = model("photo.jpg")."""
+"""A detector in two lines: model = load("demo"), or load(detector="m.onnx"); result = model("photo.jpg")."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 
 from autofocus_jax import parallel
-from autofocus_jax.checkpoint import load_variables, trained_with
 from autofocus_jax.config import Config, ConfigError
-from autofocus_jax.config_dict import from_dict
-from autofocus_jax.data.coco import CocoSource
-from autofocus_jax.data.rgb import Image, as_rgb
-from autofocus_jax.data.tfds import TfdsSource
-from autofocus_jax.data.voc import VocSource
-from autofocus_jax.data.yolo import YoloSource
+from autofocus_jax.data.rgb import Image, as_rgb, rgb_size
 from autofocus_jax.detector.model import Variables
+from autofocus_jax.focus.buckets import Loose
 from autofocus_jax.focus.cascade import Detect, Outcome, Reader
 from autofocus_jax.focus.chips import ChipFunction
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
 from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
-from autofocus_jax.inference.settings import holding
+from autofocus_jax.inference.foreign import Propose, ready
+from autofocus_jax.inference.stored import checked_names, read_weights
 from autofocus_jax.result import Result
-from autofocus_jax.scenes.source import CATEGORIES, ScenesSource
 from autofocus_jax.structures import Bucket, ImageError
-from autofocus_jax.weights import safetensors
-
-SOURCES = {kind.__name__: kind for kind in (CocoSource, ScenesSource, TfdsSource, VocSource, YoloSource)}
+from autofocus_jax.where.combine import Where
 
 
 class Model:
     """A detector with the AutoFocus cascade around it, and the names of its classes.
 
-    `load` makes one of stored weights, `Model.compiled` one of variables in memory. `Model(detect, plan, names)` takes
-    any detector, with no config and no weights behind it. Calls may come from several threads at once if `detect` bears
-    that, as a compiled detector does. What it finds in an image does not depend on the images beside it.
+    `load` makes one of stored weights or of a detector that is not ours, `Model.compiled` one of variables in memory.
+    `Model(detect, plan, names)` takes any detector, with no config and no weights behind it. Calls may come from
+    several threads at once if `detect` bears that, as a compiled detector does. What it finds in an image does not
+    depend on the images beside it, except that a plan that is still to be proposed depends on their sizes.
 
-    Attributes: `detect` (a focus.cascade.Detect), `plan`, `categories`, and `config` (None for a detector without one).
+    Attributes: `detect` (a focus.cascade.Detect), `plan` (None while it is to be proposed, see `proposed`),
+    `categories`, and `config` (None for a detector without one).
     """
 
-    def __init__(self, detect: Detect, plan: Plan, categories: Sequence[str], config: Config | None = None):
+    def __init__(self, detect: Detect, plan: Plan | None, categories: Sequence[str], config: Config | None = None,
+                 propose: Propose | None = None):  # fmt: skip
         """Put a detector and a plan together.
 
         Args:
             detect: the detector.
-            plan: the scales, buckets and rules.
+            plan: the scales, buckets and rules; None where `propose` makes one.
             categories: name of each class that the detector scores.
             config: the settings that the detector was made with, for `changed`.
+            propose: sizes (height, width) of images, px -> a plan for them.
         """
+        if plan is None and propose is None:
+            raise ConfigError("a model wants a plan, or a function that proposes one; give one of them")
         self.detect, self.plan, self.categories, self.config = detect, plan, tuple(categories), config
+        self._propose = propose
         self._compile: Callable[[Config], CompiledDetector] | None = None
 
     @classmethod
@@ -83,7 +82,7 @@ class Model:
 
         detect = compile_for(config)
         plan = dataclasses.replace(Plan.of(config, rules), buckets=detect.buckets)
-        model = cls(detect, plan, _checked(categories, config), config)
+        model = cls(detect, plan, checked_names(categories, config), config)
         model._compile = compile_for
         return model
 
@@ -110,6 +109,16 @@ class Model:
         other = copy.copy(self)
         other.plan = plan
         return other
+
+    def proposed(self, sizes: Sequence[tuple[int, int]]) -> Model:
+        """Return the same with the plan that is proposed for images of these sizes; itself where it has a plan.
+
+        One plan serves all of them; foreign.proposal.propose makes it for the median of their longer sides.
+
+        Args:
+            sizes: (height, width) of the images, px.
+        """
+        return self if self.plan is not None else self.planned(self._propose(sizes))
 
     def renamed(self, categories: Sequence[str]) -> Model:
         """Return the same with other names of its classes; ConfigError unless there are as many."""
@@ -138,12 +147,15 @@ class Model:
         """
         several = isinstance(images, list | tuple)
         given = list(images) if several else [images]
+        which = "image {} of the list: " if several else ""
+        if not given:
+            return []
+        model = self if self.plan is not None else self.proposed(_sizes(given, which))
         readers = ((position, lambda image=image: as_rgb(image)) for position, image in enumerate(given))
         results = []
-        for image, outcome in zip(given, self.stream(readers, stages)):
+        for image, outcome in zip(given, model.stream(readers, stages)):
             if outcome.error is not None:
-                which = f"image {outcome.key} of the list: " if several else ""
-                raise ImageError(f"{which}{outcome.error}")
+                raise ImageError(which.format(outcome.key) + outcome.error)
             results.append(self.result(outcome, _name(image)).above(score))
         return results if several else results[0]
 
@@ -164,6 +176,8 @@ class Model:
             threads: that read, and as many that crop and stack; by default one for each core, at most 16.
             keep_images: fill Outcome.image.
         """
+        if self.plan is None:
+            raise ConfigError("the model has no plan yet; use model.proposed(sizes), or load it with a plan")
         plan = self.plan if window is None else dataclasses.replace(self.plan, window=window)
         return engine.stream(images, self.detect, plan, threads=threads, keep_stages=stages, keep_images=keep_images)
 
@@ -175,67 +189,56 @@ class Model:
 
 
 def load(
-    weights: str | os.PathLike,
+    weights: str | os.PathLike | None = None,
     config: Config | None = None,
     categories: Sequence[str] | None = None,
     rules: Sequence[ChipFunction] | None = None,
+    *,
+    detector: Any = None,
+    focus: str | Where | None = "weak",
+    plan: Plan | None = None,
 ) -> Model:
-    """Return a Model of stored weights.
+    """Return a Model of stored weights, or of a detector that is not ours.
 
     Args:
         weights: a .safetensors file, a training's --workdir, or the name of shipped weights ("demo").
-        config: by default the one that the weights were made with, which lies beside them.
-        categories: names of the classes; by default those that lie beside the weights, else "class 0", "class 1" …
-        rules: chip rules of one's own, one for each scale but the last; by default Algorithm 1.
+        config: of the weights; by default the one that they were made with, which lies beside them.
+        categories: names of the classes; by default those that the weights or the detector know, else, for weights,
+            "class 0", "class 1" …
+        rules: of the weights: chip rules of one's own, one for each scale but the last; by default Algorithm 1.
+        detector: in place of weights: an .onnx file, a CropDetector, a ForeignDetect, a model of SAHI, Ultralytics,
+            torchvision, transformers or MMDetection, or a function image -> detections. docs/any_detector.md has more.
+        focus: of a detector: where to look again; "weak" (where it found something small, however weakly), a function
+            of autofocus_jax.where, or None for everywhere.
+        plan: of a detector, with loose chips; by default one is proposed from its input and the sizes of the images of
+            a call, or of `Model.proposed`.
 
     Raises:
-        WeightsError, CheckpointError, ConfigError: one line.
+        WeightsError, CheckpointError, ConfigError, ForeignError: one line.
     """
-    return Model.compiled(*read_weights(weights, config, categories), rules)
+    if (weights is None) == (detector is None):
+        raise ConfigError("load wants weights or a detector, one of them")
+    if detector is None:
+        if plan is not None:
+            raise ConfigError("plan goes with detector; for weights use load(weights).planned(plan)")
+        return Model.compiled(*read_weights(weights, config, categories), rules)
+    if config is not None or rules is not None:
+        raise ConfigError("config and rules go with weights; a detector takes a plan, which holds the rules")
+    if plan is not None and not isinstance(plan.buckets, Loose):
+        raise ConfigError("the plan of a detector wants loose chips; give Plan(..., buckets=Loose())")
+    made = ready(detector, focus, categories)
+    return Model(made.detect, plan, made.categories, propose=made.propose)
 
 
-def read_weights(
-    weights: str | os.PathLike, config: Config | None = None, categories: Sequence[str] | None = None
-) -> tuple[Config, Variables, tuple[str, ...]]:
-    """What `load` makes a Model of, as `load` finds it: settings, variables of the detector, names of the classes."""
-    path = Path(weights)
-    # A name alone is that of shipped weights first, or a folder "demo" would take their place; ./demo is the folder.
-    bare = os.fspath(weights) == path.name and (not path.suffix or not path.exists())
-    if bare and path.suffix in ("", ".safetensors") and _is_shipped(path.stem):
-        path = safetensors.shipped(f"{path.stem}.safetensors")
-    metadata = {"config": trained_with(path)} if path.is_dir() else safetensors.load(path)[1]
-    if config is None:
-        if not metadata["config"]:
-            raise ConfigError(f"{path} holds no config.json; give the config it was trained with")
-        config = from_dict(metadata["config"], SOURCES, str(path))
-    variables = load_variables(path, config)
-    config = dataclasses.replace(config, buckets=holding(config.buckets, config.scales))
-    return config, variables, _checked(categories or stored_categories(metadata, config), config)
-
-
-def stored_categories(metadata: Mapping[str, Any], config: Config) -> tuple[str, ...]:
-    """Names of the classes: those beside the weights, those of the rendered scenes, or numbered ones."""
-    names = metadata.get("categories")
-    if isinstance(names, list) and len(names) == config.detector.num_classes:
-        return tuple(map(str, names))
-    if isinstance(config.data, ScenesSource) and config.detector.num_classes == len(CATEGORIES):
-        return CATEGORIES
-    return tuple(f"class {number}" for number in range(config.detector.num_classes))
-
-
-def _checked(categories: Sequence[str], config: Config) -> tuple[str, ...]:
-    if len(categories) != config.detector.num_classes:
-        raise ConfigError(f"{len(categories)} names of categories for a detector of {config.detector.num_classes}; "
-                          "give as many")  # fmt: skip
-    return tuple(categories)
-
-
-def _is_shipped(name: str) -> bool:
-    try:
-        safetensors.shipped(f"{name}.safetensors")
-    except safetensors.WeightsError:
-        return False
-    return True
+def _sizes(images: Sequence[Image], which: str) -> list[tuple[int, int]]:
+    """(height, width) of each image; ImageError, which begins with `which`, for the first that cannot be read."""
+    sizes = []
+    for position, image in enumerate(images):
+        try:
+            sizes.append(rgb_size(image))
+        except ImageError as error:
+            raise ImageError(which.format(position) + str(error)) from None
+    return sizes
 
 
 def _name(image: Image) -> str | None:

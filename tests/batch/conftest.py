@@ -12,8 +12,8 @@ pytest.importorskip("pyarrow", reason="the extra `ray` is not installed")
 
 from autofocus_jax.batch import job, plan
 from autofocus_jax.batch.storage import resolved
+from autofocus_jax.focus.buckets import holding
 from autofocus_jax.inference.model import Model
-from autofocus_jax.inference.settings import holding
 
 CATEGORIES = ("ape", "bee", "cat")
 BAD = 5  # the picture that is cut off

@@ -17,7 +17,7 @@ from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
 from autofocus_jax.inference.compiled import compile_detector
-from autofocus_jax.inference.model import SOURCES
+from autofocus_jax.inference.stored import SOURCES
 from autofocus_jax.structures import Detections
 
 pytestmark = pytest.mark.numbers

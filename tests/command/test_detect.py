@@ -86,8 +86,8 @@ def test_settings_from_the_command_line(autofocus, pictures, monkeypatch):
     assert whole not in autofocus(*words, "--threshold", "1")[1]
     # a.png, 60 x 90 px: 21 x 32 and 43 x 64; of the others, squarer, the shorter side decides.
     summaries = []
-    report = detect._report
-    monkeypatch.setattr(detect, "_report", lambda *given: summaries.append(given[0]) or report(*given))
+    report = detect.report
+    monkeypatch.setattr(detect, "report", lambda *given: summaries.append(given[0]) or report(*given))
     code, out, _ = autofocus(*words, "--scales", "24x32", "48x64", "--threshold", "0")
     assert code == 0 and whole in out
     wanted = [21 * 32 + 24 * 24 + 24 * 30, 43 * 64 + 48 * 48 + 48 * 60]

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from autofocus_jax.focus.buckets import Multiple
+from autofocus_jax.focus.buckets import Loose, Multiple
 from autofocus_jax.focus.chips import whole_level
 from autofocus_jax.focus.plan import Plan, PlanError
 from autofocus_jax.structures import Bucket, ChipRule, Scale, ValidRange
@@ -57,6 +57,18 @@ def test_what_does_not_fit(settings, message):
     with pytest.raises(PlanError, match=message) as error:
         Plan(**{"scales": SCALES, **settings})
     assert "\n" not in str(error.value)
+
+
+def test_other_sides_need_no_config():
+    plan = Plan(SCALES, Loose(), window=3)
+    larger = plan.with_sides([(48, 64), (100, 130), (200, 300)])
+    assert [(scale.min_side, scale.max_side) for scale in larger.scales] == [(48, 64), (100, 130), (200, 300)]
+    assert [scale.valid for scale in larger.scales] == [scale.valid for scale in SCALES]
+    assert larger.buckets == Loose() and Plan(SCALES).with_sides([(1, 2)] * 3).buckets == Multiple()
+    fixed = Plan(SCALES[:1], [Bucket(48, 64, 4)]).with_sides([(60, 90)])
+    assert fixed.buckets == (Bucket(48, 64, 4), Bucket(64, 96, 1), Bucket(96, 64, 1))
+    with pytest.raises(PlanError, match="1 pairs of sides for 3 scales"):
+        plan.with_sides([(1, 2)])
 
 
 def test_sizes_that_fit_buckets():

@@ -13,10 +13,12 @@ from PIL import Image
 import autofocus_jax
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import to_dict
+from autofocus_jax.focus.buckets import holding
 from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.focus.chips import whole_level
+from autofocus_jax.focus.plan import PlanError
 from autofocus_jax.inference.model import Model, read_weights
-from autofocus_jax.inference.settings import holding, with_sides, with_thresholds
+from autofocus_jax.inference.settings import with_sides, with_thresholds
 from autofocus_jax.result import Result
 from autofocus_jax.scenes.source import CATEGORIES
 from autofocus_jax.structures import AutoFocusError, Bucket, ImageError
@@ -121,9 +123,9 @@ def test_changed_settings_share_programs(model):
     with pytest.raises(ConfigError, match="change the detector"):
         model.changed(lambda config: dataclasses.replace(
             config, detector=dataclasses.replace(config.detector, proposals=4)))  # fmt: skip
-    with pytest.raises(ConfigError, match="1 pairs of sides for 2 scales"):
+    with pytest.raises(PlanError, match="1 pairs of sides for 2 scales"):
         with_sides(model.config, [(48, 64)])
-    with pytest.raises(ConfigError, match="2 thresholds for 1 chip rules"):
+    with pytest.raises(PlanError, match="2 thresholds for 1 chip rules"):
         with_thresholds(model.config, [0.1, 0.2])
 
 

@@ -1,0 +1,76 @@
+"""A detector that is not ours, of whatever kind, ready for the cascade: what `load(detector=...)` is made of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from autofocus_jax.config import ConfigError
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.foreign.callback import PythonSettings
+from autofocus_jax.foreign.detect import ForeignDetect
+from autofocus_jax.foreign.found import CropDetector
+from autofocus_jax.foreign.onnx_model import load_onnx
+from autofocus_jax.foreign.onnx_settings import OnnxSettings
+from autofocus_jax.foreign.proposal import propose
+from autofocus_jax.foreign.python_models import from_model
+from autofocus_jax.where.combine import Where
+from autofocus_jax.where.weak import weak
+
+Propose = Callable[[Sequence[tuple[int, int]]], Plan]  # (height, width) of photographs, px -> a plan for them
+
+
+class Ready(NamedTuple):
+    """A detector that is not ours, with what a Model wants beside it."""
+
+    detect: ForeignDetect
+    categories: tuple[str, ...]
+    propose: Propose
+
+
+def ready(detector: Any, focus: str | Where | None = "weak", categories: Sequence[str] | None = None) -> Ready:
+    """Make a detector ready for the cascade.
+
+    Args:
+        detector: an .onnx file, a CropDetector, a ForeignDetect (whose own `where` counts, not `focus`), or a Python
+            object as foreign.python_models.from_model takes it.
+        focus: where to look again: "weak", a function, or None for everywhere, which is the full image pyramid.
+        categories: names of the classes; by default those that the detector knows.
+
+    Raises:
+        ForeignError: what is wrong with the detector.
+        ConfigError: names that are not known or do not fit, or another word for `focus`.
+    """
+    names = None if categories is None else tuple(categories)
+    detect = detector if isinstance(detector, ForeignDetect) else ForeignDetect(_crops(detector, names), _where(focus))
+    known = detect.detector.categories
+    if names is None and known is None:
+        raise ConfigError("the detector does not say the names of its classes; give categories")
+    if names is not None and known is not None and len(names) != len(known):
+        raise ConfigError(f"{len(names)} names of categories for a detector of {len(known)}; give as many")
+    detect.categories = names or known
+    return Ready(detect, detect.categories, partial(_proposed, detect))
+
+
+def _crops(detector: Any, names: tuple[str, ...] | None) -> CropDetector:
+    if isinstance(detector, CropDetector):
+        return detector
+    if isinstance(detector, str | os.PathLike):
+        return load_onnx(detector, OnnxSettings(categories=names))
+    return from_model(detector, PythonSettings(categories=names))
+
+
+def _where(focus: str | Where | None) -> Where | None:
+    if focus is None or callable(focus):
+        return focus
+    if focus != "weak":
+        raise ConfigError(f"focus must be 'weak', a function or None, got {focus!r}")
+    return weak()
+
+
+def _proposed(detect: ForeignDetect, sizes: Sequence[tuple[int, int]]) -> Plan:
+    """The plan for photographs of these sizes; the full pyramid where nothing says where to look."""
+    plan = propose(detect.detector, sizes)
+    return plan if detect.where is not None else plan.pyramid()

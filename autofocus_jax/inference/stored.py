@@ -1,0 +1,68 @@
+"""Stored weights and what lies beside them: settings, and names of the classes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autofocus_jax.checkpoint import load_variables, trained_with
+from autofocus_jax.config import Config, ConfigError
+from autofocus_jax.config_dict import from_dict
+from autofocus_jax.data.coco import CocoSource
+from autofocus_jax.data.tfds import TfdsSource
+from autofocus_jax.data.voc import VocSource
+from autofocus_jax.data.yolo import YoloSource
+from autofocus_jax.detector.model import Variables
+from autofocus_jax.focus.buckets import holding
+from autofocus_jax.scenes.source import CATEGORIES, ScenesSource
+from autofocus_jax.weights import safetensors
+
+SOURCES = {kind.__name__: kind for kind in (CocoSource, ScenesSource, TfdsSource, VocSource, YoloSource)}
+
+
+def read_weights(
+    weights: str | os.PathLike, config: Config | None = None, categories: Sequence[str] | None = None
+) -> tuple[Config, Variables, tuple[str, ...]]:
+    """What `load` makes a Model of, as `load` finds it: settings, variables of the detector, names of the classes."""
+    path = Path(weights)
+    # A name alone is that of shipped weights first, or a folder "demo" would take their place; ./demo is the folder.
+    bare = os.fspath(weights) == path.name and (not path.suffix or not path.exists())
+    if bare and path.suffix in ("", ".safetensors") and _is_shipped(path.stem):
+        path = safetensors.shipped(f"{path.stem}.safetensors")
+    metadata = {"config": trained_with(path)} if path.is_dir() else safetensors.load(path)[1]
+    if config is None:
+        if not metadata["config"]:
+            raise ConfigError(f"{path} holds no config.json; give the config it was trained with")
+        config = from_dict(metadata["config"], SOURCES, str(path))
+    variables = load_variables(path, config)
+    config = dataclasses.replace(config, buckets=holding(config.buckets, config.scales))
+    return config, variables, checked_names(categories or stored_categories(metadata, config), config)
+
+
+def stored_categories(metadata: Mapping[str, Any], config: Config) -> tuple[str, ...]:
+    """Names of the classes: those beside the weights, those of the rendered scenes, or numbered ones."""
+    names = metadata.get("categories")
+    if isinstance(names, list) and len(names) == config.detector.num_classes:
+        return tuple(map(str, names))
+    if isinstance(config.data, ScenesSource) and config.detector.num_classes == len(CATEGORIES):
+        return CATEGORIES
+    return tuple(f"class {number}" for number in range(config.detector.num_classes))
+
+
+def checked_names(categories: Sequence[str], config: Config) -> tuple[str, ...]:
+    """Return the names; ConfigError unless there is one for each class of the config's detector."""
+    if len(categories) != config.detector.num_classes:
+        raise ConfigError(f"{len(categories)} names of categories for a detector of {config.detector.num_classes}; "
+                          "give as many")  # fmt: skip
+    return tuple(categories)
+
+
+def _is_shipped(name: str) -> bool:
+    try:
+        safetensors.shipped(f"{name}.safetensors")
+    except safetensors.WeightsError:
+        return False
+    return True
