@@ -22,7 +22,7 @@ SIDE = 416  # px, what a detector of any input size is taken to see well, unless
 STEP = 4  # at most so many times from one scale to the next
 LARGEST = 2560  # px, the longer side of scale 1 at most: a detector of any input size runs on it at once
 ENLARGED = 2  # the finest scale is at least so many times the detector's own side
-SEEN = 100.0  # level px below which the next scale answers too
+SEEN = 104.0  # level px below which the next scale answers too
 OVERLAP = (0.25, 0.125)  # a coarser scale answers from SEEN * (a + b * step)
 CHIP = 256  # least side of a chip, px of the level that shows it
 SHARE = 4  # a least chip is at most this part of that level's longer side
@@ -146,5 +146,6 @@ def merging(longer: float, finest: int) -> StackingConfig:
 
 
 def _nice(side: float) -> float:
-    """Rounded to multiples of 5 px, below 50 px to whole px."""
-    return float(round(side)) if side < 50 else 5.0 * round(side / 5)
+    """Rounded to multiples of 50 px, below 200 px to those of 5 px, below 50 px to whole px."""
+    step = 1 if side < 50 else 5 if side < 200 else 50
+    return float(step * round(side / step))
