@@ -25,7 +25,7 @@ _PUBLIC = {
     "data.coco": ("CocoDataset", "CocoSource", "write_coco"),
     "data.export": ("export_coco", "export_voc", "export_yolo"),
     "data.image": ("image_size", "read_image"),
-    "data.scenes": ("ScenesSource", "render_scene"),
+    "scenes.source": ("ScenesSource", "render_scene"),
     "data.tfds": ("TfdsSource", "write_tfds"),
     "data.voc": ("VocSource", "write_voc"),
     "data.yolo": ("YoloSource", "write_yolo"),
@@ -61,6 +61,10 @@ __all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("autofocus_jax")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

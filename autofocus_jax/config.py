@@ -34,7 +34,7 @@ class DataSource(abc.ABC):
     def open_tolerant(self, split: str, report: Callable[[str, str, str], None]) -> Dataset:
         """As open, for training: an annotation that is wrong is told to `report` and left out, rather than raised.
 
-        report: a data.problems.Report. Sources that cannot tell one annotation from another leave this as it is.
+        report: a data.findings.Report. Sources that cannot tell one annotation from another leave this as it is.
         """
         return self.open(split)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -92,9 +93,23 @@ class ImageInfo(NamedTuple):
 
 
 class Dataset(Protocol):
-    """One split of a source of images and boxes; `dataset[i]` is (image, GroundTruth)."""
+    """One split of a source of images and boxes; `dataset[i]` is (image, GroundTruth).
+
+    A data set of one's own inherits from this class. What has a default here may be left as it is.
+
+    Attributes:
+      categories: [K] names; label k means categories[k].
+      files: [N] paths of the images, where images are files; else empty.
+      noticed: what reading found that is no error, (kind of data/findings, example) of each case.
+      dropped: boxes that were left out.
+      oriented: whether images are turned as their orientation tags say.
+    """
 
     categories: tuple[str, ...]
+    files: Sequence[Path] = ()
+    noticed: Sequence[tuple[str, str]] = ()
+    dropped: int = 0
+    oriented: bool = False
 
     def __len__(self) -> int: ...
 
@@ -106,6 +121,10 @@ class Dataset(Protocol):
     def ground_truth(self, index: int) -> GroundTruth: ...
 
     def info(self, index: int) -> ImageInfo: ...
+
+    def encoded(self, index: int) -> bytes | None:
+        """The bytes of the image file; None where there is none."""
+        return None
 
 
 class Placement(NamedTuple):
@@ -224,4 +243,4 @@ class RuleError(AutoFocusError):
 
 
 class DetectorError(AutoFocusError):
-    """A detector answered something that is no DetectorOutput for its batch."""
+    """A detector failed, or answered something that is no answer for its chips."""

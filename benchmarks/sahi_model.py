@@ -128,7 +128,7 @@ class SahiDetector(DetectionModel):
         sizes = [pyramid.chip_size(box, factor) for box in boxes]
         crops = [pyramid.crop(image, box, factor, size)[0] for image, box, size in zip(images, boxes, sizes)]
         seconds = dict.fromkeys(STAGES, 0.0) | {"resize": time.perf_counter() - begin}
-        padded = 0
+        padded = runs = 0
         batches = []
         for index, rows in bucket_ops.group(np.array(sizes), self.buckets):
             bucket = self.buckets[index]
@@ -152,9 +152,10 @@ class SahiDetector(DetectionModel):
             for row, answer in zip(rows, answers):
                 found[row] = self._suppress(answer.detections, valid)
             padded += bucket.height * bucket.width * bucket.batch
+            runs += bucket.batch
         here = np.arange(2) == kind
         self.spent += Cost(0, here * sum(height * width for height, width in sizes), here * 0, here * len(images),
-                           here * padded, np.array([seconds[stage] for stage in STAGES]))  # fmt: skip
+                           here * padded, here * runs, np.array([seconds[stage] for stage in STAGES]))  # fmt: skip
         return found
 
     def _suppress(self, found: Detections, valid: ValidRange) -> Detections:

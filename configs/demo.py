@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from autofocus_jax.config import AnchorConfig, BackboneConfig, Config, DetectorConfig, StackingConfig, TrainingConfig
-from autofocus_jax.data.scenes import CATEGORIES, ScenesSource
+from autofocus_jax.scenes.source import CATEGORIES, ScenesSource
 from autofocus_jax.structures import Bucket, ChipRule, FocusRange, Scale, ValidRange
 
 CHIP = 256  # half of the paper's training chip, so every size in chip px is about half of the paper's

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
 import tempfile
@@ -16,6 +17,7 @@ from autofocus_jax.structures import (
     Bucket,
     ChipBatch,
     ChipRule,
+    Dataset,
     FocusRange,
     GroundTruth,
     ImageError,
@@ -133,7 +135,7 @@ def traced():
     return Traced
 
 
-class MemoryDataset:
+class MemoryDataset(Dataset):
     """A structures.Dataset of given images and ground truths; an image that is None is corrupt."""
 
     def __init__(self, images, truths, categories=("a", "b", "c"), first_id=1):
@@ -162,6 +164,14 @@ def _truth(boxes=(), labels=(), ignore=None):
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     ignore = np.zeros(len(boxes), bool) if ignore is None else np.asarray(ignore, bool)
     return GroundTruth(boxes, np.asarray(labels, np.int32).reshape(-1), ignore)
+
+
+@pytest.fixture(autouse=True)
+def nobody_listens():
+    """Commands count what readers log; the next test finds the logger as it was."""
+    yield
+    logger = logging.getLogger("autofocus_jax.data")
+    logger.handlers[:], logger.propagate = [], True
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from autofocus_jax.structures import (
     ValidRange,
 )
 
-pytest.importorskip("sahi", reason="wants SAHI: pip install -e '.[benchmark]' and pip install --no-deps sahi==0.12.8")
+pytest.importorskip("sahi", reason="wants SAHI: pip install -e '.[test]' and pip install --no-deps sahi==0.12.8")
 ROOT = Path(__file__).parent.parent
 CATEGORIES = ("light", "dark")
 

@@ -11,7 +11,7 @@ from autofocus_jax.config import ConfigError, DataSource
 from autofocus_jax.config_dict import StoredSource, from_dict
 from autofocus_jax.config_file import load_config, to_dict
 from autofocus_jax.data.coco import CocoSource
-from autofocus_jax.data.scenes import ScenesSource
+from autofocus_jax.scenes.source import ScenesSource
 from autofocus_jax.structures import ValidRange
 from autofocus_jax.weights import safetensors
 

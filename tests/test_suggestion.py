@@ -16,12 +16,12 @@ from autofocus_jax.config_file import load_config
 from autofocus_jax.data.coco import CocoDataset, CocoSource
 from autofocus_jax.focus import pyramid
 from autofocus_jax.focus.buckets import choose
-from autofocus_jax.structures import ChipRule, FocusRange, GroundTruth, ImageInfo, ValidRange
+from autofocus_jax.structures import ChipRule, Dataset, FocusRange, GroundTruth, ImageInfo, ValidRange
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
-class Boxes:
+class Boxes(Dataset):
     """A Dataset of sizes and boxes alone; its images must never be opened."""
 
     categories = ("a", "b")

@@ -19,11 +19,10 @@ import tyro
 from rich.console import Console
 
 from autofocus_jax.command.detector_options import ModelOptions
-from autofocus_jax.command.writers import write_picture
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import parse
 from autofocus_jax.data.image import quiet_decoders, read_image
-from autofocus_jax.visualize import draw_boxes
+from autofocus_jax.visualize import draw_boxes, write_picture
 
 
 @dataclasses.dataclass(frozen=True)

@@ -80,7 +80,7 @@ def run(argv: Sequence[str], console: Console) -> int:
 def _run(arguments: Arguments, console: Console) -> int:
     quiet_decoders()
     _check(arguments)
-    dataset, detector, skipped = _open(arguments)
+    dataset, detector, skipped = _open(arguments, console)
     proposed, side = _plan(arguments, detector, dataset)
     plan = proposed.plan
     wanted = Wanted(side, arguments.larger or default_larger(side, plan), arguments.slices or
@@ -141,14 +141,16 @@ def _check(arguments: Arguments) -> None:
                 raise ConfigError(f"{name} must be at least {bound}, got {value}")
 
 
-def _open(arguments: Arguments) -> tuple[Dataset, CropDetector, list[Skipped]]:
+def _open(arguments: Arguments, console: Console) -> tuple[Dataset, CropDetector, list[Skipped]]:
     """The photographs, the detector, whose classes are theirs in their order, and the photographs without a size."""
     options = arguments.options
     if arguments.annotations is None:
         detector = options.load(arguments.detector)
         dataset, skipped = photographs.plain(arguments.photos, detector.categories)
         return dataset, detector, skipped
-    dataset = photographs.annotated(arguments.photos, arguments.annotations)
+    dataset, found = photographs.annotated(arguments.photos, arguments.annotations)
+    for line in found.lines():
+        console.print(line, style="yellow", soft_wrap=True, markup=False, highlight=False)
     dataset = photographs.OfClasses(dataset, options.only or dataset.categories)
     return dataset, dataclasses.replace(options, only=dataset.categories).load(arguments.detector), []
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from autofocus_jax.command.compare_rows import best_slices
-from autofocus_jax.command.whole_file import whole_file
+from autofocus_jax.files import whole_file
 from autofocus_jax.inference.comparison import Comparison
 from autofocus_jax.inference.measure import metrics
 from autofocus_jax.metrics.agreement import IOU, SURE, agreement

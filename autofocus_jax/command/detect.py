@@ -33,16 +33,18 @@ from autofocus_jax.command.names import read_names
 from autofocus_jax.command.stopping import exit_code, stoppable, word
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_file import load_config, parse
-from autofocus_jax.data.image import image_size, quiet_decoders
-from autofocus_jax.data.scenes import ScenesSource
+from autofocus_jax.data.findings import Findings, listen
+from autofocus_jax.data.image import image_size, limit_pixels, max_pixels, printable, quiet_decoders
 from autofocus_jax.focus.buckets import for_images
 from autofocus_jax.focus.pyramid import factor
 from autofocus_jax.inference.model import Model, load
 from autofocus_jax.inference.settings import with_sides, with_thresholds
-from autofocus_jax.structures import STRIDE, ImageError
+from autofocus_jax.scenes.source import ScenesSource
+from autofocus_jax.structures import STRIDE, AutoFocusError, ImageError
 
 _HELD = 2**31  # bytes of decoded images that may be held at a time
 _HUGE = 3 * 10**8  # bytes of a decoded image that is worth a word
+_REDUCED = 0.25  # how large the finest scale shows an image that is worth a word
 _TRIED = 16  # images that --pixels is chosen on
 _NAMED = 20  # skipped files that are named
 _MANY = 100  # images from which on everything is compiled before the first; fewer need few of the programs
@@ -77,6 +79,8 @@ class Arguments:
     """sides of the pyramid, coarse to fine, as 480x512 800x1280 1400x2000"""
     names: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=_WEIGHTS_SAY)] = None
     """names of the classes: a text file with one a line, or COCO annotations"""
+    max_pixels: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """pixels that an image may have, larger ones are skipped (default: 67108864, as 8192x8192, about 1 GB)"""
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """a config file, in place of the settings that lie beside the weights"""
 
@@ -92,11 +96,16 @@ def _run(arguments: Arguments, console: Console) -> int:
     parallel.cache_compilations()
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet too
     sides = _checked(arguments)
+    if arguments.max_pixels is not None:
+        limit_pixels(arguments.max_pixels)
+    found = Findings(_NAMED)
+    listen(found)
     items = collect(arguments.paths)
     output = Path(arguments.output)
     _spare_inputs(items, output, arguments.write)
+    given = read_names(arguments.names) if arguments.names else None
     model = load(arguments.weights, load_config(arguments.config) if arguments.config else None,
-                 read_names(arguments.names) if arguments.names else None)  # fmt: skip
+                 given.names if given else None)  # fmt: skip
     total = count(items)
     model = model.changed(lambda config: _overridden(config, sides, arguments.threshold, total))
     _say_what_it_knows(model, console)
@@ -114,8 +123,10 @@ def _run(arguments: Arguments, console: Console) -> int:
         advance = lambda done: progress.update(  # noqa: E731
             task, completed=done.images + len(done.skipped), speed=f"{_speed(done)}, {_share(done)}"
         )
-        forms = _writers(arguments, output, model)
+        forms = _writers(arguments, output, model, given.ids if given else ())
         summary = run_detection(model, items, forms, arguments.score, "panels" in arguments.write, window, advance)
+    for line in found.lines():
+        console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
     return _report(summary, arguments, warm, console)
 
 
@@ -182,21 +193,24 @@ def _say_what_it_knows(model: Model, console: Console) -> None:
 
 
 def _say_what_is_huge(items: Sequence[Item], model: Model, console: Console) -> int:
-    """Names images that take much memory or lose small objects, before they are read; bytes of the largest image."""
-    finest, largest = model.config.scales[-1], 0
+    """Name images that take much memory or lose small objects, before they are read; return bytes of the largest."""
+    finest, largest, lines = model.config.scales[-1], 0, []
     for item in items:
         try:
             height, width = video.video_info(item.path)[:2] if item.video else image_size(item.path, oriented=True)
         except ImageError:
             continue  # it will be skipped, with the reason
+        if not item.video and height * width > max_pixels():
+            continue  # so will this one
         largest = max(largest, 3 * height * width)
         zoom = factor(height, width, finest) if height and width else 1
-        if 3 * height * width >= _HUGE and not item.video:
-            console.print(
-                f"{item.file_name}: {width}x{height} px, {3 * height * width / 1e9:.1f} GB when decoded; the finest "
-                f"scale sees it {zoom:.2g} times as large, so an object of {round(STRIDE / zoom)} px is one cell there",
-                soft_wrap=True, markup=False, highlight=False,
-            )  # fmt: skip
+        if not item.video and (3 * height * width >= _HUGE or zoom < _REDUCED):
+            lines.append(f"{item.file_name}: {width}x{height} px, {3 * height * width / 1e9:.1f} GB when decoded; "
+                         f"the finest scale sees it {zoom:.2g} times as large, so an object of {round(STRIDE / zoom)} "
+                         "px is one cell there")  # fmt: skip
+    more = [f"… and {len(lines) - _NAMED} more"] if len(lines) > _NAMED else []
+    for line in lines[:_NAMED] + more:
+        console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
     return largest
 
 
@@ -216,12 +230,12 @@ def _within_budget(
     return model.changed(lambda config: with_thresholds(config, found.thresholds))
 
 
-def _writers(arguments: Arguments, output: Path, model: Model) -> list[writers.Writer]:
+def _writers(arguments: Arguments, output: Path, model: Model, ids: Sequence[int]) -> list[writers.Writer]:
     """What --write asks for."""
     made = {
         "pictures": lambda: writers.PictureWriter(output / "pictures"),
         "panels": lambda: writers.PanelWriter(output / "panels", model.config.scales, arguments.score),
-        "coco": lambda: writers.CocoWriter(output / "detections.json", model.categories),
+        "coco": lambda: writers.CocoWriter(output / "detections.json", model.categories, ids),
         "csv": lambda: writers.CsvWriter(output / "detections.csv"),
         "yolo": lambda: writers.YoloWriter(output / "labels", model.categories),
         "yolo-scores": lambda: writers.YoloWriter(output / "labels_scores", model.categories, scores=True),
@@ -243,7 +257,9 @@ def _report(summary: Summary, arguments: Arguments, warm: bool, console: Console
         if len(summary.skipped) > _NAMED:
             say(f"  … and {len(summary.skipped) - _NAMED} more")
     if isinstance(summary.stopped, KeyboardInterrupt):
-        print(f"autofocus detect: {word(summary.stopped)}; the results of {summary.images} images are kept",
+        failed = summary.stopped.__context__  # an output that could not be written when the signal came
+        also = f"; {failed}" if isinstance(failed, AutoFocusError) else ""
+        print(f"autofocus detect: {word(summary.stopped)}; the results of {summary.images} images are kept{also}",
               file=sys.stderr)  # fmt: skip
         return exit_code(summary.stopped)
     if summary.stopped is not None:

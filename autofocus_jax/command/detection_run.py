@@ -65,7 +65,7 @@ def run_detection(
             for outcome in model.stream(images, stages, window, keep_images=keep_images):
                 source: _Source = outcome.key
                 if outcome.error is not None:
-                    summary.skipped.append((source.item.file_name, outcome.error))
+                    summary.skipped.append((source.item.file_name, _reason(source, outcome.error)))
                 else:
                     result = model.result(outcome, str(source.item.path)).above(score)
                     entry = Entry(summary.images + 1, *_names(source), result, outcome.image, source.film)
@@ -122,6 +122,12 @@ def _sources(items: Sequence[Item], skipped: list) -> Iterator[tuple[_Source, Re
 
 def _same(frame: np.ndarray) -> np.ndarray:
     return frame
+
+
+def _reason(source: _Source, error: str) -> str:
+    """Why there is no result: what is said of a file that cannot be read names it, what a detector says does not."""
+    name = _names(source)[1]
+    return error if source.item.file_name in error else f"{name}: {error}"
 
 
 def _names(source: _Source) -> tuple[str, str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from autofocus_jax.data.image import SUFFIXES
+from autofocus_jax.data.reading import walk
 from autofocus_jax.structures import AutoFocusError
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2", ".gif")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 
 
@@ -27,20 +29,29 @@ class Item(NamedTuple):
 
 
 def collect(paths: Sequence[str]) -> list[Item]:
-    """The images and videos of files, folders (with all that is below them) and globs, each once, in a stable order.
+    """Return the images and videos of files, folders (with all that is below them) and globs, in a stable order.
 
-    In a folder everything without the suffix of an image or a video is passed over, and so are hidden files; a file
-    that is named itself is taken as it is. Raises InputError, which names the PATH, when one leads to nothing.
+    Each file comes once, also where several paths or links lead to it. In a folder everything without the suffix of an
+    image or a video is passed over, and so are hidden files; links to folders are followed (data.reading.walk). A file
+    that is named itself is taken as it is. A file is called by its path below the folder that was given, or, of several
+    folders, below the folder that holds them all. Raises InputError, which names the PATH, when one leads to nothing.
     """
-    found: dict[Path, Path] = {}  # resolved -> relative, for the names
+    found: dict[str, Path] = {}  # by what it really is
+    bases: dict[str, str] = {}  # of the folders that were given, by what they really are
     for given in paths:
         files = list(_files(given))
         if not files:
             raise InputError(_nothing(given))
-        for path, relative in files:
-            found.setdefault(path.absolute(), relative)
+        for path, base in files:
+            found.setdefault(os.path.realpath(path), path.absolute())
+            bases.setdefault(os.path.realpath(base), os.path.abspath(base))
+    common = Path(os.path.commonpath(bases.values())) if bases else Path()
     items, taken = [], set()
-    for path, relative in found.items():
+    for path in found.values():
+        whole = Path(os.path.abspath(path))
+        relative = whole.relative_to(common) if whole.is_relative_to(common) else Path(path.name)
+        # A name of bytes that are no UTF-8 would end writers and OpenCV; results call it with the bytes escaped.
+        relative = Path(os.fsencode(relative).decode("utf-8", "backslashreplace"))
         name = _free(relative, taken)
         taken.add(name)
         items.append(Item(path, name, relative.as_posix(), path.suffix.lower() in VIDEOS))
@@ -48,28 +59,21 @@ def collect(paths: Sequence[str]) -> list[Item]:
 
 
 def _files(given: str) -> Iterator[tuple[Path, Path]]:
-    """(path, path relative to what was given) of everything that one PATH leads to."""
+    """(path, folder that names are relative to) of everything that one PATH leads to."""
     path = Path(given).expanduser()
     if not given:
         return
     if path.is_dir():
-        yield from ((file, file.relative_to(path)) for file in _walk(path))
-    elif path.is_file():
-        yield path, Path(path.name)
-    elif path.exists():
-        raise InputError(f"{given} is neither a file nor a folder; give files, folders or globs")
+        yield from ((file, path) for file in walk(path, SUFFIXES + VIDEOS))
+    elif os.path.lexists(path):
+        yield path, path.parent
     elif glob.has_magic(given):
         for match in sorted(glob.glob(str(path), recursive=True)):
             matched = Path(match)
             if matched.is_dir():
-                yield from ((file, file.relative_to(matched.parent)) for file in _walk(matched))
-            elif matched.is_file():
-                yield matched, Path(matched.name)
-
-
-def _walk(folder: Path) -> list[Path]:
-    files = (file for file in folder.rglob("*") if file.suffix.lower() in IMAGES + VIDEOS and file.is_file())
-    return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts))
+                yield from ((file, matched.parent) for file in walk(matched, SUFFIXES + VIDEOS))
+            else:
+                yield matched, matched.parent
 
 
 def _nothing(given: str) -> str:
@@ -77,7 +81,7 @@ def _nothing(given: str) -> str:
     if not given:
         return "an empty PATH; give files, folders or globs"
     if path.is_dir():
-        return f"folder {given} holds no image and no video ({', '.join(IMAGES[:5])} …); name the files themselves"
+        return f"folder {given} holds no image and no video ({', '.join(SUFFIXES[:5])} …); name the files themselves"
     if glob.has_magic(given):
         return f"no file matches {given}; check the pattern"
     return f"{given} does not exist; give files, folders or globs"

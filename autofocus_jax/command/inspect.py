@@ -8,7 +8,6 @@ prints the report and writes runs/inspect/report.json and runs/inspect/samples/.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -19,15 +18,16 @@ from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from autofocus_jax import visualize
 from autofocus_jax.command.annotations import Opened, open_annotations
-from autofocus_jax.command.whole_file import whole_file
-from autofocus_jax.command.writers import write_picture
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import parse
-from autofocus_jax.data.image import quiet_decoders
+from autofocus_jax.data.findings import Findings, listen
+from autofocus_jax.data.image import limit_pixels, printable, quiet_decoders
 from autofocus_jax.data.inspection import PERCENTILES, Inspection, inspect, to_json
+from autofocus_jax.files import write_json
 from autofocus_jax.structures import ImageError
 
 
@@ -47,6 +47,8 @@ class Arguments:
     """decode every image, not only those of the samples; finds damaged files, takes time"""
     categories: int = 100
     """lines of the table of categories at most"""
+    max_pixels: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """pixels that an image may have to be decoded (default: 67108864, as 8192x8192, which take about 1 GB)"""
 
 
 def run(argv: Sequence[str], console: Console) -> int:
@@ -56,17 +58,20 @@ def run(argv: Sequence[str], console: Console) -> int:
     for name in ("samples", "categories"):
         if getattr(arguments, name) < 0:
             raise ConfigError(f"--{name} {getattr(arguments, name)}; want 0 or more")
-    opened = open_annotations(arguments.annotations, arguments.split, arguments.images)
+    if arguments.max_pixels is not None:
+        limit_pixels(arguments.max_pixels)
+    found = Findings(5)
+    listen(found)
+    opened = open_annotations(arguments.annotations, arguments.split, found, arguments.images)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("images", total=len(opened.dataset))
         advance = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731
-        report = inspect(opened.dataset, getattr(opened.dataset, "files", None), arguments.decode, advance)
+        report = inspect(opened.dataset, found, arguments.decode, advance)
     output = Path(arguments.output)
-    with whole_file(output / "report.json") as path:
-        path.write_text(json.dumps(to_json(report), indent=1, allow_nan=False), encoding="utf-8")
+    write_json(output / "report.json", to_json(report))
     _print(report, opened.name, arguments.categories, console)
     written, failed = _samples(opened, output / "samples", arguments.samples)
-    say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    say = lambda text: console.print(printable(text), soft_wrap=True, markup=False, highlight=False)  # noqa: E731
     say(f"written: {output}/report.json, {written} pictures in {output}/samples")
     for reason in failed:
         say(f"  no picture: {reason}")
@@ -74,7 +79,7 @@ def run(argv: Sequence[str], console: Console) -> int:
 
 
 def _print(report: Inspection, name: str, most: int, console: Console) -> None:
-    say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    say = lambda text: console.print(printable(text), soft_wrap=True, markup=False, highlight=False)  # noqa: E731
     say(f"{name}: {report.images} images, {report.objects} objects, {report.ignored} ignore regions; "
         f"{report.empty} images without an object, {report.per_image:.1f} objects an image, at most {report.most}; "
         f"{report.small:.0%} of the objects below 32 px, {report.large:.0%} from 96 px on")  # fmt: skip
@@ -91,7 +96,7 @@ def _print(report: Inspection, name: str, most: int, console: Console) -> None:
     ordered = sorted(report.categories, key=lambda entry: -entry.objects)
     for entry in ordered[:most]:
         size = "-" if np.isnan(entry.size) else f"{entry.size:.0f} px"
-        table.add_row(entry.name, str(entry.objects), str(entry.images), size)
+        table.add_row(Text(printable(entry.name)), str(entry.objects), str(entry.images), size)
     console.print(table)
     if len(ordered) > most:
         say(f"… and {len(ordered) - most} more categories, in report.json")
@@ -118,5 +123,5 @@ def _samples(opened: Opened, folder: Path, count: int) -> tuple[int, list[str]]:
         picture = visualize.draw_boxes(image, truth.boxes[truth.ignore], color=visualize.GREY, thickness=thickness)
         picture = visualize.draw_boxes(picture, truth.boxes[~truth.ignore], truth.labels[~truth.ignore], None,
                                        dataset.categories, thickness=thickness)  # fmt: skip
-        write_picture(folder / f"{index:06d}_{Path(dataset.info(index).file_name).stem}.jpg", picture)
+        visualize.write_picture(folder / f"{index:06d}_{Path(dataset.info(index).file_name).stem}.jpg", picture)
     return len(spread) - len(failed), failed

@@ -12,13 +12,14 @@ from autofocus_jax.command.annotations import open_annotations
 from autofocus_jax.command.inputs import InputError, collect
 from autofocus_jax.config import ConfigError
 from autofocus_jax.data.annotations import AnnotatedImages
+from autofocus_jax.data.findings import Findings
 from autofocus_jax.data.image import image_size, read_image
 from autofocus_jax.inference.pieces import Skipped
 from autofocus_jax.structures import Dataset, GroundTruth, ImageError, ImageInfo
 
 
-class OfClasses:
-    """A dataset with some of its classes alone, in an order of one's own; implements structures.Dataset."""
+class OfClasses(Dataset):
+    """A dataset with some of its classes alone, in an order of one's own."""
 
     def __init__(self, dataset: Dataset, names: Sequence[str]):
         """Keep the boxes of the classes `names`; ConfigError for a name that is none of the dataset's."""
@@ -50,11 +51,14 @@ class OfClasses:
         return GroundTruth(boxes[keep], labels[keep].astype(np.int32), ignore[keep])
 
 
-def annotated(photos: Sequence[str], annotations: str) -> Dataset:
-    """Return the photographs of a folder with the boxes of a file of annotations."""
+def annotated(photos: Sequence[str], annotations: str) -> tuple[Dataset, Findings]:
+    """Return the photographs of a folder with the boxes of a file of annotations, and what is wrong with the boxes."""
     if len(photos) != 1 or not Path(photos[0]).expanduser().is_dir():
         raise ConfigError(f"with --annotations PHOTOS is the one folder of their images, got {' '.join(photos)}")
-    return open_annotations(annotations, "val", photos[0]).dataset
+    found = Findings()
+    dataset = open_annotations(annotations, "val", found, photos[0]).dataset
+    found.extend(dataset.noticed)
+    return dataset, found
 
 
 def plain(photos: Sequence[str], categories: Sequence[str]) -> tuple[Dataset, list[Skipped]]:

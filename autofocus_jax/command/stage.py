@@ -20,7 +20,7 @@ from autofocus_jax import checkpoint, parallel
 from autofocus_jax.command import validation
 from autofocus_jax.config import Config
 from autofocus_jax.config_file import to_dict
-from autofocus_jax.data.problems import UNREADABLE, Problems
+from autofocus_jax.data.findings import UNREADABLE, Findings
 from autofocus_jax.detector.model import Variables, detect
 from autofocus_jax.structures import Dataset, TrainBatch, TrainState
 from autofocus_jax.training import bad_batch, log, loop, panels, pipeline, stopping
@@ -48,7 +48,7 @@ class Stage:
     folder: Path
     step: loop.Step
     over: Mesh
-    problems: Problems
+    problems: Findings
     proposals: Proposals | None = None
     validate: validation.Validate | None = None
 

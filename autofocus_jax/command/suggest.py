@@ -31,9 +31,11 @@ from autofocus_jax.command.annotations import open_annotations
 from autofocus_jax.command.config_text import config_text, paper_detector, small_detector
 from autofocus_jax.command.detector_options import ModelOptions
 from autofocus_jax.command.suggest_detector import Tried, suggest_for
-from autofocus_jax.command.whole_file import whole_file
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import parse
+from autofocus_jax.data.findings import Findings, listen
+from autofocus_jax.data.image import printable
+from autofocus_jax.files import whole_file, write_text
 from autofocus_jax.structures import STRIDE
 from autofocus_jax.suggestion import Sizes, Suggestion, sizes, suggest
 
@@ -73,23 +75,33 @@ def run(argv: Sequence[str], console: Console) -> int:
         raise ConfigError(f"--sample {arguments.sample}; want at least 1 image")
     if arguments.detector not in _NETWORKS:
         return suggest_for(_tried(arguments), console)
-    opened = open_annotations(arguments.annotations, arguments.split)
+    found = Findings()
+    listen(found)
+    opened = open_annotations(arguments.annotations, arguments.split, found)
+    found.extend(opened.dataset.noticed)
     dataset = opened.dataset
+    given = sizes(dataset)
+    if not len(given.objects):
+        raise ConfigError(f"none of {len(given.images)} images has an object; there are no sizes to go by"
+                          f"{found.reasons()}")  # fmt: skip
+    if given.objects.max() < 2:
+        raise ConfigError(f"the largest object has {given.objects.max():.2g} px (sqrt of its area); boxes want pixels, "
+                          f"so are these shares of the images' sides, or points?{found.reasons()}")  # fmt: skip
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("chips", total=None)
         advance = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731
         suggestion = suggest(dataset, arguments.chip, arguments.longest, arguments.sample, progress=advance)
-    given = sizes(dataset)
     most = max(len(dataset.ground_truth(index).labels) for index in range(len(dataset)))
     name = re.sub(r"\W", "_", opened.name)
     network = _NETWORKS[arguments.detector](len(dataset.categories), arguments.chip)
     text = config_text(suggestion, name, opened.source, network, len(dataset), most)
     output = Path(arguments.output)
-    with whole_file(output / f"{name}.py") as path:
-        path.write_text(text, encoding="utf-8")
+    write_text(output / f"{name}.py", text)
     with whole_file(output / f"{name}.png") as path:
         plot(given, suggestion, f"{name}: {len(given.images)} images, {len(given.objects)} objects", path)
     _report(suggestion, given, console)
+    for line in found.lines():
+        console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
     console.print(f"written: {output}/{name}.py, {output}/{name}.png", soft_wrap=True, markup=False, highlight=False)
     return 0
 

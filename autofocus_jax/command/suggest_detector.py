@@ -15,8 +15,8 @@ from rich.table import Table
 from autofocus_jax.command import photographs
 from autofocus_jax.command.detector_options import ModelOptions
 from autofocus_jax.command.plan_file import plan_text
-from autofocus_jax.command.whole_file import whole_file
 from autofocus_jax.data.image import quiet_decoders
+from autofocus_jax.files import write_text
 from autofocus_jax.foreign.magnification import Trial, candidate_sides, find_at, suggest_plan, trial
 from autofocus_jax.foreign.proposal import own_side
 from autofocus_jax.structures import AutoFocusError, ImageError
@@ -68,8 +68,7 @@ def suggest_for(tried: Tried, console: Console) -> int:
     for one in skipped:
         console.print(f"skipped: {one.reason}", soft_wrap=True, markup=False, highlight=False)
     path = tried.output / f"{re.sub(r'[^0-9A-Za-z_]', '_', Path(tried.photos).resolve().stem)}.json"
-    with whole_file(path) as place:
-        place.write_text(plan_text(plan), encoding="utf-8")
+    write_text(path, plan_text(plan))
     console.print(f"written: {path}; try it with autofocus compare --plan {path}", soft_wrap=True, markup=False,
                   highlight=False)  # fmt: skip
     return 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +12,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from autofocus_jax.command.whole_file import whole_file
+from autofocus_jax.data.image import printable
+from autofocus_jax.files import whole_file
 from autofocus_jax.structures import AutoFocusError, ImageError
 
 
@@ -74,8 +78,15 @@ class VideoWriter:
 
 def _open(path: Path) -> cv2.VideoCapture:
     if not path.is_file() or not path.stat().st_size:
-        raise ImageError(f"video {path} is missing or empty; give a video file")
-    capture = cv2.VideoCapture(str(path))
+        raise ImageError(f"video {printable(path)} is missing or empty; give a video file")
+    with contextlib.ExitStack() as stack:
+        name = str(path)
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError:  # OpenCV would end the process
+            name = f"{stack.enter_context(tempfile.TemporaryDirectory())}/video{path.suffix}"
+            os.symlink(path.absolute(), name)
+        capture = cv2.VideoCapture(name)
     if not capture.isOpened():
-        raise ImageError(f"video {path} cannot be decoded; give a file that FFmpeg reads")
+        raise ImageError(f"video {printable(path)} cannot be decoded; give a file that FFmpeg reads")
     return capture

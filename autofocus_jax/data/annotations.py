@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import collections
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from autofocus_jax import boxes as box_ops
+from autofocus_jax.data.findings import EQUAL_NAMES, LOST, put_right
 from autofocus_jax.data.image import read_bytes
-from autofocus_jax.data.problems import CUT, FLAT, OUTSIDE
-from autofocus_jax.structures import AutoFocusError, GroundTruth, ImageInfo
+from autofocus_jax.data.reading import LARGEST_TEXT, read_regular
+from autofocus_jax.structures import AutoFocusError, Dataset, GroundTruth, ImageInfo
 
 
 class AnnotationError(AutoFocusError):
     """An annotation file is missing or malformed."""
 
 
-class AnnotatedImages:
-    """One split, held as flat arrays; implements structures.Dataset.
+class AnnotatedImages(Dataset):
+    """One split, held as flat arrays.
 
-    categories: [K] names; label k means categories[k]. dropped: how many boxes were left out because nothing of them
-    lies in their image, after all were cut at its borders. cut: positions of the images of boxes that reached over
-    their image by more than 1 px, once for each box. files: [N] paths of the images. noticed: what reading found that
-    is no error, (kind of data/problems, example) of each case.
+    categories: [K] names, all different; label k means categories[k]. dropped: how many boxes were left out
+    (findings.put_right). files: [N] paths of the images. noticed: what reading found that is no error, (kind of
+    data/findings, example) of each case. oriented: whether images are turned as their orientation tags say.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class AnnotatedImages:
         read: Callable[[Path, int, int], np.ndarray],
         dropped: int = 0,
         noticed: Sequence[tuple[str, str]] = (),
+        oriented: bool = False,
     ):
         """Sorts the annotations by image, which keeps the order of those of an image.
 
@@ -46,34 +48,16 @@ class AnnotatedImages:
           read: gives uint8 RGB [h, w, 3] of a file and its stated height and width, or raises ImageError.
           dropped: boxes that were left out before. noticed: what the reader found before.
         """
-        self.categories, self.files = tuple(categories), list(files)
+        names, equal = distinct(categories)
+        self.categories, self.files, self.oriented = names, list(files), oriented
         self._infos, self._read = list(infos), read
-        owner, boxes = np.asarray(owner, np.int64), np.asarray(boxes, np.float64).reshape(-1, 4)
-        sizes = np.array([(info.height, info.width) for info in self._infos], dtype=np.float64).reshape(-1, 2)
-        given, boxes = boxes, box_ops.clip(boxes, sizes[owner, 0], sizes[owner, 1]).astype(np.float32)
-        self.cut = owner[(np.abs(given - boxes) > 1).any(axis=1)]
-        keep = box_ops.area(boxes) > 0
-        flat = (given[:, 2:] <= given[:, :2]).any(axis=1)
-        cases = [(FLAT, ~keep & flat), (OUTSIDE, ~keep & ~flat), (CUT, keep & (np.abs(given - boxes) > 1).any(axis=1))]
-        self._cases = [(kind, owner[rows], given[rows]) for kind, rows in cases]
-        self._noticed = tuple(noticed)
-        self.dropped = dropped + int(np.count_nonzero(~keep))
-        order = np.flatnonzero(keep)[np.argsort(owner[keep], kind="stable")]
-        self._boxes = boxes[order]
-        self._labels, self._ignore = np.asarray(labels, np.int32)[order], np.asarray(ignore, bool)[order]
-        self._starts = np.searchsorted(owner[order], np.arange(len(self._infos) + 1))
+        arranged = put_right(self._infos, len(names), owner, boxes, labels, ignore)
+        self._starts, self._boxes, self._labels, self._ignore, found = arranged
+        self.noticed = [*noticed, *((EQUAL_NAMES, example) for example in equal), *found]
+        self.dropped = dropped + sum(kind in LOST for kind, _ in found)
 
     def __len__(self) -> int:
         return len(self._infos)
-
-    @property
-    def noticed(self) -> list[tuple[str, str]]:
-        infos = self._infos
-        return [
-            *self._noticed,
-            *((kind, box_example(infos[position], box))
-              for kind, owners, boxes in self._cases for position, box in zip(owners, boxes)),
-        ]  # fmt: skip
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, GroundTruth]:
         return self.image(index), self.ground_truth(index)
@@ -107,14 +91,30 @@ def pixels(shares: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> np.nd
     return np.round(shares * np.stack([widths, heights, widths, heights], axis=-1), 4)
 
 
-def box_example(info: ImageInfo, box: np.ndarray) -> str:
-    """One line that names a box [4] of an image, for data.problems."""
-    corners = " ".join(f"{value:.6g}" for value in box)
-    return f"{info.file_name} ({info.width}x{info.height}): box {corners}"
+def distinct(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Return names that all differ, and a line for each that several categories have.
+
+    Equal names get a number, as in "cat (1)", "cat (2)": tables and scores go by name.
+    """
+    plain = [unicodedata.normalize("NFC", name).strip() for name in names]
+    counts, numbers, taken = collections.Counter(plain), collections.Counter(), set(plain)
+    made = []
+    for name, key in zip(names, plain):
+        new = name
+        while counts[key] > 1 and (new == name or new in taken):
+            numbers[key] += 1
+            new = f"{key} ({numbers[key]})"
+        made.append(new)
+        taken.add(new)
+    equal = [
+        f"{key!r}, now {' and '.join(new for new, other in zip(made, plain) if other == key)}"
+        for key, count in counts.items() if count > 1
+    ]  # fmt: skip
+    return tuple(made), equal
 
 
 def refuse(kind: str, what: str, remedy: str) -> None:
-    """A data.problems.Report that takes nothing: raises AnnotationError."""
+    """A data.findings.Report that takes nothing: raises AnnotationError."""
     raise AnnotationError(f"{what}; {remedy}")
 
 
@@ -130,12 +130,28 @@ def fill(template: str, split: str, source: str) -> str:
     )
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file without blanks around them and without empty ones; AnnotationError when unreadable."""
+def read_lines(path: Path, blank: bool = False) -> list[str]:
+    """The lines of a text file without blanks around them; AnnotationError when it cannot be read.
+
+    blank: keep empty lines, but those at the end.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except OSError as error:
         raise AnnotationError(f"{path} cannot be read ({error.strerror}); check the path") from None
     except ValueError:
         raise AnnotationError(f"{path} is no text in UTF-8; save it as such") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines()]
+    while blank and lines and not lines[-1]:
+        lines.pop()
+    return lines if blank else [line for line in lines if line]
+
+
+def read_text(path: Path) -> str:
+    """The text of a regular file in UTF-8; raises OSError or ValueError."""
+    return read_regular(path, LARGEST_TEXT).decode("utf-8-sig")
+
+
+def read_classes(path: Path) -> list[str]:
+    """The names of a list of classes, whose line numbers are the labels: a blank line is a class without a name."""
+    return [line or f"class {number} (unnamed)" for number, line in enumerate(read_lines(path, blank=True))]

@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import Config, open_split
-from autofocus_jax.data.annotations import AnnotationError, box_example
+from autofocus_jax.data.annotations import AnnotationError
+from autofocus_jax.data.findings import LOST, MISSING, OTHER_SIZE, UNREADABLE, BadDataError, Findings, listen, put_right
 from autofocus_jax.data.inspection import file_problem
-from autofocus_jax.data.problems import BAD_BOX, CUT, FLAT, OUTSIDE, TWICE, UNKNOWN_CATEGORY, Problems
-from autofocus_jax.structures import Dataset, GroundTruth, ImageInfo
+from autofocus_jax.data.reading import Listings
+from autofocus_jax.structures import Dataset, GroundTruth, ImageError, ImageInfo
+
+_TRIED = 32  # images whose heads tell whether most of them can be used
 
 
-def open_clean(config: Config, split: str, problems: Problems, strict: bool = False) -> CleanDataset:
-    """The images of a split for a training, which meets nothing bad in their ground truth.
+def open_clean(config: Config, split: str, found: Findings, strict: bool = False) -> CleanDataset:
+    """Open the images of a split for a training, which meets nothing bad in their ground truth.
 
-    What is wrong is added to `problems`; problems.TREATMENT says what happens to it. strict: also reads the head of
-    every image file, and raises BadDataError when anything was added. Raises ConfigError and AnnotationError for what
-    leaves nothing to train on, as a file of annotations that is no JSON.
+    What is wrong is added to `found`; findings.TREATMENT says what happens to it. strict: also reads the head of
+    every image file, and raises BadDataError when anything was added that is wrong. Raises ConfigError and
+    AnnotationError for what leaves nothing to train on, as a file of annotations that is no JSON, and BadDataError when
+    no object or no image is left.
     """
-    dataset = open_split(config, split, problems.report)
-    clean = cleaned(dataset, problems)
-    check(dataset, problems, heads=strict)
+    listen(found)
+    dataset = open_split(config, split, found.report)
+    clean = cleaned(dataset, found)
+    check(dataset, found, heads=strict)
     if strict:
-        problems.refuse()
+        found.refuse()
+    _require_objects(clean, found)
+    _require_images(clean, found)
     return clean
 
 
-class CleanDataset:
+class CleanDataset(Dataset):
     """A Dataset whose ground truth was read and put right beforehand; images come from the one it was made of."""
 
     def __init__(self, source: Dataset, truth: GroundTruth, starts: np.ndarray):
         """truth: of all images together, sorted by image; starts: [N + 1] where each image's part begins."""
-        self.categories, self.source = source.categories, source
-        self._truth, self._starts = truth, starts
+        self.categories, self.source, self.truth = source.categories, source, truth
+        self._starts = starts
 
     def __len__(self) -> int:
         return len(self._starts) - 1
@@ -57,14 +60,13 @@ class CleanDataset:
         """Boxes [G, 4] float32 inside the image and of positive area, labels [G] and ignore flags [G]."""
         index = range(len(self))[index]
         part = slice(self._starts[index], self._starts[index + 1])
-        return GroundTruth(*(values[part].copy() for values in self._truth))
+        return GroundTruth(*(values[part].copy() for values in self.truth))
 
 
-def cleaned(dataset: Dataset, problems: Problems) -> CleanDataset:
-    """Reads all ground truth once, adds what is wrong with it to `problems`, and puts it right.
+def cleaned(dataset: Dataset, found: Findings) -> CleanDataset:
+    """Read all ground truth once, add what is wrong with it to `found`, and put it right (findings.put_right).
 
-    Boxes are cut at their image; those that are not finite, or then without area, go; of equal boxes of a class one
-    stays; a label that no category has makes an ignore region. Also adds what the reader noticed itself (`noticed`).
+    Of equal boxes of a class one stays. Also adds what the reader noticed itself (`noticed`).
     Raises AnnotationError when the parts of an image's ground truth differ in length.
     """
     truths = [dataset.ground_truth(index) for index in range(len(dataset))]
@@ -74,61 +76,68 @@ def cleaned(dataset: Dataset, problems: Problems) -> CleanDataset:
                 f"the ground truth of {dataset.info(index).file_name} has {len(truth.boxes)} boxes, "
                 f"{len(truth.labels)} labels and {len(truth.ignore)} ignore flags; want as many of each"
             )
-    for kind, example in getattr(dataset, "noticed", ()):
-        problems.add(kind, example)
+    found.extend(dataset.noticed)
     owner = np.repeat(np.arange(len(truths)), [len(truth.labels) for truth in truths])
     given = np.concatenate([np.zeros((0, 4)), *(np.reshape(truth.boxes, (-1, 4)) for truth in truths)])
     labels = np.concatenate([np.zeros(0, np.int32), *(truth.labels for truth in truths)])
     ignore = np.concatenate([np.zeros(0, bool), *(truth.ignore for truth in truths)])
-    sizes = np.array([dataset.info(index)[2:] for index in range(len(truths))], np.float64).reshape(-1, 2)[owner]
-
-    def tell(kind: str, rows: np.ndarray, why: str = "") -> None:
-        problems.add(kind, *(box_example(dataset.info(int(owner[row])), given[row]) + why
-                             for row in np.flatnonzero(rows)))  # fmt: skip
-
-    finite = np.isfinite(given).all(axis=1)
-    inside = np.where(finite[:, None], given, 0)
-    boxes = box_ops.clip(inside, sizes[:, 0], sizes[:, 1]).astype(np.float32)
-    good = box_ops.area(boxes) > 0
-    flat = (inside[:, 2:] <= inside[:, :2]).any(axis=1)
-    unknown = (labels < 0) | (labels >= len(dataset.categories))
-    tell(BAD_BOX, ~finite)
-    tell(FLAT, finite & ~good & flat)
-    tell(OUTSIDE, finite & ~good & ~flat)
-    tell(CUT, good & (np.abs(inside - boxes) > 1).any(axis=1))
-    tell(UNKNOWN_CATEGORY, good & unknown, " is of a category that has no name")
-    labels, ignore = np.where(unknown, 0, labels).astype(np.int32), ignore | unknown
-    again = _repeated(owner, boxes, labels, ignore) & good
-    tell(TWICE, again, " is there twice")
-    keep = good & ~again
-    starts = np.searchsorted(owner[keep], np.arange(len(truths) + 1))
-    return CleanDataset(dataset, GroundTruth(boxes[keep], labels[keep], ignore[keep]), starts)
+    infos = [dataset.info(index) for index in range(len(truths))]
+    arranged = put_right(infos, len(dataset.categories), owner, given, labels, ignore, once=True)
+    found.extend(arranged.found)
+    truth = GroundTruth(arranged.boxes, arranged.labels, arranged.ignore)
+    return CleanDataset(dataset, truth, arranged.starts)
 
 
-def check(dataset: Dataset, problems: Problems, heads: bool = False) -> None:
-    """Adds image files that are missing to `problems`; of data sets that have no files, nothing.
+def check(dataset: Dataset, found: Findings, heads: bool = False) -> None:
+    """Add image files that are missing to `found`; of data sets that have no files, nothing.
 
     heads: also reads the head of each file, which finds what is no image or has another size than its annotations say.
     Damage further inside is found when the image is decoded.
     """
-    files: Sequence[Path] = getattr(dataset, "files", ())
-    folders: dict[str, frozenset[str]] = {}
-    for index, file in enumerate(files):
-        folder, name = os.path.split(file)
-        if folder not in folders:  # one listing is faster than a question for each file, above all on a network disk
-            folders[folder] = frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset()
-        if heads or name not in folders[folder]:
-            found = file_problem(dataset, index, file)
-            if found:
-                problems.add(*found)
+    listings = Listings()
+    spread = set(np.linspace(0, len(dataset.files) - 1, min(_TRIED, len(dataset.files))).astype(int).tolist())
+    bad = missing = 0
+    for index, file in enumerate(dataset.files):
+        there = listings.find(file) is not None
+        missing += not there
+        if there and not heads and index not in spread:
+            continue
+        problem = file_problem(dataset, index, file)
+        if problem:
+            found.add(*problem)
+            bad += index in spread and problem[0] in (MISSING, UNREADABLE, OTHER_SIZE)
+    if 2 * missing > len(dataset.files):
+        found.alarm(f"MOST IMAGES ARE MISSING: {missing} of {len(dataset.files)} image files are not there")
+    elif 2 * bad > len(spread):
+        found.alarm(f"MOST IMAGES CANNOT BE USED: {bad} of {len(spread)} that were tried, spread over the data")
 
 
-def _repeated(owner: np.ndarray, boxes: np.ndarray, labels: np.ndarray, ignore: np.ndarray) -> np.ndarray:
-    """[A] bool: annotations that equal an earlier one of their image in box, label and ignore flag."""
-    order = np.lexsort((ignore, labels, *boxes.T, owner))  # stable, so the first of equals stays first
-    equal = np.ones(max(len(order) - 1, 0), bool)
-    for values in (owner, labels, ignore, *boxes.T):
-        equal &= values[order[1:]] == values[order[:-1]]
-    repeated = np.zeros(len(order), bool)
-    repeated[order[1:]] = equal
-    return repeated
+def _require_objects(clean: CleanDataset, found: Findings) -> None:
+    """Raise BadDataError when no object of 1 px or more is left; sound the alarm when most are lost."""
+    counts, truth = found.counts(), clean.truth
+    lost = sum(counts.get(kind, 0) for kind in LOST)
+    objects = int((~truth.ignore).sum())
+    large = int((~truth.ignore & (np.sqrt(box_ops.area(truth.boxes)) >= 1)).sum())
+    if not large:
+        small = ", all below 1 px" if objects else ""
+        raise BadDataError(
+            f"no object is left to train on: {objects} objects{small}, {int(truth.ignore.sum())} ignore regions and "
+            f"{lost} annotations that cannot be used{found.reasons()} | mend the annotations"
+        )
+    if lost > large:
+        found.alarm(f"MOST ANNOTATIONS ARE LOST: {lost} of {lost + len(truth.labels)} cannot be used")
+
+
+def _require_images(clean: CleanDataset, found: Findings) -> None:
+    """Raise BadDataError when not one image with an object can be decoded; normally decodes a single image."""
+    filled = [index for index in range(len(clean)) if not clean.ground_truth(index).ignore.all()]
+    first = None
+    for index in filled:
+        try:
+            clean.image(index)
+            return
+        except ImageError as error:
+            first = first or str(error)
+    raise BadDataError(
+        f"none of the {len(filled)} images that hold an object can be used; the first: {first}{found.reasons()}"
+    )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import errno
 import functools
 import glob
 import gzip
+import io
 import json
 import os
 import zlib
@@ -17,10 +20,13 @@ import numpy as np
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import DataSource
 from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, fill, refuse
+from autofocus_jax.data.findings import BAD_BOX, FOUND_ELSEWHERE, INCOMPLETE, NO_IMAGE, UNKNOWN_CATEGORY, Report
 from autofocus_jax.data.image import read_annotated
-from autofocus_jax.data.problems import BAD_BOX, INCOMPLETE, NO_IMAGE, UNKNOWN_CATEGORY, Report
+from autofocus_jax.data.reading import LARGEST_TABLE, Listings, read_regular
 from autofocus_jax.structures import GroundTruth, ImageInfo
 
+_PART = 2**24  # bytes that are expanded at a time
+EXPORTED = "_annotations.coco.json"  # Roboflow's name, beside the images of a split
 Rows = list[tuple[int, dict]]  # annotations with their positions in the file
 
 
@@ -54,7 +60,8 @@ class CocoDataset(AnnotatedImages):
         categories = _table(content, "categories", where)
         infos = _infos(images, where)
         _require(categories, ("id", "name"), "categories", where)
-        categories = sorted(categories, key=lambda entry: _integer(entry["id"], "categories", entry, where))
+        categories = [e | {"id": _integer(e["id"], "categories", e, where)} for e in categories]
+        categories.sort(key=lambda entry: entry["id"])
         _unique(np.array([entry["id"] for entry in categories], dtype=np.int64), "categories", where)
         annotations = _complete(annotations, where, report)
         categories, annotations = _spread_ignored(categories, annotations, ignore_categories, where)
@@ -65,15 +72,17 @@ class CocoDataset(AnnotatedImages):
         known = labels >= 0
         keep = np.flatnonzero((owner >= 0) & np.isfinite(boxes).all(axis=1) & (known | bool(len(categories))))
         ignore = np.array([bool(e.get("iscrowd", 0)) or bool(e.get("ignore", 0)) for _, e in annotations], dtype=bool)
+        files, elsewhere = _located(infos, self.images_folder, self.annotations_file.parent)
         super().__init__(
             [str(entry["name"]) for entry in categories],
             infos,
-            [self.images_folder / info.file_name for info in infos],
+            files,
             owner[keep],
             boxes[keep],
             np.maximum(labels, 0)[keep],
             (ignore | ~known)[keep],
             functools.partial(read_annotated, annotations=self.annotations_file),
+            noticed=[(FOUND_ELSEWHERE, example) for example in elsewhere],
         )
 
 
@@ -82,7 +91,8 @@ class CocoSource(DataSource):
     """A COCO file of annotations (.json or .json.gz) and a folder of images for each split, both below `root`.
 
     Left alone, a split is found where COCO has it: annotations/instances_SPLIT.json with the images in SPLIT/ or
-    images/SPLIT/, or the same with a year, as in instances_val2017.json with val2017/. Other layouts are named:
+    images/SPLIT/, or the same with a year, as in instances_val2017.json with val2017/; or as Roboflow exports it:
+    SPLIT/_annotations.coco.json beside the images, "val" also in valid/. Other layouts are named:
     annotations and images are paths from root, with {split} where the split's name belongs. ignore_categories: names of
     categories that are none, but mark regions where nothing is judged.
     """
@@ -98,6 +108,8 @@ class CocoSource(DataSource):
 
     def open_tolerant(self, split: str, report: Report) -> CocoDataset:
         root = Path(self.root).expanduser()
+        if self.annotations is None and (folder := _exported(root, split)) is not None:
+            return CocoDataset(folder, folder / EXPORTED, self.ignore_categories, report)
         if self.annotations is not None:
             name, file = split, root / fill(self.annotations, split, "CocoSource's annotations")
         else:
@@ -108,6 +120,12 @@ class CocoSource(DataSource):
             folders = [root / name, root / "images" / name, root / "images"]
             folder = next((folder for folder in folders if folder.is_dir()), folders[0])
         return CocoDataset(folder, file, self.ignore_categories, report)
+
+
+def _exported(root: Path, split: str) -> Path | None:
+    """The folder of a split as Roboflow exports it."""
+    names = [split, "valid"] if split == "val" else [split]
+    return next((root / name for name in names if (root / name / EXPORTED).is_file()), None)
 
 
 def _find_annotations(folder: Path, split: str) -> tuple[str, Path]:
@@ -159,8 +177,8 @@ def write_coco(
 def _load(path: Path) -> dict:
     """The object of a JSON file, which may be compressed by gzip, whatever its name."""
     try:
-        data = path.read_bytes()
-        content = json.loads(gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data)
+        data = read_regular(path, LARGEST_TABLE)
+        content = json.loads(_expanded(data) if data.startswith(b"\x1f\x8b") else data)
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise AnnotationError(f"annotations {path} are a damaged gzip file ({error}); copy it again") from None
     except OSError as error:
@@ -170,6 +188,42 @@ def _load(path: Path) -> dict:
     if not isinstance(content, dict):
         raise AnnotationError(f"annotations {path} hold a {type(content).__name__}; want a COCO object with images")
     return content
+
+
+def _expanded(data: bytes) -> bytes:
+    parts, size = [], 0
+    with gzip.open(io.BytesIO(data)) as file:
+        while part := file.read(_PART):
+            parts.append(part)
+            size += len(part)
+            if size > LARGEST_TABLE:
+                raise OSError(errno.EFBIG, f"more than {LARGEST_TABLE} bytes when it is expanded")
+    return b"".join(parts)
+
+
+def _located(infos: list[ImageInfo], folder: Path, beside: Path) -> tuple[list[Path], list[str]]:
+    """Paths of the images, and a line for each that only its bare name led to.
+
+    A name is a path from the folder of images, from the folder that holds that one, or from the file of annotations;
+    backslashes are those of another system. Exporters also write paths of their own server: then the bare name counts,
+    where no other image has it.
+    """
+    listings, files, elsewhere = Listings(), [], []
+    bare = collections.Counter(_bare(info.file_name) for info in infos)
+    for info in infos:
+        name = info.file_name.replace("\\", "/")
+        places = dict.fromkeys([folder / info.file_name, folder / name, folder.parent / name, beside / name])
+        found = next(filter(None, map(listings.find, places)), None)
+        if found is None and bare[_bare(name)] == 1 and _bare(name) != name:
+            found = next(filter(None, (listings.find(place / _bare(name)) for place in (folder, beside))), None)
+            if found is not None:
+                elsewhere.append(f"{info.file_name[:80]}: {found}")
+        files.append(found or folder / info.file_name)
+    return files, elsewhere
+
+
+def _bare(name: str) -> str:
+    return name.replace("\\", "/").rpartition("/")[2]
 
 
 def _table(content: dict, key: str, where: str) -> list[dict]:
@@ -219,8 +273,18 @@ def _spread_ignored(
 
 
 def _integer(value: object, name: str, entry: dict, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
+    whole = _whole(value)
+    if whole is None:
         raise AnnotationError(f"{where}: {name} entry {str(entry)[:120]} has {value!r}; want an integer there")
+    return whole
+
+
+def _whole(value: object) -> int | None:
+    """The 64-bit integer that a number is, as 1 or 1.0; None for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
+        return None
     return value
 
 
@@ -267,7 +331,7 @@ def _columns(
 def _positions(ids: list, known: np.ndarray) -> np.ndarray:
     """Positions [A] in `known` [n] of the ids [A] that the annotations name; -1 for those it does not hold."""
     table = {int(value): position for position, value in enumerate(known)}
-    return np.array([table.get(value, -1) if isinstance(value, int) else -1 for value in ids], dtype=np.int64)
+    return np.array([table.get(_whole(value), -1) for value in ids], dtype=np.int64)
 
 
 def _boxes(given: list) -> np.ndarray:

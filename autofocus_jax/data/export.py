@@ -6,7 +6,7 @@ The ground truth that comes back through CocoSource, VocSource and YoloSource is
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -51,11 +51,10 @@ def image_file(dataset: Dataset, index: int) -> tuple[str, bytes]:
     otherwise the pixels as PNG. Raises ImageError when the image cannot be read.
     """
     image = dataset.image(index)
-    encoded: Callable[[int], bytes] | None = getattr(dataset, "encoded", None)
-    if encoded is not None:
-        content, name = encoded(index), dataset.info(index).file_name
-        if all(np.array_equal(decode_image(content, name, oriented), image) for oriented in (False, True)):
-            return Path(name).suffix, content
+    content, name = dataset.encoded(index), dataset.info(index).file_name
+    turns = (False, True)
+    if content is not None and all(np.array_equal(decode_image(content, name, turn), image) for turn in turns):
+        return Path(name).suffix, content
     return ".png", cv2.imencode(".png", image[..., ::-1])[1].tobytes()
 
 

@@ -1,38 +1,82 @@
 """Image files as they come: JPEG, PNG, WebP, GIF, BMP, TIFF, JPEG 2000, AVIF or PNM of any kind, into uint8 RGB.
 
 What is decided for kinds that are not plain RGB: grey and palette images get three channels; CMYK is converted;
-of 16 bits a sample the upper 8 are kept, without stretching; transparency is laid on white, as a page shows it; of an
-animation or of several pages the first one is taken; 32-bit samples are refused. OpenCV decodes (threads run side by
-side) and stops at 2^30 pixels, as 32768x32768; the environment variable OPENCV_IO_MAX_IMAGE_PIXELS raises that.
+of 16 bits a sample the upper 8 are kept, without stretching, and a warning is logged where only lower ones are used;
+transparency is laid on white, as a page shows it; of an animation or of several pages the first one is taken; 32-bit
+and signed samples are refused. Pillow decodes, and OpenCV TIFF; threads run side by side.
+
+The size is read from the head before anything is decoded. An image of more than 2^26 pixels (8192x8192) is refused:
+decoded, with its copies, it would take about 1 GB. The environment variable AUTOFOCUS_MAX_PIXELS sets another limit.
 
 The orientation tag of a camera is followed with `oriented=True`, which is right for photographs as people see them;
 without it the pixels stay as they are stored, which is right for boxes that do not know the tag (COCO's, VOC's). In
-TIFF files the tag is part of the format and always followed.
+TIFF files the tag is part of the format and always followed. AVIF's own turn counts as such a tag; XMP does not.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import os
 import re
-import struct
-import threading
-import warnings
-from typing import BinaryIO
+import stat
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
+from autofocus_jax.data import tiff
+from autofocus_jax.data.reading import LARGEST_IMAGE, read_regular
 from autofocus_jax.structures import ImageError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".avif", ".ppm", ".pgm")
-_ORIENTATION, _EXTRA_SAMPLES = 274, 338  # tags of a TIFF directory
-_KNOWN = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\xff\x4f\xff\x51")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".j2k", ".avif",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif",
+)  # fmt: skip
+MAX_PIXELS = 2**26
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "JPEG2000", "AVIF", "PPM")  # that Pillow decodes, and no others
+_KNOWN = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"GIF8", b"BM", *tiff.SIGNATURES, b"\xff\x4f\xff\x51")
 _KNOWN += tuple(b"P%d" % number for number in range(1, 8))  # PNM
 _KNOWN_AT_4 = (b"ftyp", b"jP  ")
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # what ends the compressed data of a scan
-_warnings_lock = threading.Lock()
+_DARK = 14  # bits of 16: an image that uses no more of them is nearly black in its upper 8
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+log = logging.getLogger("autofocus_jax.data.image")
+Image.init()  # otherwise the first threads that open an image do so at once
+
+
+class Head(NamedTuple):
+    """What is known of an image before it is decoded."""
+
+    height: int  # as stored; of TIFF, as shown
+    width: int
+    orientation: int  # 1 to 8, the tag that `oriented` follows; 1 for TIFF
+    sixteen: bool  # 16 bits a sample
+
+    def size(self, oriented: bool) -> tuple[int, int]:
+        """(height, width) of what is decoded."""
+        turned = oriented and self.orientation >= 5
+        return (self.width, self.height) if turned else (self.height, self.width)
+
+
+def max_pixels() -> int:
+    """Return the most pixels that an image may have to be decoded."""
+    given = os.environ.get("AUTOFOCUS_MAX_PIXELS", "")
+    return int(given) if given.isdecimal() and int(given) else MAX_PIXELS
+
+
+def limit_pixels(most: int) -> None:
+    """Set the most pixels that an image may have, for this process and those that it starts."""
+    if most < 1:
+        raise ImageError(f"--max-pixels {most}; want at least 1 pixel")
+    os.environ["AUTOFOCUS_MAX_PIXELS"] = str(most)
 
 
 def read_image(path: str | os.PathLike, oriented: bool = False) -> np.ndarray:
@@ -47,22 +91,29 @@ def decode_image(content: bytes, name: str | os.PathLike, oriented: bool = False
     """As read_image, for the bytes of a file; `name` is what an ImageError calls it."""
     problem = _problem(content)
     if problem:
-        raise ImageError(f"image {_shown(name)} {problem}")
+        raise ImageError(f"image {printable(name)} {problem}")
+    head, picture = _opened(io.BytesIO(content), name, len(content))
+    limit = max_pixels()
+    if head.height * head.width > limit:
+        raise ImageError(
+            f"image {printable(name)} has {head.width}x{head.height} px, above the limit of {limit} pixels; make it "
+            "smaller, or raise the limit (--max-pixels, or the environment variable AUTOFOCUS_MAX_PIXELS)"
+        )
     try:
-        image = _decode(content, oriented)
+        image, reach = _of_tiff(content) if picture is None else _of_pillow(picture, head, oriented)
+    except MemoryError:
+        raise ImageError(f"image {printable(name)} does not fit into memory; make it smaller") from None
     except cv2.error as error:
-        if "CV_IO_MAX_IMAGE_PIXELS" in str(error):
-            raise ImageError(
-                f"image {_shown(name)} has more pixels than OpenCV decodes (2^30, as 32768x32768); make it smaller, "
-                "or set the environment variable OPENCV_IO_MAX_IMAGE_PIXELS to a larger number"
-            ) from None
         if error.code == cv2.Error.STS_NO_MEM:
-            raise ImageError(f"image {_shown(name)} does not fit into memory; make it smaller") from None
-        image = None
-    if image is None:
-        known = content.startswith(_KNOWN) or content[4:8] in _KNOWN_AT_4
-        what = "damaged or of a rare kind: save it anew as JPEG or PNG, or remove it" if known else "no image file"
-        raise ImageError(f"image {_shown(name)} cannot be decoded ({len(content)} bytes); it is {what}")
+            raise ImageError(f"image {printable(name)} does not fit into memory; make it smaller") from None
+        raise ImageError(_undecodable(content[:12], name, len(content))) from None
+    except Exception:  # whatever a damaged file makes Pillow raise
+        raise ImageError(_undecodable(content[:12], name, len(content))) from None
+    if image is None or not image.size:
+        raise ImageError(_undecodable(content[:12], name, len(content)))
+    if head.sixteen and reach < _DARK:
+        log.warning("image %s has 16 bits a sample and uses the lower %d alone, so it is nearly black; stretch it",
+                    printable(name), reach)  # fmt: skip
     return image
 
 
@@ -78,7 +129,7 @@ def read_annotated(path: str | os.PathLike, height: int, width: int, annotations
         image = decode_image(content, path, oriented=True)
     if image.shape[:2] != (height, width):
         raise ImageError(
-            f"image {_shown(path)} is {image.shape[1]}x{image.shape[0]} px but {_shown(annotations)} says "
+            f"image {printable(path)} is {image.shape[1]}x{image.shape[0]} px but {printable(annotations)} says "
             f"{width}x{height}; the two do not belong together"
         )
     return image
@@ -86,17 +137,33 @@ def read_annotated(path: str | os.PathLike, height: int, width: int, annotations
 
 def image_size(path: str | os.PathLike, oriented: bool = False) -> tuple[int, int]:
     """(height, width) of what read_image gives, from the head of the file alone; raises ImageError as it does."""
-    try:
-        with open(path, "rb") as file:
-            size = _head(file, oriented)
-    except (OSError, ValueError):
-        size = None
-    return size or read_image(path, oriented).shape[:2]
+    return image_head(path).size(oriented)
+
+
+def image_head(path: str | os.PathLike) -> Head:
+    """What the head of an image file says; raises ImageError as read_image does."""
+    head = None
+    with contextlib.suppress(OSError, ValueError):
+        status = os.stat(path)
+        if stat.S_ISREG(status.st_mode) and status.st_size:
+            with open(path, "rb") as file:
+                try:
+                    head = _opened(file, path, status.st_size)[0]
+                except ImageError as error:
+                    head = error
+    if isinstance(head, Head):
+        return head
+    problem = _problem(read_bytes(path))  # says what is wrong with a path
+    raise ImageError(f"image {printable(path)} {problem}") if problem or head is None else head
 
 
 def decode_size(content: bytes, name: str | os.PathLike, oriented: bool = False) -> tuple[int, int]:
     """As image_size, for the bytes of a file."""
-    return _head(io.BytesIO(content), oriented) or decode_image(content, name, oriented).shape[:2]
+    try:
+        return _opened(io.BytesIO(content), name, len(content))[0].size(oriented)
+    except ImageError as error:
+        problem = _problem(content)
+        raise ImageError(f"image {printable(name)} {problem}") if problem else error from None
 
 
 def quiet_decoders() -> None:
@@ -108,38 +175,85 @@ def quiet_decoders() -> None:
 def read_bytes(path: str | os.PathLike) -> bytes:
     """The bytes of an image file; raises ImageError as read_image does."""
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return read_regular(path, LARGEST_IMAGE)
     except IsADirectoryError:
-        raise ImageError(f"image {_shown(path)} is a folder; give a file") from None
+        raise ImageError(f"image {printable(path)} is a folder; give a file") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(
-            f"image {_shown(path)} cannot be read ({reason}); check the path and its permissions"
+            f"image {printable(path)} cannot be read ({reason}); check the path and its permissions"
         ) from None
 
 
-def _shown(path: str | os.PathLike) -> str:
-    """A file's name in one line that any terminal prints."""
+def printable(path: str | os.PathLike) -> str:
+    """A name in one line that any terminal prints."""
     text = os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
-def _head(file: BinaryIO, oriented: bool) -> tuple[int, int] | None:
-    """(height, width) as Pillow reads it; None where it cannot, or finds the image too large: decoding will tell."""
-    try:
-        # Its warnings, of large images and of odd tags, do not matter here; filters belong to the whole process.
-        with _warnings_lock, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(file) as image:
-                width, height = image.size
-                if image.format == "TIFF":
-                    width, height, tag = (image.tag_v2.get(key, 1) for key in (256, 257, _ORIENTATION))
-                else:
-                    tag = image.getexif().get(_ORIENTATION, 1) if oriented else 1
-    except Exception:  # whatever a damaged file makes Pillow raise
+def _opened(file: BinaryIO, name: str | os.PathLike, size: int) -> tuple[Head, Image.Image | None]:
+    """The head of a file and Pillow's picture, which is not decoded yet; None in its place for TIFF."""
+    start = file.read(64)
+    file.seek(0)
+    if start.startswith(tiff.SIGNATURES):
+        return _tiff_head(file, name, start, size), None
+    canvas = _webp_canvas(start)
+    if canvas is not None and canvas[0] * canvas[1] > max_pixels():
+        return Head(*canvas, 1, False), None  # whose decoder takes the memory when it is made
+    # Plugin by plugin: Image.open knows formats that nobody asked for, and warns of large images by a global filter.
+    for kind in _FORMATS:
+        factory, accept = Image.OPEN.get(kind, (None, None))
+        if factory is None or accept is None or accept(start) is not True:
+            continue
+        try:
+            picture = (JpegImageFile if kind == "JPEG" else factory)(file, None)
+            width, height = picture.size
+            turn = tiff.orientation(picture.info.get("exif") or b"")
+        except Exception:  # whatever a damaged file makes Pillow raise
+            break
+        if not 0 < width < 2**31 or not 0 < height < 2**31:
+            break
+        sixteen = start[24] == 16 if kind == "PNG" else picture.mode.startswith("I")
+        return Head(height, width, turn, sixteen), picture
+    raise ImageError(_undecodable(start, name, size))
+
+
+def _webp_canvas(start: bytes) -> tuple[int, int] | None:
+    """(height, width) of a WebP file."""
+    if start[:4] != b"RIFF" or start[8:12] != b"WEBP" or len(start) < 30:
         return None
-    return (width, height) if tag in (5, 6, 7, 8) else (height, width)
+    if start[12:16] == b"VP8X":
+        return 1 + int.from_bytes(start[27:30], "little"), 1 + int.from_bytes(start[24:27], "little")
+    if start[12:16] == b"VP8L":
+        bits = int.from_bytes(start[21:25], "little")
+        return 1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF)
+    return int.from_bytes(start[28:30], "little") & 0x3FFF, int.from_bytes(start[26:28], "little") & 0x3FFF
+
+
+def _tiff_head(file: BinaryIO, name: str | os.PathLike, start: bytes, size: int) -> Head:
+    wanted = (tiff.WIDTH, tiff.HEIGHT, tiff.BITS, tiff.ORIENTATION, tiff.SAMPLES, tiff.FORMAT)
+    found = tiff.tags(file, wanted)
+    width, height, turn = (found.get(tag, 1) for tag in (tiff.WIDTH, tiff.HEIGHT, tiff.ORIENTATION))
+    samples, bits, form = (found.get(tag, 1) for tag in (tiff.SAMPLES, tiff.BITS, tiff.FORMAT))
+    if tiff.WIDTH not in found or tiff.HEIGHT not in found or not width or not height:
+        raise ImageError(_undecodable(start, name, size))
+    if form == 2:
+        raise ImageError(f"image {printable(name)} has signed samples, which are not read; convert it to unsigned ones")
+    if form not in (1, 4) or bits > 16:
+        raise ImageError(
+            f"image {printable(name)} has samples of {bits} bits{' (floating point)' if form == 3 else ''}, which "
+            "cannot be decoded; save it anew with 8 or 16 bits"
+        )
+    if samples > 4:
+        raise ImageError(f"image {printable(name)} has {samples} bands; choose three and save them as RGB")
+    turned = turn in (5, 6, 7, 8)
+    return Head(*((width, height) if turned else (height, width)), 1, bits == 16)
+
+
+def _undecodable(start: bytes, name: str | os.PathLike, size: int) -> str:
+    known = start.startswith(_KNOWN) or start[4:8] in _KNOWN_AT_4
+    what = "damaged or of a rare kind: save it anew as JPEG or PNG, or remove it" if known else "no image file"
+    return f"image {printable(name)} cannot be decoded ({size} bytes); it is {what}"
 
 
 def _problem(content: bytes) -> str | None:
@@ -147,7 +261,7 @@ def _problem(content: bytes) -> str | None:
     if not content:
         return "is empty (0 bytes); copy it again or remove it"
     brands = content[8:64] if content[4:8] == b"ftyp" else b""
-    if b"avif" not in brands and brands.startswith((b"heic", b"heix", b"hevc", b"mif1", b"msf1")):
+    if b"avif" not in brands and brands.startswith((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")):
         return "is HEIC, which is not read; convert it to JPEG"
     if content.startswith(b"\xff\xd8"):
         cut = _is_cut_jpeg(content)
@@ -182,71 +296,46 @@ def _is_cut_jpeg(content: bytes) -> bool:
     return content[position : position + 2] != b"\xff\xd9"
 
 
-def _decode(content: bytes, oriented: bool) -> np.ndarray | None:
-    """uint8 RGB [h, w, 3], or None; may raise cv2.error."""
+def _of_pillow(picture: Image.Image, head: Head, oriented: bool) -> tuple[np.ndarray, int]:
+    """uint8 RGB [h, w, 3] of a picture that was opened, and how many bits its largest sample uses, of 16-bit ones."""
+    picture.load()
+    if picture.mode == "F" or (picture.mode.startswith("I") and not head.sixteen):
+        raise ValueError("samples of 32 bits")
+    reach = 16
+    if picture.mode.startswith("I"):
+        samples = np.asarray(picture)
+        reach = int(samples.max(initial=0)).bit_length()
+        picture = Image.fromarray((samples >> 8).astype(np.uint8))
+    if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
+        picture = _on_white(picture.convert("RGBA"))
+    elif picture.mode != "RGB":
+        picture = picture.convert("RGB")
+    if oriented and head.orientation in _TURNS:
+        picture = picture.transpose(_TURNS[head.orientation])
+    image = np.array(picture)
+    if head.sixteen and reach == 16:
+        reach = int(image.max(initial=0)).bit_length() + 8
+    return image, reach
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    white = Image.new("RGB", picture.size, (255, 255, 255))
+    white.paste(picture, mask=picture.getchannel("A"))
+    return white
+
+
+def _of_tiff(content: bytes) -> tuple[np.ndarray | None, int]:
+    """As _of_pillow, for TIFF, of which OpenCV reads more kinds; None for what it cannot read."""
     data = np.frombuffer(content, np.uint8)
-    flags = cv2.IMREAD_COLOR_RGB | (0 if oriented else cv2.IMREAD_IGNORE_ORIENTATION)
-    if content.startswith((b"II*\0", b"MM\0*")):
-        image = cv2.imdecode(data, flags)
-        if image is not None and _tiff_tag(content, _EXTRA_SAMPLES) in (1, 2):
-            layers = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-            if layers is not None and layers.ndim == 3 and layers.shape[2] == 4:
-                image = cv2.add(image, cv2.merge([255 - _eight_bits(layers)[..., 3]] * 3))  # it comes on black
-        return image
-    if not _may_be_transparent(content):
-        return cv2.imdecode(data, flags)
-    image, kinds, metadata = cv2.imdecodeWithMetadata(data, flags=cv2.IMREAD_UNCHANGED)
-    if image is None or image.ndim < 3 or image.shape[2] != 4:
-        return None if image is None else cv2.imdecode(data, flags)
-    image = _on_white(_eight_bits(image))
-    for kind, value in zip(kinds, metadata):
-        if oriented and kind == cv2.IMAGE_METADATA_EXIF:
-            image = _turn(image, _tiff_tag(np.asarray(value).tobytes(), _ORIENTATION))
-    return image
-
-
-def _may_be_transparent(content: bytes) -> bool:
-    if content.startswith(b"\x89PNG"):
-        return content[25:26] in (b"\x04", b"\x06") or content.find(b"tRNS", 0, content.find(b"IDAT")) >= 0
-    webp = content.startswith(b"RIFF") and content[8:12] == b"WEBP"
-    return (webp and content[12:16] != b"VP8 ") or content.startswith(b"GIF8") or content[4:8] in (b"ftyp", b"jP  ")
-
-
-def _eight_bits(image: np.ndarray) -> np.ndarray:
-    return (image >> 8).astype(np.uint8) if image.dtype == np.uint16 else image
-
-
-def _on_white(image: np.ndarray) -> np.ndarray:
-    """RGB [h, w, 3] of BGRA [h, w, 4]."""
-    alpha = image[..., 3]
-    if alpha.min() == 255:
-        return cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
-    opacity = cv2.merge([alpha] * 3)
-    over = cv2.multiply(cv2.cvtColor(image, cv2.COLOR_BGRA2RGB), opacity, scale=1 / 255)
-    return cv2.add(over, 255 - opacity)
-
-
-def _turn(image: np.ndarray, orientation: int) -> np.ndarray:
-    """The image as the orientation tag (1..8) wants it shown."""
-    if orientation in (5, 6, 7, 8):
-        image = image.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    return np.ascontiguousarray(image)
-
-
-def _tiff_tag(content: bytes, tag: int) -> int:
-    """The first value of a tag of 16-bit numbers in the first directory of a TIFF structure; 0 without it."""
-    order = "<" if content.startswith(b"II") else ">"
-    try:
-        (start,) = struct.unpack_from(f"{order}I", content, 4)
-        (count,) = struct.unpack_from(f"{order}H", content, start)
-        for entry in range(count):
-            number, _, _, value = struct.unpack_from(f"{order}HHIH", content, start + 2 + 12 * entry)
-            if number == tag:
-                return value
-    except struct.error:
-        pass
-    return 0
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    found = tiff.tags(io.BytesIO(content), (tiff.EXTRA_SAMPLES, tiff.BITS))
+    sixteen = found.get(tiff.BITS) == 16
+    if image is None:
+        return None, 16
+    if found.get(tiff.EXTRA_SAMPLES) in (1, 2):
+        layers = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        if layers is not None and layers.ndim == 3 and layers.shape[2] == 4:
+            alpha = layers[..., 3]
+            alpha = (alpha >> 8).astype(np.uint8) if alpha.dtype == np.uint16 else alpha
+            image = cv2.add(image, cv2.merge([255 - alpha] * 3))  # it comes on black
+    return image, int(image.max(initial=0)).bit_length() + 8 if sixteen else 16

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from autofocus_jax import boxes as box_ops
-from autofocus_jax.data.image import image_size, read_bytes
-from autofocus_jax.data.problems import MISSING, OTHER_SIZE, UNREADABLE
-from autofocus_jax.structures import Dataset, ImageError
+from autofocus_jax.data.findings import (
+    CROWDED,
+    EMPTY_CATEGORY,
+    LISTED_TWICE,
+    MISSING,
+    NEARLY_TWICE,
+    ORIENTATION,
+    OTHER_SIZE,
+    TINY,
+    UNREADABLE,
+    Findings,
+)
+from autofocus_jax.data.image import image_head, read_bytes
+from autofocus_jax.structures import Dataset, GroundTruth, ImageError
 
 _EXAMPLES = 5
 _NEARLY_SAME = 0.95  # IoU of two boxes of one class
+_COUNTED = 100  # detections of an image that COCO's AP counts
 
 
 class Problem(NamedTuple):
@@ -58,15 +70,19 @@ PERCENTILES = (1, 10, 25, 50, 75, 90, 99)
 
 def inspect(
     dataset: Dataset,
-    files: Sequence[Path] | None = None,
+    found: Findings | None = None,
     decode: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Inspection:
-    """Looks at every annotation, and at the head of every image file.
+    """Look at every annotation, and at the head of every image file.
 
-    files: path of each image, where images are files; without them image files are not looked at. decode: also
-    decodes every image, which finds damage that the head does not show. progress(done, all) is called for each image.
+    Args:
+      dataset: what to look at.
+      found: what its reader reported before; all else is added to it.
+      decode: also decode every image, which finds damage that the head does not show.
+      progress: called as progress(done, all) for each image file.
     """
+    found = Findings(_EXAMPLES) if found is None else found
     truths = [dataset.ground_truth(index) for index in range(len(dataset))]
     infos = [dataset.info(index) for index in range(len(dataset))]
     boxes = np.concatenate([np.zeros((0, 4), np.float32), *(truth.boxes for truth in truths)])
@@ -81,14 +97,16 @@ def inspect(
         middle = float(np.median(size[rows])) if rows.any() else float("nan")
         categories.append(CategoryCount(name, int(rows.sum()), len(np.unique(owner[rows])), middle))
     shapes = np.array([(info.height, info.width) for info in infos], np.float64).reshape(-1, 2)
-    problems = _of_annotations(dataset, truths, owner, size, categories)
-    problems += _of_files(dataset, files, decode, progress) if files is not None else []
+    found.extend(dataset.noticed)
+    found.extend(_of_annotations(dataset, truths, owner, size, counts))
+    found.extend((EMPTY_CATEGORY, entry.name) for entry in categories if not entry.objects)
+    _look_at_files(dataset, found, decode, progress)
     return Inspection(
         len(truths), int((~ignore).sum()), int(ignore.sum()), int((counts == 0).sum()),
         *(_percentiles(values) for values in (shapes[:, 0], shapes[:, 1], size[~ignore])),
         *(float(share.mean()) if share.size else 0.0 for share in (size[~ignore] < 32, size[~ignore] >= 96)),
         float(counts.mean()) if len(counts) else 0.0, int(counts.max(initial=0)), categories,
-        [problem for problem in problems if problem.count],
+        [Problem(kind, count, found.examples(kind)) for kind, count in found.counts().items()],
     )  # fmt: skip
 
 
@@ -107,29 +125,26 @@ def _percentiles(values: np.ndarray) -> np.ndarray:
     return np.percentile(values, PERCENTILES) if values.size else np.full(len(PERCENTILES), np.nan)
 
 
-def _of_annotations(dataset: Dataset, truths, owner, size, categories: Sequence[CategoryCount]) -> list[Problem]:
+def _of_annotations(
+    dataset: Dataset, truths: Sequence[GroundTruth], owner: np.ndarray, size: np.ndarray, counts: np.ndarray
+) -> Iterable[tuple[str, str]]:
+    """(kind, example) of what may be wrong with boxes that every reader takes."""
     name = lambda index: dataset.info(int(index)).file_name  # noqa: E731
-    dropped = int(getattr(dataset, "dropped", 0))
-    twice = [(index, *pair) for index, truth in enumerate(truths) for pair in _duplicates(truth)]
-    ids = [dataset.info(index).file_name for index in range(len(truths))]
-    repeated = [file for file, count in zip(*np.unique(np.array(ids, dtype=str), return_counts=True)) if count > 1]
-    tiny = np.flatnonzero(size < 2)
-    empty = [entry.name for entry in categories if not entry.objects]
-    cut = np.asarray(getattr(dataset, "cut", ()), np.int64)
-    return [
-        Problem("boxes that reach over their image by more than 1 px; they are cut there", len(cut),
-                tuple(dict.fromkeys(name(index) for index in cut[:_EXAMPLES]))),
-        Problem("boxes of which nothing lies in their image, or without area; they are left out", dropped, ()),
-        Problem("boxes that are there twice (same class, nearly the same box)", len(twice),
-                tuple(f"{name(index)}: boxes {a} and {b}" for index, a, b in twice[:_EXAMPLES])),
-        Problem("boxes below 2 px", len(tiny),
-                tuple(f"{name(owner[row])}: {size[row]:.2g} px" for row in tiny[:_EXAMPLES])),
-        Problem("images that are listed twice", len(repeated), tuple(map(str, repeated[:_EXAMPLES]))),
-        Problem("categories without an object", len(empty), tuple(empty[:_EXAMPLES])),
-    ]  # fmt: skip
+    for index, truth in enumerate(truths):
+        yield from ((NEARLY_TWICE, f"{name(index)}: boxes {a} and {b}") for a, b in _duplicates(truth))
+    yield from ((TINY, f"{name(owner[row])}: box {row}, {size[row]:.2g} px") for row in np.flatnonzero(size < 2))
+    yield from ((CROWDED, f"{name(index)}: {counts[index]}") for index in np.flatnonzero(counts > _COUNTED))
+    places = [os.path.realpath(file) for file in dataset.files]
+    if not places:
+        places = [str(name(index)) for index in range(len(truths))]
+    seen: set[str] = set()
+    for index, place in enumerate(places):
+        if place in seen:
+            yield LISTED_TWICE, f"{name(index)} (image {index})"
+        seen.add(place)
 
 
-def _duplicates(truth) -> list[tuple[int, int]]:
+def _duplicates(truth: GroundTruth) -> list[tuple[int, int]]:
     """Pairs of positions, first < second, of nearly the same box of one class."""
     if len(truth.labels) < 2:
         return []
@@ -138,33 +153,33 @@ def _duplicates(truth) -> list[tuple[int, int]]:
 
 
 def file_problem(dataset: Dataset, index: int, file: Path, decode: bool = False) -> tuple[str, str] | None:
-    """What is wrong with the file of an image, (kind of data/problems, a line that names it); None for nothing.
+    """What is wrong with the file of an image, (kind of data/findings, a line that names it); None for nothing.
 
     Looks at the head of the file alone, unless `decode`.
     """
+    info = dataset.info(index)
     try:
         if not file.is_file():
             read_bytes(file)  # says why
-        if decode:
+        head = image_head(file)
+        if decode or head.sixteen:
             dataset.image(index)
-            return None
-        sizes = {image_size(file), image_size(file, oriented=True)}
     except ImageError as error:
-        return (UNREADABLE if os.path.exists(file) else MISSING), str(error)
-    info = dataset.info(index)
-    if (info.height, info.width) in sizes:
-        return None
-    height, width = sizes.pop()
-    return OTHER_SIZE, f"{info.file_name}: {width}x{height}, annotated {info.width}x{info.height}"
+        return (UNREADABLE if os.path.lexists(file) else MISSING), str(error)
+    stored, shown = head.size(oriented=False), head.size(oriented=True)
+    if (info.height, info.width) not in (stored, shown):
+        return OTHER_SIZE, f"{info.file_name}: {stored[1]}x{stored[0]}, annotated {info.width}x{info.height}"
+    if head.orientation > 1 and stored == shown and not dataset.oriented:
+        return ORIENTATION, f"{info.file_name}: tag {head.orientation}, {stored[1]}x{stored[0]}"
+    return None
 
 
-def _of_files(dataset: Dataset, files: Sequence[Path], decode: bool, progress) -> list[Problem]:
-    found: dict[str, list[str]] = {MISSING: [], UNREADABLE: [], OTHER_SIZE: []}
-    for index, file in enumerate(files):
+def _look_at_files(
+    dataset: Dataset, found: Findings, decode: bool, progress: Callable[[int, int], None] | None
+) -> None:
+    for index, file in enumerate(dataset.files):
         problem = file_problem(dataset, index, file, decode)
         if problem:
-            kind, example = problem
-            found[kind].append(str(file) if kind == MISSING else example)
+            found.add(problem[0], str(file) if problem[0] == MISSING else problem[1])
         if progress is not None:
-            progress(index + 1, len(files))
-    return [Problem(kind, len(cases), tuple(cases[:_EXAMPLES])) for kind, cases in found.items()]
+            progress(index + 1, len(dataset.files))

@@ -19,10 +19,10 @@ import numpy as np
 
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import DataSource
-from autofocus_jax.data.annotations import AnnotationError, box_example, pixels, refuse
+from autofocus_jax.data.annotations import AnnotationError, distinct, pixels, refuse
 from autofocus_jax.data.export import image_file
+from autofocus_jax.data.findings import BAD_BOX, EQUAL_NAMES, LOST, UNKNOWN_CATEGORY, UNREADABLE, Report, put_right
 from autofocus_jax.data.image import decode_image, decode_size
-from autofocus_jax.data.problems import BAD_BOX, CUT, FLAT, OUTSIDE, UNKNOWN_CATEGORY, UNREADABLE, Report
 from autofocus_jax.structures import Dataset, GroundTruth, ImageError, ImageInfo
 
 
@@ -72,22 +72,22 @@ class TfdsSource(DataSource):
         return TfdsDataset(records, builder.info.features["objects"].feature, where, report)
 
 
-class TfdsDataset:
-    """One split of a TFDS data set; implements structures.Dataset.
+class TfdsDataset(Dataset):
+    """One split of a TFDS data set.
 
     A record holds boxes and image together, so what info and ground_truth answer is kept once it has been read; what a
     training asks for first, the boxes of all images, reads the whole split once. dropped: boxes left out so far.
-    noticed: what reading found so far that is no error, (kind of data/problems, example) of each case.
+    noticed: what reading found so far that is no error, (kind of data/findings, example) of each case.
     """
 
     def __init__(self, records: Any, objects: Any, where: str, report: Report = refuse):
-        self.categories = tuple(objects["label"].names)
+        self.categories, equal = distinct(objects["label"].names)
         self._records, self._where, self._report = records, where, report
         self._crowd = next((key for key in ("is_crowd", "is_difficult") if key in objects), None)
         # TFDS divides VOC's corners, which count from 1 and are inclusive, by the sides as they are.
         self._offset = np.array([1.0, 1.0, 0.0, 0.0]) if "is_difficult" in objects else np.zeros(4)
         self._known: dict[int, tuple[ImageInfo, GroundTruth, int]] = {}
-        self._noticed: list[tuple[str, str]] = []
+        self._noticed: list[tuple[str, str]] = [(EQUAL_NAMES, example) for example in equal]
 
     def __len__(self) -> int:
         return len(self._records)
@@ -155,15 +155,11 @@ class TfdsDataset:
             none = GroundTruth(np.zeros((0, 4), np.float32), labels[:0], ignore[:0])
             return ImageInfo(number, name, 1, 1), none, len(labels)
         given = pixels(shares[:, [1, 0, 3, 2]], np.full(len(shares), height), np.full(len(shares), width))
-        given = given - self._offset
-        boxes = box_ops.clip(given, height, width).astype(np.float32)
-        keep = box_ops.area(boxes) > 0
-        info = ImageInfo(number, name, height, width)
-        flat = (given[:, 2:] <= given[:, :2]).any(axis=1)
-        cut = keep & (np.abs(given - boxes) > 1).any(axis=1)
-        for kind, rows in ((FLAT, ~keep & flat), (OUTSIDE, ~keep & ~flat), (CUT, cut)):
-            self._noticed += [(kind, box_example(info, box)) for box in given[rows]]
-        return info, GroundTruth(boxes[keep], labels[keep], ignore[keep]), int(np.count_nonzero(~keep))
+        info, owner = ImageInfo(number, name, height, width), np.zeros(len(given), np.int64)
+        arranged = put_right([info], len(self.categories), owner, given - self._offset, labels, ignore)
+        self._noticed += arranged.found
+        dropped = sum(kind in LOST for kind, _ in arranged.found)
+        return info, GroundTruth(arranged.boxes, arranged.labels, arranged.ignore), dropped
 
 
 def write_tfds(data_dir: str | os.PathLike, name: str, datasets: Mapping[str, Dataset], version: str = "1.0.0") -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,10 +16,21 @@ import numpy as np
 
 from autofocus_jax.config import DataSource
 from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, fill, read_lines, refuse
+from autofocus_jax.data.findings import (
+    BAD_BOX,
+    BAD_FILE,
+    FOUND_ELSEWHERE,
+    FROM_ZERO,
+    SHARES,
+    UNKNOWN_CATEGORY,
+    Report,
+    are_shares,
+)
 from autofocus_jax.data.image import SUFFIXES, image_size, read_annotated
-from autofocus_jax.data.problems import BAD_BOX, BAD_FILE, UNKNOWN_CATEGORY, Report
+from autofocus_jax.data.reading import LARGEST_TEXT, Listings, read_regular, walk
 from autofocus_jax.structures import GroundTruth, ImageError, ImageInfo
 
+_EXACT = "corners from 1, with fractions"  # what write_voc says of its files
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -69,42 +81,53 @@ class VocSource(DataSource):
             everywhere = [root / year / self.annotations for year in sorted(years)]
         else:
             folder = root / fill(self.annotations, split, "VocSource's folder of annotations")
-            parts = [(root, sorted(folder.glob("*.xml")))]
+            parts = [(root, walk(folder, (".xml",)))]
             everywhere = sorted(root.glob(self.annotations.replace("{split}", "*")))
             if not parts[0][1]:
                 raise AnnotationError(f"{folder} holds no XML file; give the folder of VOC's annotations")
-        categories = self.categories or _labels_file(root / "labels.txt")
+        categories = tuple(dict.fromkeys(self.categories or _labels_file(root / "labels.txt")))
         if not categories:
-            files = (file for folder in everywhere for file in folder.glob("*.xml"))
+            files = (file for folder in everywhere for file in walk(folder, (".xml",)))
             read = [found for found in map(objects, files) if found is not None]
             categories = tuple(sorted({name for found in read for name in found.names} - {""}))
         numbers = {name: label for label, name in enumerate(categories)}
 
-        infos, paths, owner, boxes, labels, ignore = [], [], [], [], [], []
+        listings = Listings()
+        infos, paths, owner, boxes, labels, ignore, noticed = [], [], [], [], [], [], []
         for year, files in parts:
             folder = year / self.images.replace("{split}", split)
-            images = _images(folder)
+            xml = year / self.annotations.replace("{split}", split)
+            images = _Images(folder, listings)
             for file in files:
+                if isinstance(files, dict) and not os.path.lexists(file):
+                    report(BAD_FILE, f"annotations {file} are not there ({files[file]})", "add the file or unlist it")
+                    continue
                 found = objects(file)
                 if found is None:
                     continue
-                name = images.get(file.stem) or (found.image if (folder / found.image).is_file() else "")
-                path = folder / (name or found.image or f"{file.stem}.jpg")
+                path, elsewhere = images.of(file.relative_to(xml).parent, file.stem, found)
                 size = _size(found, path, file, report)
                 if size is None:
                     continue
+                noticed += [(FOUND_ELSEWHERE, f"{found.image[:80]}: {path}")] * elsewhere
                 for name in found.names:
                     if name and name not in numbers:
                         report(UNKNOWN_CATEGORY, f"{file} has an object {name!r}", "the class list has no such name")
                 owner += [len(infos)] * len(found.names)
-                infos.append(ImageInfo(len(infos) + 1, path.name, *size))
+                infos.append(ImageInfo(len(infos) + 1, images.name(path), *size))
                 paths.append(path)
                 boxes += found.boxes
                 labels += [numbers.get(name, 0) for name in found.names]
                 ignore += [flag or name not in numbers for flag, name in zip(found.difficult, found.names)]
-        corners = np.array(boxes, np.float64).reshape(-1, 4) - (np.array([1, 1, 0, 0]) if self.one_based else 0)
+                noticed += [(FROM_ZERO, f"{file}: {example}") for example in found.from_zero if self.one_based]
+        corners = np.array(boxes, np.float64).reshape(-1, 4)
+        shares = are_shares(corners)
+        noticed += [(SHARES, f"{paths[owner[row]]}: {corners[row]}") for row in np.flatnonzero(shares)]
+        corners, keep = corners - (np.array([1, 1, 0, 0]) if self.one_based else 0), ~shares
         read = functools.partial(read_annotated, annotations=parts[0][0] / self.annotations.replace("{split}", split))
-        return AnnotatedImages(categories, infos, paths, owner, corners, labels, ignore, read)
+        parts = (np.array(values)[keep] for values in (np.array(owner, np.int64), corners,
+                 np.array(labels, np.int32), np.array(ignore, bool)))  # fmt: skip
+        return AnnotatedImages(categories, infos, paths, *parts, read, int(shares.sum()), noticed)
 
 
 def write_voc(
@@ -124,6 +147,8 @@ def write_voc(
     for info, truth in zip(infos, ground_truths, strict=True):
         tree = ElementTree.Element("annotation")
         ElementTree.SubElement(tree, "filename").text = Path(info.file_name).name
+        source = ElementTree.SubElement(tree, "source")
+        ElementTree.SubElement(source, "annotation").text = _EXACT
         size = ElementTree.SubElement(tree, "size")
         for name, value in (("width", info.width), ("height", info.height), ("depth", 3)):
             ElementTree.SubElement(size, name).text = str(value)
@@ -150,13 +175,15 @@ class _Objects(NamedTuple):
     names: list[str]  # "" for an object that has none
     boxes: list[list[float]]  # corners as written
     difficult: list[bool]
+    from_zero: list[str]  # corners of boxes that prove that the file counts from 0
+    folder: str  # "" when it does not say
 
 
 def _objects(file: Path, report: Report) -> _Objects | None:
     """The objects of a file that are not wrong; None when it cannot be read."""
     tree, problem = None, ("", "")
     try:
-        tree = ElementTree.fromstring(file.read_bytes())
+        tree = ElementTree.fromstring(read_regular(file, LARGEST_TEXT))
     except OSError as error:
         problem = f"annotations {file} cannot be read ({error.strerror})", "add it or unlist it"
     except (ElementTree.ParseError, ValueError, LookupError) as error:
@@ -179,9 +206,16 @@ def _objects(file: Path, report: Report) -> _Objects | None:
         names.append(name)
         boxes.append(corners)
         difficult.append((item.findtext("difficult") or "0").strip().lower() in ("1", "true"))
+    exact = tree.findtext("source/annotation") == _EXACT
+    proofs = [" ".join(f"{value:g}" for value in corners) for corners in boxes
+              if (min(corners[:2]) < 1 < max(corners)) or (not exact and any(value % 1 for value in corners))]
+    if not any(min(corners[:2]) < 1 for corners in boxes) and 10 * len(proofs) < len(boxes):
+        proofs = []  # VOC's own files hold a few fractions
     height, width = (_number(tree.findtext(f"size/{key}")) for key in ("height", "width"))
     size = (int(height), int(width)) if min(height, width) >= 1 and max(height, width) < 1e9 else None
-    return _Objects((tree.findtext("filename") or "").strip(), size, names, boxes, difficult)
+    texts = ((tree.findtext(key) or "").strip().replace("\\", "/") for key in ("filename", "folder"))
+    image, folder = (text if "\0" not in text else "" for text in texts)
+    return _Objects(image, size, names, boxes, difficult, proofs, folder)
 
 
 def _number(text: str | None) -> float:
@@ -191,20 +225,72 @@ def _number(text: str | None) -> float:
         return math.nan
 
 
-def _listed(year: Path, source: VocSource, name: str) -> list[Path]:
-    """XML files of a list, each once; a line is a name, with or without suffix, and maybe a flag behind it."""
-    folder, files = year / source.annotations, {}
-    for line in read_lines(year / source.lists / f"{name}.txt"):
-        words = [line, os.path.splitext(line)[0], line.split()[0]]
-        found = (folder / f"{word}.xml" for word in words)
-        files[next((file for file in found if file.is_file()), folder / f"{words[-1]}.xml")] = None
-    return list(files)
+def _listed(year: Path, source: VocSource, name: str) -> dict[Path, str]:
+    """XML files of a list, each with the line that names it.
+
+    A line is a name, with or without suffix, and maybe a flag behind it.
+    """
+    folder, files, listings = year / source.annotations, {}, Listings()
+    path = year / source.lists / f"{name}.txt"
+    for line in read_lines(path):
+        words = [line, os.path.splitext(line)[0], line.split()[0], os.path.splitext(line.split()[0])[0]]
+        found = next(filter(None, (listings.find(folder / f"{word}.xml") for word in words)), None)
+        if found is None:
+            flagged = len(line.split()) == 2 and line.split()[1] in ("-1", "0", "1")
+            word = line.split()[0] if flagged else line
+            word = os.path.splitext(word)[0] if os.path.splitext(word)[1].lower() in SUFFIXES else word
+            found = folder / f"{word}.xml"
+        files[found] = f"line {line!r} of {path}"
+    return files
 
 
-def _images(folder: Path) -> dict[str, str]:
-    """Name of the image of each stem in a folder; nothing for a folder that is not there."""
-    names = sorted(os.listdir(folder), reverse=True) if folder.is_dir() else []
-    return {os.path.splitext(name)[0]: name for name in names if os.path.splitext(name)[1].lower() in SUFFIXES}
+class _Images:
+    """The images of a folder, found as their XML files name them."""
+
+    def __init__(self, folder: Path, listings: Listings):
+        self._folder, self._listings = folder, listings
+        self._stems: dict[Path, dict[str, str]] = {}
+        self._taken: set[Path] = set()
+
+    def of(self, below: Path, stem: str, found: _Objects) -> tuple[Path, bool]:
+        """Path of an image, and whether it is another than the one that the file names.
+
+        A file name with folders in it comes first; then the folder in which the XML file lies, and the one that it
+        names. A bare name counts for less than the XML file's own: programs leave the name of another image in it.
+        """
+        named = found.image.rpartition("/")[0]
+        if named and (path := self._listings.find(self._folder / found.image)) is not None:
+            return path, False
+        named_folder = Path(found.folder)  # Path() where the file names none
+        places = dict.fromkeys([*([below, named_folder] if below != Path() else [named_folder]), Path()])
+        for place in places:
+            folder = self._folder / place
+            if not self._inside(folder):
+                continue
+            name = self._listed(folder).get(unicodedata.normalize("NFC", stem))
+            path = folder / name if name else None
+            if path is None and found.image:
+                path = self._listings.find(folder / found.image.rpartition("/")[2])
+            if path is not None and (not named or path not in self._taken):
+                self._taken.add(path)
+                return path, bool(named)
+        return self._folder / (found.image or below / f"{stem}.jpg"), False
+
+    def name(self, path: Path) -> str:
+        """What results call an image: its path below the folder of images."""
+        return path.relative_to(self._folder).as_posix() if path.is_relative_to(self._folder) else path.name
+
+    def _inside(self, path: Path) -> bool:
+        return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(self._folder))
+
+    def _listed(self, folder: Path) -> dict[str, str]:
+        if folder not in self._stems:
+            names = sorted(os.listdir(folder), reverse=True) if folder.is_dir() else []
+            self._stems[folder] = {
+                unicodedata.normalize("NFC", os.path.splitext(name)[0]): name
+                for name in names if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+            }  # fmt: skip
+        return self._stems[folder]
 
 
 def _size(found: _Objects, image: Path, file: Path, report: Report) -> tuple[int, int] | None:

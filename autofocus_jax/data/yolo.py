@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,9 +11,19 @@ import numpy as np
 import yaml
 
 from autofocus_jax.config import DataSource
-from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, pixels, read_lines, refuse
+from autofocus_jax.data.annotations import (
+    AnnotatedImages,
+    AnnotationError,
+    pixels,
+    read_classes,
+    read_lines,
+    read_text,
+    refuse,
+)
+from autofocus_jax.data.findings import KEYPOINTS, NO_IMAGE, NO_LABELS, UNREADABLE, Report
 from autofocus_jax.data.image import SUFFIXES, image_size, read_image
-from autofocus_jax.data.problems import BAD_BOX, BAD_FILE, NO_IMAGE, UNKNOWN_CATEGORY, UNREADABLE, Report
+from autofocus_jax.data.reading import Listings, walk
+from autofocus_jax.data.yolo_lines import Classes, boxes_of, form_of, read_lines_or_report
 from autofocus_jax.structures import GroundTruth, ImageError, ImageInfo
 
 _YAML = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -27,8 +36,9 @@ class YoloSource(DataSource):
 
     root: the folder, or the .yaml file. Class names come from the .yaml file's `names`, or from classes.txt. Beside a
     folder images/ lies a folder labels/ that is laid out alike, with lines `class cx cy w h` or `class x1 y1 x2 y2 x3
-    y3 …` (a polygon, whose box is taken). An image without a text file has no objects. Boxes belong to the image as it
-    is shown, so the orientation tag of a camera is followed, as YOLO's own programs do.
+    y3 …` (a polygon, whose box is taken), or, where the .yaml file has kpt_shape, with keypoints behind the box. An
+    image without a text file has no objects. Boxes belong to the image as it is shown, so the orientation tag of a
+    camera is followed, as YOLO's own programs do.
     """
 
     root: str
@@ -46,22 +56,33 @@ class YoloSource(DataSource):
         """As open, but `report` hears of text files that cannot be read and of lines that are wrong.
 
         When it returns, the image of such a file is left out, and such a line too; one of an unknown class is an ignore
-        region.
+        region. Labels of another task (yolo_lines.form_of) are always an error.
         """
         root = Path(self.root).expanduser()
-        layout = _layout(root)
+        layout, yaml_file = _layout(root)
         folder = root if root.is_dir() else root.parent
-        categories = _names(folder, layout)
+        categories, named_by = _names(folder, layout, yaml_file)
         files, whole = _split_files(folder, layout, split)
-        if files and not any(_beside(file, "labels").is_file() for file in files):
+        listings = Listings()
+        beside = {file: [listings.find(_beside(file, room)) for room in ("labels", "ignore")] for file in files}
+        without = [file for file in files if beside[file][0] is None]
+        if files and len(without) == len(files):
             first = _beside(files[0], "labels")
-            raise AnnotationError(f"not one image of {split!r} has a file of labels, as {first}; check the folders")
+            raise AnnotationError(
+                f"not one of the {len(files)} images of {split!r} has a file of labels; {files[0]} wants {first}. "
+                "Check the folders; lines of a list are relative to the list's folder or to data.yaml's path"
+            )
+        noticed = [(NO_IMAGE, f"{path} belongs to no image") for path in _orphans(beside, whole)]
+        noticed += [(NO_LABELS, f"{file}") for file in without]
+        texts = {path: read_lines_or_report(path, report) for pair in beside.values() for path in pair if path}
+        form = form_of(layout, [(path, lines) for path, lines in texts.items() if lines])
+        known = Classes(len(categories), named_by)
+        parent = _common(files, whole)
         infos, paths, owner, rows, ignore, dropped = [], [], [], [], [], 0
-        noticed = [(NO_IMAGE, f"{path} belongs to no image") for path in _orphans(files, whole)]
         for file in files:
-            parts = [_rows(_beside(file, room), len(categories), report) for room in ("labels", "ignore")]
-            if any(part is None for part in parts):
+            if any(path is not None and texts[path] is None for path in beside[file]):
                 continue
+            parts = [boxes_of(path, texts[path], form, known, report) if path else [] for path in beside[file]]
             try:
                 height, width = image_size(file, oriented=True)
             except ImageError as error:
@@ -73,14 +94,18 @@ class YoloSource(DataSource):
                 owner += [len(infos)] * len(part)
                 rows += part
                 ignore += [flag or row[0] < 0 for row in part]
-            infos.append(ImageInfo(len(infos) + 1, file.name, height, width))
+            infos.append(ImageInfo(len(infos) + 1, file.relative_to(parent).as_posix(), height, width))
             paths.append(file)
+            if form.points and parts:
+                noticed += [(KEYPOINTS, f"{beside[file][0]}, box {number}") for number in range(1, len(parts[0]) + 1)]
         labels, centres, sides = (np.array(rows, np.float64).reshape(-1, 5)[:, part] for part in _COLUMNS)
         shares = np.concatenate([centres - sides / 2, centres + sides / 2], axis=1)
         sizes = np.array([info[2:] for info in infos], np.float64).reshape(-1, 2)[np.array(owner, np.int64)]
         boxes = pixels(shares, sizes[:, 0], sizes[:, 1])
         labels = np.maximum(labels, 0)
-        return AnnotatedImages(categories, infos, paths, owner, boxes, labels, ignore, _read, dropped, noticed)
+        return AnnotatedImages(
+            categories, infos, paths, owner, boxes, labels, ignore, _read, dropped, noticed, oriented=True
+        )
 
 
 _COLUMNS = (0, slice(1, 3), slice(3, 5))
@@ -109,44 +134,59 @@ def write_yolo(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text("".join(line for line, take in zip(lines, chosen) if take), encoding="utf-8")
     path = root / "data.yaml"
-    layout = _layout(path) if path.exists() else {"path": "."}
+    layout = _layout(path)[0] if path.exists() else {"path": "."}
     layout |= {split: f"images/{split}", "names": dict(enumerate(categories))}
     path.write_text(yaml.safe_dump(layout, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def _layout(root: Path) -> dict:
-    """What a .yaml file says; {} where there is none in the folder."""
+def _layout(root: Path) -> tuple[dict, Path | None]:
+    """What a .yaml file says, and the file; {} where there is none in the folder.
+
+    Every value is text, as it is written: YAML 1.1 would make booleans of the names on, off, yes and no.
+    """
     path = root
     if root.suffix.lower() not in (".yaml", ".yml"):
         path = next((root / name for name in _YAML if (root / name).is_file()), None)
         if path is None:
             if not root.is_dir():
                 raise AnnotationError(f"{root} is no folder; give a folder of YOLO's layout or its data.yaml")
-            return {}
+            return {}, None
     try:
-        layout = yaml.safe_load(path.read_text(encoding="utf-8"))
+        layout = yaml.load(read_text(path), yaml.BaseLoader)
     except OSError as error:
         raise AnnotationError(f"{path} cannot be read ({error.strerror}); check the path") from None
-    except (yaml.YAMLError, ValueError) as error:
-        reason = " ".join(str(error).split())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise AnnotationError(f"{path} is not YAML ({reason}); give YOLO's data.yaml") from None
     if not isinstance(layout, dict):
         raise AnnotationError(f"{path} holds a {type(layout).__name__}; want names, train and val as YOLO's data.yaml")
-    return layout
+    return layout, path
 
 
-def _names(folder: Path, layout: dict) -> tuple[str, ...]:
-    names = layout.get("names")
-    if isinstance(names, dict) and set(names) == set(range(len(names))):
-        names = [names[number] for number in range(len(names))]
-    if names is None:
+def _names(folder: Path, layout: dict, yaml_file: Path | None) -> tuple[tuple[str, ...], Path]:
+    """Names of the classes, and the file that says them."""
+    names, path = layout.get("names"), yaml_file
+    if names in (None, ""):
         path = next((folder / name for name in _CLASSES if (folder / name).is_file()), None)
-        names = read_lines(path) if path else None
+        names = read_classes(path) if path else None
+    if isinstance(names, dict):
+        numbered = {int(key): name for key, name in names.items() if str(key).isdecimal() and len(key) < 7}
+        missing = [number for number in range(max(numbered, default=0) + 1) if number not in numbered]
+        if len(numbered) < len(names) or missing:
+            fault = f"no name for class {missing[0]}" if missing else "keys that are no numbers"
+            raise AnnotationError(
+                f"{path}: names has {fault}; write one line `NUMBER: NAME` for each class from 0 to "
+                f"{max(numbered, default=0)}"
+            )
+        names = [numbered[number] for number in range(len(numbered))]
     if not isinstance(names, list) or not names:
         raise AnnotationError(
             f"{folder} names no classes; write `names: [first, second]` into data.yaml, or classes.txt with one a line"
         )
-    return tuple(str(name) for name in names)
+    wrong = next((name for name in names if not isinstance(name, str)), None)
+    if wrong is not None:
+        raise AnnotationError(f"{path}: names holds a {type(wrong).__name__}; want a name for each class")
+    return tuple(name or f"class {number} (unnamed)" for number, name in enumerate(names)), path
 
 
 def _split_files(folder: Path, layout: dict, split: str) -> tuple[list[Path], list[Path]]:
@@ -163,17 +203,35 @@ def _split_files(folder: Path, layout: dict, split: str) -> tuple[list[Path], li
             raise AnnotationError(
                 f"{folder} has no split {split!r}; want the folder images/{split} or a line in data.yaml"
             )
-    files, whole = [], []
+    files, whole, base = [], [], str(layout.get("path") or ".")
     for entry in named if isinstance(named, list) else [named]:
-        path = _found(folder, str(layout.get("path") or "."), str(entry))
+        path = _found(folder, base, str(entry))
         if path.is_dir():
-            files += (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+            files += walk(path, SUFFIXES)
             whole.append(path)
         elif path.suffix == ".txt":
-            files += (_found(path.parent, ".", line) for line in read_lines(path))
+            files += _of_list(path, folder / Path(base).expanduser(), read_lines(path))
         else:
             raise AnnotationError(f"{path} is no folder of images and no .txt list of them; mend data.yaml's {split!r}")
-    return sorted(set(files)), whole
+    return sorted({Path(os.path.normpath(file)) for file in files}), whole
+
+
+def _of_list(path: Path, base: Path, lines: list[str]) -> list[Path]:
+    """The images of a list, whose lines are relative to the folder of the list or to `path` of data.yaml.
+
+    Programs disagree, so the folder is taken in which the first line is there.
+    """
+    for folder in (path.parent, base, *path.parents[1:3]):
+        if lines and (folder / lines[0]).exists():
+            return [folder / line for line in lines]
+    return [_found(path.parent, ".", line) for line in lines]
+
+
+def _common(files: list[Path], whole: list[Path]) -> Path:
+    """The folder that the names of images are relative to."""
+    parents = {os.path.normpath(folder) for folder in whole}
+    parents |= {str(file.parent) for file in files if not any(file.is_relative_to(folder) for folder in parents)}
+    return Path(os.path.commonpath(parents)) if parents else Path()
 
 
 def _found(folder: Path, base: str, entry: str) -> Path:
@@ -195,50 +253,15 @@ def _beside(image: Path, room: str) -> Path:
     return image.with_suffix(".txt") if room == "labels" else image.parent / room / f"{image.stem}.txt"
 
 
-def _orphans(files: list[Path], whole: list[Path]) -> list[Path]:
+def _orphans(beside: dict[Path, list[Path | None]], whole: list[Path]) -> list[Path]:
     """Text files of labels below folders that hold the split alone, which have no image.
 
     Only folders called labels, as images and lists of other things may lie together elsewhere.
     """
-    known = {_beside(file, "labels") for file in files}
+    known = {Path(os.path.normpath(path)) for pair in beside.values() for path in pair if path}
     rooms = {_beside(folder / "any", "labels").parent for folder in whole if "images" in folder.parts}
-    return sorted(
-        path for room in rooms for path in room.rglob("*.txt") if path not in known and path.name != "classes.txt"
-    )  # fmt: skip
-
-
-def _rows(path: Path, classes: int, report: Report) -> list[tuple[float, ...]] | None:
-    """(class, cx, cy, w, h) of each line, class -1 for an unknown one; [] for a file that is not there.
-
-    None for a file that cannot be read.
-    """
-    if not path.is_file():
-        return []
-    try:
-        lines = read_lines(path)
-    except AnnotationError as error:
-        report(BAD_FILE, *str(error).split("; ", 1))
-        return None
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            label, *values = (float(word) for word in line.split())
-        except ValueError:
-            label, values = math.nan, []
-        polygon = len(values) >= 6 and len(values) % 2 == 0
-        if not (len(values) == 4 or polygon) or not all(abs(value) <= 2 for value in values):
-            wanted = "want a class and cx cy w h, or the corners of a polygon, as shares of the image's sides"
-            report(BAD_BOX, f"{path}, line {number}: {line[:80]!r}", f"{wanted} between 0 and 1")
-            continue
-        if label not in range(classes):
-            what = f"{path}, line {number}: class {line.split()[0]}"
-            report(UNKNOWN_CATEGORY, what, f"data.yaml names 0 to {classes - 1}")
-            label = -1
-        if polygon:
-            x, y = values[0::2], values[1::2]
-            values = [(min(x) + max(x)) / 2, (min(y) + max(y)) / 2, max(x) - min(x), max(y) - min(y)]
-        rows.append((label, *values))
-    return rows
+    texts = (Path(os.path.normpath(path)) for room in rooms if room.is_dir() for path in walk(room, (".txt",)))
+    return sorted(path for path in texts if path not in known and path.name != "classes.txt")
 
 
 def _read(path: Path, height: int, width: int) -> np.ndarray:

@@ -19,9 +19,10 @@ from functools import partial
 import numpy as np
 
 from autofocus_jax.focus.ahead import ahead
-from autofocus_jax.focus.flow import Arrived, Detect, Flow, Outcome, Stage, check_image
+from autofocus_jax.focus.flow import Arrived, Detect, Flow, Outcome, Stage
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.focus.schedule import Admit, Done, Receive, Send, State, decide
+from autofocus_jax.focus.walk import check_image
 from autofocus_jax.structures import AutoFocusError, Cost, Detections, ImageError, sum_costs
 
 Reader = Callable[[], np.ndarray]  # gives an image, uint8 RGB [h, w, 3], or raises ImageError
@@ -46,14 +47,14 @@ def cascade(
     Raises:
         ImageError: an image is no array of uint8 RGB.
         BucketError: a chip is larger than every bucket.
-        DetectorError: the detector answers something that is no DetectorOutput for its batch.
+        DetectorError: the detector fails, or answers something that is no answer for its chips.
         RuleError: a rule answers boxes that are no chips.
     """
     keys = range(len(images)) if keys is None else keys
     for key, image in zip(keys, images, strict=True):
         check_image(image, key)
     readers = ((key, partial(_same, image)) for key, image in zip(keys, images))
-    outcomes = list(_stream(readers, detect, plan, max(1, len(images)), 1, True, False))
+    outcomes = list(_stream(readers, detect, plan, max(1, len(images)), 1, True, False, goes_on=False))
     cost = sum_costs([Cost.none(len(plan.scales)), *(outcome.cost for outcome in outcomes)])
     return [outcome.detections for outcome in outcomes], cost, [outcome.stages for outcome in outcomes]
 
@@ -69,7 +70,8 @@ def stream(
 ) -> Generator[Outcome, None, None]:
     """Yield the Outcome of every image, in the order of their readers, which run in threads ahead of the device.
 
-    A reader's ImageError becomes an Outcome with `error`; other errors end the stream. At most 2 * `plan.window` + 4
+    A reader's ImageError becomes an Outcome with `error`. So does a DetectorError where the plan's buckets are Loose,
+    since all chips of a call are of one image then. Other errors end the stream. At most 2 * `plan.window` + 4
     decoded images are held at a time, whatever the number of threads: those of the window, as many that are read ahead,
     and those that were just finished.
 
@@ -83,12 +85,13 @@ def stream(
 
     Raises:
         ImageError: a reader returns something that is no array of uint8 RGB.
-        BucketError, DetectorError, RuleError: as `cascade`.
+        BucketError, RuleError: as `cascade`.
+        DetectorError: as `cascade` for a detector that gets batches; the first images all failed for one on the host.
     """
-    return _stream(images, detect, plan, plan.window, threads, keep_stages, keep_images)
+    return _stream(images, detect, plan, plan.window, threads, keep_stages, keep_images, goes_on=True)
 
 
-def _stream(images, detect, plan, window, threads, keep_stages, keep_images) -> Generator[Outcome, None, None]:
+def _stream(images, detect, plan, window, threads, keep_stages, keep_images, goes_on) -> Generator[Outcome, None, None]:
     concurrency = getattr(detect, "concurrency", 1)
     if threads < 1 or concurrency < 1:
         raise AutoFocusError(f"a stream needs at least 1 thread and a concurrency of at least 1, got {threads} and "
@@ -101,7 +104,7 @@ def _stream(images, detect, plan, window, threads, keep_stages, keep_images) -> 
         caller, pool = (ThreadPoolExecutor(count, thread_name_prefix="cascade") for count in (concurrency, threads))
         for executor in (caller, pool):
             stack.callback(executor.shutdown, cancel_futures=True)
-        flow = Flow(detect, plan, keep_stages, keep_images, pool, caller)
+        flow = Flow(detect, plan, keep_stages, keep_images, pool, caller, goes_on)
         most = min(_RESULTS, window) if keep_images else window
         more = True
         while True:

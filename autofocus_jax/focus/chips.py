@@ -74,14 +74,18 @@ def merge_overlapping(boxes: np.ndarray) -> np.ndarray:
 def whole_pixels(boxes: np.ndarray) -> np.ndarray:
     """Rounds disjoint boxes [n, 4] (image frame, fractions of px) outward to whole px, keeping them disjoint.
 
-    Where rounding makes two boxes share a row or column of pixels, the left or upper one gives it up; a box that has
-    nothing else is left out. Returns [m, 4] int32.
+    Where rounding makes two boxes share a column of pixels, the left one gives it up; where they share a row alone, the
+    upper one does. So boxes that meet only at a corner lose a column and no row. A box that has nothing else is left
+    out. Returns [m, 4] int32.
     """
     rounded = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1).astype(np.int32)
     one, other = np.nonzero(_overlaps(rounded))
     limits = rounded[other, :2]
+    beside = (boxes[one, 2] <= boxes[other, 0]) | (boxes[other, 2] <= boxes[one, 0])  # a column between them is enough
     for axis in range(2):
         before = boxes[one, 2 + axis] <= boxes[other, axis]
+        if axis:
+            before &= ~beside
         np.minimum.at(rounded[:, 2 + axis], one[before], limits[before, axis])
     return rounded[(rounded[:, :2] < rounded[:, 2:]).all(axis=1)]
 

@@ -23,6 +23,7 @@ from autofocus_jax.structures import (
     ChipBatch,
     Cost,
     Detections,
+    DetectorError,
     DetectorOutput,
     HostAnswer,
     ImageError,
@@ -35,7 +36,10 @@ from autofocus_jax.structures import (
 Detect = Callable[[ChipBatch, Sequence[Placement]], DetectorOutput]
 
 # What `detect` is in a plan whose buckets are Loose: it gets all chips of one image and scale, uint8 RGB [h, w, 3].
+# A DetectorError that it raises is about that image.
 HostDetect = Callable[[Sequence[np.ndarray], Sequence[Placement]], HostAnswer]
+
+_HOPELESS = 8  # images that a detector may fail on before it has answered for any
 
 
 class Stage(NamedTuple):
@@ -48,14 +52,14 @@ class Stage(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Result of one image: its detections, or the reason why it could not be read."""
+    """Result of one image: its detections, or the reason why there are none."""
 
     key: Hashable  # as it came with the reader
     size: tuple[int, int] | None = None  # (height, width), image px
-    detections: Detections | None = None  # None when the image could not be read
+    detections: Detections | None = None  # None when there is an error
     cost: Cost | None = None  # of this image
     stages: list[Stage] | None = None  # one per scale, when they were asked for
-    error: str | None = None  # why the image could not be read
+    error: str | None = None  # why the image could not be read, or what the detector failed with
     regions: list[np.ndarray] | None = None  # by scale that it reached: [c, 4] int32, image frame, what was looked at
     image: np.ndarray | None = None  # uint8 RGB [h, w, 3], when it was asked for
 
@@ -80,9 +84,11 @@ class Flow:
     """The images of a window and their chips: waiting in queues, flying on the device, coming back."""
 
     def __init__(self, detect: Detect | HostDetect, plan: Plan, keep_stages: bool, keep_images: bool, pool: Executor,
-                 caller: Executor):  # fmt: skip
+                 caller: Executor, goes_on: bool):  # fmt: skip
         self.detect, self.plan, self.pool, self.caller = detect, plan, pool, caller
         self.keep_stages, self.keep_images = keep_stages, keep_images
+        self.goes_on = goes_on  # past an image that the detector fails on, where it is known which one
+        self.failed, self.through = 0, 0  # images that the detector failed on, and that it answered to the end
         self.loose = isinstance(plan.buckets, Loose)
         self.arrived = 0
         self.order: deque[Walk | Outcome] = deque()  # that arrived, in order, until all before them are through
@@ -104,7 +110,6 @@ class Flow:
         if isinstance(image, ImageError):
             self.order.append(Outcome(key, error=str(image)))
         else:
-            check_image(image, key)
             moving = walk.start(key, self.arrived, image, self.plan, seconds)
             self.order.append(moving)
             self._enqueue(moving)
@@ -133,7 +138,13 @@ class Flow:
         """Take the oldest batch from the device; walks it completes go on to their next scale or to stacking."""
         entries, future = self.flying.popleft()
         begin = time.perf_counter()
-        found, busy = future.result()
+        try:
+            found, busy = future.result()
+        except DetectorError as error:
+            if not (self.goes_on and self.loose):
+                raise
+            self._fail(entries[0].walk, error)
+            return
         waited = time.perf_counter() - begin
         for entry, answer in zip(entries, found, strict=True):
             entry.walk.seconds["device"] += busy / len(entries)
@@ -167,7 +178,17 @@ class Flow:
             return
         if not self.keep_images:
             moving.image = None
+        self.through += 1
         moving.outcome = self.pool.submit(_finish, moving, self.plan, self.keep_stages)
+
+    def _fail(self, moving: Walk, error: DetectorError) -> None:
+        """End an image whose loose chips, all of one scale, the detector failed on."""
+        self.failed += 1
+        if self.failed == _HOPELESS and not self.through:
+            message = f"the detector failed on each of the first {_HOPELESS} images, at last: {error}"
+            raise DetectorError(message) from error
+        moving.outcome = Outcome(moving.key, moving.size, error=str(error))
+        self._retire()
 
     def _retire(self) -> None:
         while self.order:
@@ -223,11 +244,3 @@ def _finish(moving: Walk, plan: Plan, keep_stages: bool) -> Outcome:
     moving.seconds["stacking"] += time.perf_counter() - begin
     cost = walk.cost(moving, plan)
     return Outcome(moving.key, moving.size, detections, cost, stages, None, moving.regions, moving.image)
-
-
-def check_image(image: np.ndarray, key: Hashable) -> None:
-    """Raise ImageError unless the image is an array of uint8 RGB [h, w, 3] with at least one pixel."""
-    array = isinstance(image, np.ndarray)
-    if not (array and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size):
-        came = f"{image.dtype} {list(image.shape)}" if array else type(image).__name__
-        raise ImageError(f"image {key!r} is {came}; give a NumPy array of uint8 RGB [h, w, 3]")

@@ -13,7 +13,7 @@ from autofocus_jax.config import Config, StackingConfig
 from autofocus_jax.focus import buckets as bucket_ops
 from autofocus_jax.focus.buckets import Buckets, Loose, Multiple
 from autofocus_jax.focus.chips import ChipFunction, focus_chips, whole_level
-from autofocus_jax.structures import AutoFocusError, Bucket, Scale, ValidRange
+from autofocus_jax.structures import STRIDE, AutoFocusError, Bucket, Scale, ValidRange
 
 
 class PlanError(AutoFocusError):
@@ -70,6 +70,22 @@ class Plan:
         """Return the same plan with every level processed whole: the full image pyramid."""
         return dataclasses.replace(self, rules=(whole_level,) * (len(self.scales) - 1))
 
+    def with_thresholds(self, *thresholds: float) -> Plan:
+        """Return the plan with other thresholds of its chip rules: one for all, or one for each scale but the last.
+
+        Raises:
+            PlanError: another number of thresholds, or a scale without a chip rule.
+        """
+        count = len(self.scales) - 1
+        if len(thresholds) not in (1, count):
+            raise PlanError(f"{len(thresholds)} thresholds for {count} chip rules; give one, or {count}")
+        if self.rules is not None or any(scale.chips is None for scale in self.scales[:-1]):
+            raise PlanError("the plan has rules of its own, which have no threshold; give its scales chip rules")
+        values = thresholds * count if len(thresholds) == 1 else thresholds
+        rules = [dataclasses.replace(scale.chips, threshold=value) for scale, value in zip(self.scales, values)]
+        scales = [dataclasses.replace(scale, chips=rule) for scale, rule in zip(self.scales, rules)]
+        return dataclasses.replace(self, scales=(*scales, self.scales[-1]))
+
     def alone(self, number: int) -> Plan:
         """Return the plan of one scale (from 1) over its whole level, which answers for objects of every size."""
         scale = dataclasses.replace(self.scales[number - 1], valid=ValidRange(0, math.inf), chips=None)
@@ -109,6 +125,11 @@ def _check(plan: Plan) -> None:
                 f"scale {number + 1} has min_side {finer.min_side}, less than the {scale.min_side} of scale {number}; "
                 "order the scales from coarse to fine"
             )
+    for bucket in plan.buckets if isinstance(plan.buckets, tuple) else ():
+        if bucket.height < 1 or bucket.width < 1 or bucket.height % STRIDE or bucket.width % STRIDE or bucket.batch < 1:
+            raise PlanError(f"{bucket} wants sides that are multiples of {STRIDE} px and a batch of at least 1")
+    if plan.buckets == ():
+        raise PlanError("the plan has no buckets; give it at least one, or Multiple()")
     if not 0 <= plan.shrink < 1:
         raise PlanError(f"shrink must be in [0, 1), got {plan.shrink}")
     if plan.window < 1:

@@ -58,6 +58,8 @@ def crop(
     size = chip_size(exact, factor) if size is None else size
     pixels = image[y1:y2, x1:x2]
     if size != pixels.shape[:2]:
-        how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+        # By the sides, not the factor: `size` may make a chip smaller at a factor of 1 or more.
+        smaller = size[0] <= pixels.shape[0] and size[1] <= pixels.shape[1]
+        how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
         pixels = cv2.resize(pixels, (size[1], size[0]), interpolation=how)
     return pixels, exact, axis_factors(exact, size)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from autofocus_jax.focus import pyramid, stacking
 from autofocus_jax.focus.chips import ChipFunction, checked, whole_pixels
 from autofocus_jax.focus.plan import Plan
-from autofocus_jax.structures import STAGES, Bucket, Cost, Detections, Placement
+from autofocus_jax.structures import STAGES, Bucket, Cost, Detections, ImageError, Placement
 
 
 class Chip(NamedTuple):
@@ -47,7 +47,7 @@ class Walk:
     chips: list[list[Chip]] = dataclasses.field(default_factory=list)
     found: list[list[Found | None]] = dataclasses.field(default_factory=list)  # by chip, None while it is awaited
     awaited: int = 0  # answers that are missing at the newest scale
-    outcome: Future | None = None  # of its Outcome, once it is through
+    outcome: Future | Any = None  # its Outcome or what becomes it, once it is through
 
 
 def start(key: Hashable, number: int, image: np.ndarray, plan: Plan, read: float = 0.0) -> Walk:
@@ -59,12 +59,25 @@ def start(key: Hashable, number: int, image: np.ndarray, plan: Plan, read: float
         image: uint8 RGB [h, w, 3].
         plan: what is to be done with it.
         read: seconds that reading it took.
+
+    Raises:
+        ImageError: it is no array of uint8 RGB.
+        BucketError: the whole image, at that scale, is larger than every bucket.
     """
+    check_image(image, key)
     size = image.shape[:2]
     seconds = dict.fromkeys(STAGES, 0.0) | {"read": read}
     moving = Walk(key, number, size, image, seconds, *([0] * len(plan.scales) for _ in range(2)))
     enter(moving, whole_image(size), plan)
     return moving
+
+
+def check_image(image: np.ndarray, key: Hashable) -> None:
+    """Raise ImageError unless the image is an array of uint8 RGB [h, w, 3] with at least one pixel."""
+    array = isinstance(image, np.ndarray)
+    if not (array and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size):
+        came = f"{image.dtype} {list(image.shape)}" if array else type(image).__name__
+        raise ImageError(f"image {key!r} is {came}; give a NumPy array of uint8 RGB [h, w, 3]")
 
 
 def whole_image(size: tuple[int, int]) -> np.ndarray:

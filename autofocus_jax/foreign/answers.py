@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from autofocus_jax.foreign.found import ForeignError, Found
+from autofocus_jax.foreign.found import ForeignError, Found, first_line
 
 # Names of (boxes, scores, labels): ours; supervision's; torchvision's and transformers'; MMDetection's.
 _NAMES = (("boxes", "scores", "labels"), ("xyxy", "confidence", "class_id"), ("bboxes", "scores", "labels"))
+
+_MOST_CLASSES = 2**31  # labels are int32
 
 
 def as_found(answer: Any, classes: int | None, whose: str) -> Found:
@@ -25,10 +27,14 @@ def as_found(answer: Any, classes: int | None, whose: str) -> Found:
     Raises:
       ForeignError: something else, or fields that make no sense.
     """
-    boxes, scores, labels = _fields(answer, whose)
-    boxes, scores = np.asarray(boxes, np.float32), np.asarray(scores, np.float32).reshape(-1)
+    try:
+        boxes, scores, labels = _fields(answer, whose)
+        boxes, scores = np.asarray(boxes, np.float32), np.asarray(scores, np.float32).reshape(-1)
+        labels = np.zeros(len(scores)) if labels is None else np.asarray(labels, np.float64).reshape(-1)
+    except (ValueError, TypeError) as error:
+        message = f"{whose} answers boxes, scores or labels that are no arrays of numbers ({first_line(error)})"
+        raise ForeignError(message) from None
     boxes = boxes.reshape(-1, 4) if boxes.size == 0 else boxes
-    labels = np.zeros(len(scores), np.int32) if labels is None else np.asarray(labels).reshape(-1)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes) == len(scores) == len(labels):
         raise ForeignError(
             f"{whose} answers boxes {list(boxes.shape)}, scores {list(scores.shape)}, labels {list(labels.shape)}; "
@@ -41,12 +47,11 @@ def as_found(answer: Any, classes: int | None, whose: str) -> Found:
         raise ForeignError(f"{whose} answers box {wrong}, whose corners are swapped; boxes are x1, y1, x2, y2")
     if not ((scores >= 0) & (scores <= 1)).all():
         raise ForeignError(f"{whose} answers scores outside [0, 1], as {scores[~((scores >= 0) & (scores <= 1))][0]}")
-    whole = labels.astype(np.int32)
-    if (whole != labels).any() or (whole < 0).any() or (classes is not None and (whole >= classes).any()):
+    fits = (labels >= 0) & (labels < (_MOST_CLASSES if classes is None else classes)) & (labels == np.floor(labels))
+    if not fits.all():
         limit = "" if classes is None else f" below {classes}, the number of classes"
-        wrong = labels[(whole != labels) | (whole < 0) | (whole >= (classes or np.inf))][0]
-        raise ForeignError(f"{whose} answers label {wrong}; want whole numbers from 0{limit}")
-    return Found(boxes, scores, whole)
+        raise ForeignError(f"{whose} answers label {labels[~fits][0]:g}; want whole numbers from 0{limit}")
+    return Found(boxes, scores, labels.astype(np.int32))
 
 
 def array(value: Any) -> np.ndarray:

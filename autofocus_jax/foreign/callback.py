@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from autofocus_jax.foreign.answers import as_found
-from autofocus_jax.foreign.found import CropDetector, ForeignError, Found
+from autofocus_jax.foreign.found import CropDetector, ForeignError, Found, first_line
 from autofocus_jax.foreign.preparation import GREY
 
 
@@ -20,6 +20,7 @@ class PythonSettings:
     Attributes:
       categories: names of the classes, by label; None takes the model's own.
       score_threshold: least score of a detection. Packages that take a threshold are given this one.
+      most: detections of a crop at most, the best ones.
       batch: crops of one call. With 1, a callback gets an image; with more, a list of images, and returns a list.
       channels: order of the channels that a callback takes.
       side: (height, width) of a fixed input; None where any size goes.
@@ -29,6 +30,7 @@ class PythonSettings:
 
     categories: tuple[str, ...] | None = None
     score_threshold: float = 0.01
+    most: int = 1000
     batch: int = 1
     channels: Literal["RGB", "BGR"] = "RGB"
     side: tuple[int, int] | None = None
@@ -36,8 +38,11 @@ class PythonSettings:
     padding: tuple[int, int, int] = GREY
 
     def __post_init__(self):
-        if self.batch < 1:
-            raise ForeignError(f"batch must be at least 1, got {self.batch}")
+        for name in ("most", "batch"):
+            if getattr(self, name) < 1:
+                raise ForeignError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.score_threshold <= 1:
+            raise ForeignError(f"score_threshold must be in [0, 1], got {self.score_threshold}")
         if self.channels not in ("RGB", "BGR"):
             raise ForeignError(f"channels must be RGB or BGR, got {self.channels!r}")
 
@@ -74,7 +79,9 @@ def detector_around(
                 answers = _call(whose, run, [_ordered(crops[row], channels) for row in chunk])
                 for row, answer in zip(chunk, answers):
                     read = as_found(answer, classes, whose)
-                    keep = read.scores >= settings.score_threshold
+                    keep = np.flatnonzero(read.scores >= settings.score_threshold)
+                    if len(keep) > settings.most:
+                        keep = keep[np.argsort(-read.scores[keep], kind="stable")[: settings.most]]
                     found[row] = Found(*(field[keep] for field in read))
         return found
 
@@ -92,7 +99,8 @@ def _call(whose: str, run: Run, images: list[np.ndarray]) -> Sequence[Any]:
     except ForeignError:
         raise
     except Exception as error:  # whatever somebody else's code raises
-        raise ForeignError(f"{whose} raised {type(error).__name__} on a crop of {sizes} px: {error}") from error
+        message = f"{whose} raised {type(error).__name__} on a crop of {sizes} px: {first_line(error)}"
+        raise ForeignError(message) from error
     if not isinstance(answers, Sequence) or len(answers) != len(images):
         came = len(answers) if isinstance(answers, Sequence) else type(answers).__name__
         raise ForeignError(f"{whose} answers {came} for {len(images)} crops; want a list with one answer for each")

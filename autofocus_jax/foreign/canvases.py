@@ -82,11 +82,12 @@ def find_in_chips(
     """
     if detector.fixed is None:
         padded = [pad_to_multiple(chip, detector.multiple, detector.padding) for chip in chips]
-        return detector.find(padded), Spent(len(padded), sum(chip.shape[0] * chip.shape[1] for chip in padded))
+        found = [_inside(answer, chip) for answer, chip in zip(_found(detector, padded), chips)]
+        return found, Spent(len(padded), sum(chip.shape[0] * chip.shape[1] for chip in padded))
     sizes = [chip.shape[:2] for chip in chips]
     pieces = arrange(sizes, detector.fixed, config)
     canvases = paint(chips, pieces, detector.fixed, detector.padding)
-    found = detector.find(canvases)
+    found = _found(detector, canvases)
     return gather(found, pieces, sizes, config), Spent(len(canvases), len(canvases) * np.prod(detector.fixed).item())
 
 
@@ -149,6 +150,20 @@ def gather(
         cut = np.clip(boxes[rows], np.tile(window[:2], 2), np.tile(window[2:], 2))
         parts[piece.chip].append(Found(cut, scores[rows], labels[rows]))
     return [_joined(of_chip, config) for of_chip in parts]
+
+
+def _found(detector: CropDetector, canvases: list[np.ndarray]) -> Sequence[Found]:
+    found = detector.find(canvases)
+    if len(found) != len(canvases):
+        raise ForeignError(f"the detector answers for {len(found)} of {len(canvases)} crops; answer for each")
+    return found
+
+
+def _inside(found: Found, chip: np.ndarray) -> Found:
+    """What has its centre in a chip [h, w, 3], and not in the padding around it."""
+    centre = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+    rows = ((centre >= 0) & (centre < chip.shape[1::-1])).all(axis=1)
+    return Found(*(field[rows] for field in found))
 
 
 def _joined(parts: list[Found], config: CanvasConfig) -> Found:

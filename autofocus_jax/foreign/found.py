@@ -9,10 +9,10 @@ import numpy as np
 
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.focus import stacking
-from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.structures import DetectorError
 
 
-class ForeignError(AutoFocusError):
+class ForeignError(DetectorError):
     """A detector that is not ours cannot be loaded, understood or run."""
 
 
@@ -58,6 +58,19 @@ def nothing() -> Found:
     return Found(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
 
 
+def checked(raw: Raw) -> Raw:
+    """Return a Raw as it is; ForeignError unless its arrays belong together."""
+    if not isinstance(raw, Raw):
+        raise ForeignError(f"the outputs were read as {type(raw).__name__}; want a Raw of boxes, scores and labels")
+    boxes, scores, labels = (None if field is None else np.shape(field) for field in raw)
+    fits = len(boxes) == 2 and boxes[1] == 4 and len(scores) == (2 if labels is None else 1) and scores[0] == boxes[0]
+    if not fits or labels not in (None, scores):
+        shapes = ", ".join(str(list(shape)) for shape in (boxes, scores, labels) if shape is not None)
+        raise ForeignError(f"the outputs were read as boxes, scores and labels of {shapes}; want [n, 4] and [n, K], or "
+                           "[n, 4], [n] and [n]")  # fmt: skip
+    return raw
+
+
 def choose(raw: Raw, choice: Choice) -> Found:
     """Return the rows of `raw` that count, best first, in canvas px.
 
@@ -79,7 +92,7 @@ def _by_class(raw: Raw, choice: Choice) -> tuple[np.ndarray, np.ndarray, np.ndar
     """Rows as (boxes [n, 4], scores [n], labels [n]), labels numbered as `choice.only` says."""
     boxes, scores = np.asarray(raw.boxes, np.float32).reshape(-1, 4), np.asarray(raw.scores, np.float32)
     if raw.labels is not None:
-        labels = np.asarray(raw.labels).astype(np.int32)
+        labels = np.nan_to_num(np.asarray(raw.labels), nan=-1, posinf=-1, neginf=-1).astype(np.int32)
         if choice.only is None:
             return boxes, scores, labels
         row, new = np.nonzero(labels[:, None] == np.array(choice.only, np.int32))
@@ -104,3 +117,8 @@ def corners(boxes: np.ndarray) -> np.ndarray:
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """Return 1 / (1 + exp(-x)), without overflow."""
     return 0.5 * (1 + np.tanh(0.5 * np.asarray(x, np.float32)))
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, or its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

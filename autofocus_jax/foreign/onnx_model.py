@@ -11,10 +11,10 @@ import numpy as np
 
 from autofocus_jax.foreign import onnx_classes
 from autofocus_jax.foreign.detr_layouts import DETR_LAYOUTS
-from autofocus_jax.foreign.found import Choice, CropDetector, ForeignError, Found, Raw, choose
+from autofocus_jax.foreign.found import Choice, CropDetector, ForeignError, Found, Raw, checked, choose, first_line
 from autofocus_jax.foreign.layouts import Layout, Seen, named, tell
 from autofocus_jax.foreign.nms_layouts import NMS_LAYOUTS
-from autofocus_jax.foreign.onnx_session import Session, first_line, open_session
+from autofocus_jax.foreign.onnx_session import Session, open_session
 from autofocus_jax.foreign.onnx_settings import OnnxSettings
 from autofocus_jax.foreign.preparation import Back, Preparation, blank, fit_into, pad_to_multiple, to_input
 from autofocus_jax.foreign.yolo_layouts import YOLO_LAYOUTS
@@ -25,6 +25,9 @@ LAYOUTS: tuple[Layout, ...] = (*NMS_LAYOUTS, *DETR_LAYOUTS, *YOLO_LAYOUTS)
 # The outputs by name, for canvases of one (height, width) -> a Raw for each canvas, boxes in canvas px.
 Decode = Callable[[Mapping[str, np.ndarray], tuple[int, int]], Sequence[Raw]]
 
+_LEAST = 32  # px, side of an input
+_SURELY = 10  # boxes without an area, and no other, that a layout is wrong by
+_MOST_SCORE = 1.001  # 16-bit weights may pass 1 a little
 _MULTIPLES = (32, 64, 128)  # of the sides of a free input, tried in this order where the file does not say
 
 
@@ -60,6 +63,8 @@ def load_onnx(
     choice = Choice(settings.score_threshold, settings.nms_iou if layout.nms else None, settings.most,
                     layout.every_class, only)  # fmt: skip
     fixed = _fixed(session.sides) or settings.side
+    if fixed and min(fixed) < _LEAST:
+        raise ForeignError(f"model {path} takes {fixed[0]}x{fixed[1]} px; want sides of at least {_LEAST} px")
     if fixed and settings.side not in (None, fixed):
         raise ForeignError(f"a side of {settings.side} for model {path}, whose input is fixed to {fixed}; leave it out")
     if any(side % multiple for side in fixed or ()):
@@ -113,6 +118,10 @@ def _finder(
                 canvases += [blank(size, preparation.padding)] * (batch - len(chunk) if full else 0)
                 pixels = to_input(canvases, preparation, np.dtype(session.image.dtype), session.channels_first)
                 raws = _decoded(layout, _answer(session, pixels, size), seen, size, choice.threshold)
+                if len(raws) != len(canvases):
+                    raise ForeignError(
+                        f"model {session.path} answers for {len(raws)} of {len(canvases)} crops; give a batch of 1"
+                    )
                 for row, raw in zip(chunk, raws):
                     found[row] = _finish(choose(raw, choice), placed[row][1], session, classes)
         return found
@@ -121,14 +130,23 @@ def _finder(
 
 
 def _finish(found: Found, back: Back | None, session: Session, classes: int) -> Found:
-    """Boxes in crop px; ForeignError where labels or boxes make no sense."""
-    if len(found.labels) and not 0 <= found.labels.min() <= found.labels.max() < classes:
+    """Boxes in crop px, those without an area left out; ForeignError where labels, scores or boxes make no sense."""
+    strange = found.labels[(found.labels < 0) | (found.labels >= classes)]
+    if len(strange):
         raise ForeignError(
-            f"model {session.path} answers label {found.labels.max()} where {classes} classes are known; "
+            f"model {session.path} answers label {strange[0]} where {classes} classes are known; "
             "give the names of all its classes, or another layout"
         )
     if not np.isfinite(found.boxes).all():
         raise ForeignError(f"model {session.path} answers boxes that are no finite numbers; try 32-bit weights")
+    if len(found.scores) and found.scores.max() > _MOST_SCORE:
+        raise ForeignError(f"model {session.path} answers a score of {found.scores.max():g}, above 1; "
+                           "choose another layout")  # fmt: skip
+    shown = (found.boxes[:, 2:] > found.boxes[:, :2]).all(axis=1)
+    if len(shown) >= _SURELY and not shown.any():
+        raise ForeignError(f"model {session.path} answers {len(shown)} boxes and all of them without an area, as "
+                           f"{found.boxes[0].tolist()}; choose another layout")  # fmt: skip
+    found = Found(*(field[shown] for field in found))
     return found if back is None else found._replace(boxes=back(found.boxes))
 
 
@@ -166,7 +184,7 @@ def _decoded(
     layout: Layout, answers: Mapping[str, np.ndarray], seen: Seen, size: tuple[int, int], least: float
 ) -> list[Raw]:
     try:
-        return layout.decode(answers, seen, size, least)
+        return [checked(raw) for raw in layout.decode(answers, seen, size, least)]
     except ForeignError:
         raise
     except Exception as error:

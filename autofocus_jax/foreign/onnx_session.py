@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from autofocus_jax.foreign.found import ForeignError
+from autofocus_jax.foreign.found import ForeignError, first_line
 from autofocus_jax.foreign.layouts import Tensor
 
 if TYPE_CHECKING:
@@ -138,8 +138,3 @@ def _provider(name: str, available: Sequence[str]) -> str:
             return full
     known = ", ".join(full.removesuffix("ExecutionProvider").lower() for full in available)
     raise ForeignError(f"provider {name!r} is not in this onnxruntime; it has {known}")
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

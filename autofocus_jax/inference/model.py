@@ -17,7 +17,6 @@ from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_dict import from_dict
 from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.data.rgb import Image, as_rgb
-from autofocus_jax.data.scenes import CATEGORIES, ScenesSource
 from autofocus_jax.data.tfds import TfdsSource
 from autofocus_jax.data.voc import VocSource
 from autofocus_jax.data.yolo import YoloSource
@@ -29,6 +28,7 @@ from autofocus_jax.inference import engine
 from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
 from autofocus_jax.inference.settings import holding
 from autofocus_jax.result import Result
+from autofocus_jax.scenes.source import CATEGORIES, ScenesSource
 from autofocus_jax.structures import Bucket, ImageError
 from autofocus_jax.weights import safetensors
 

@@ -141,7 +141,7 @@ def test_photographs_that_cannot_be_read_are_named_and_skipped(compare, squares)
 
 def test_photographs_no_larger_than_the_input(compare, tmp_path):
     (tmp_path / "small").mkdir()
-    cv2.imwrite(str(tmp_path / "small" / "a.png"), np.full((64, 64, 3), 255, np.uint8))
+    cv2.imwrite(str(tmp_path / "small" / "a.png"), np.zeros((64, 64, 3), np.uint8))
     content, out = compare(boxes=False, photos="small")
     assert "one scale: photographs of 64 px are no larger" in out
     assert list(content["rows"]) == ["whole 96", "slices 96", "pyramid"]

@@ -14,10 +14,10 @@ from PIL import Image
 from pycocotools.coco import COCO
 from rich.console import Console
 
-from autofocus_jax.command import budget, detect, video, whole_file, writers
-from autofocus_jax.data.scenes import ScenesSource
+from autofocus_jax.command import budget, detect, video, writers
 from autofocus_jax.data.yolo import YoloSource
 from autofocus_jax.inference.settings import with_thresholds
+from autofocus_jax.scenes.source import ScenesSource
 from autofocus_jax.structures import AutoFocusError, ImageError
 
 
@@ -206,7 +206,9 @@ def test_pictures_of_every_kind_are_one_picture(autofocus, tmp_path):
 def test_pictures_of_20000_px_a_side(autofocus, monkeypatch, height, width):
     monkeypatch.setattr(detect, "_HUGE", 3 * 300 * 20_000)
     cv2.imwrite("sky.png", np.zeros((height, width), np.uint8))
-    code, out, _ = autofocus("detect", "sky.png", "--weights", "tiny", "--write", "coco")
+    monkeypatch.setenv("AUTOFOCUS_MAX_PIXELS", "1")  # which is put back, as the option sets it
+    limit = ("--max-pixels", str(height * width))
+    code, out, _ = autofocus("detect", "sky.png", "--weights", "tiny", "--write", "coco", *limit)
     assert code == 0 and f"sky.png: 20000x{height} px, {3 * height * width / 1e9:.1f} GB when decoded" in out
     (image,) = json.loads(Path("runs/detect/detections.json").read_text())["images"]
     assert (image["height"], image["width"]) == (height, width)
@@ -314,20 +316,6 @@ def test_a_video_that_ends_early(autofocus, tmp_path, monkeypatch):
     assert code == 0 and out.startswith("4 images, ") and "ends after 4 of 40 frames; what came before is kept" in out
 
 
-def test_whole_files(tmp_path):
-    path = tmp_path / "new" / "a.txt"
-    with whole_file.whole_file(path) as partial:
-        partial.write_text("x")
-        assert not path.exists() and partial.suffix == ".txt"
-    assert path.read_text() == "x"
-    with pytest.raises(ValueError, match="stop"), whole_file.whole_file(path) as partial:
-        partial.write_text("y")
-        raise ValueError("stop")
-    assert path.read_text() == "x" and [item.name for item in path.parent.iterdir()] == ["a.txt"]
-    with pytest.raises(AutoFocusError, match=r"a\.txt/b cannot be written"), whole_file.whole_file(path / "b"):
-        pass
-
-
 def test_huge_images_are_announced_and_work(autofocus, pictures, monkeypatch):
     monkeypatch.setattr(detect, "_HUGE", 3 * 60 * 90)
     monkeypatch.setattr(detect, "_HELD", 20_000)  # bytes: one image at a time
@@ -339,3 +327,51 @@ def test_huge_images_are_announced_and_work(autofocus, pictures, monkeypatch):
     # At the finest scale, 64 x 96, it is 96 / 90 times as large.
     assert "a.png: 90x60 px, 0.0 GB when decoded; the finest scale sees it 1.1 times as large" in out
     assert "b.jpg: " not in out
+
+
+def test_what_is_above_max_pixels_is_skipped_and_counted(autofocus, pictures, monkeypatch):
+    monkeypatch.setenv("AUTOFOCUS_MAX_PIXELS", "1")
+    code, out, _ = autofocus("detect", "pictures", "--weights", "tiny", "--write", "coco", "--max-pixels", "4096")
+    assert code == 0 and "1 could not be read and were skipped" in out
+    assert "a.png has 90x60 px, above the limit of 4096 pixels" in out
+    assert autofocus("detect", "pictures", "--weights", "tiny", "--max-pixels", "0")[0] == 1
+
+
+def test_images_that_are_nearly_black_are_counted(autofocus, pictures):
+    cv2.imwrite(str(pictures / "dark.png"), np.full((40, 40), 900, np.uint16))
+    code, out, err = autofocus("detect", "pictures", "--weights", "tiny", "--write", "coco")
+    assert code == 0 and "1 images of 16 bits that use the lower ones alone (nearly black)" in out and err == ""
+    assert "dark.png has 16 bits a sample and uses the lower 10 alone" in out
+
+
+def test_long_images_are_announced(autofocus, pictures):
+    cv2.imwrite(str(pictures / "street.png"), np.zeros((20, 3000), np.uint8))
+    _, out, _ = autofocus("detect", "pictures", "--weights", "tiny", "--write", "coco")
+    assert "street.png: 3000x20 px, 0.0 GB when decoded; the finest scale sees it 0.032 times as large" in out
+
+
+def test_a_video_whose_name_is_no_text(autofocus, tmp_path, pictures):
+    writer = cv2.VideoWriter(str(tmp_path / "v.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 8, (64, 48))
+    for _ in range(3):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    os.rename(tmp_path / "v.mp4", os.fsencode(pictures) + b"/caf\xe9.mp4")
+    code, out, _ = autofocus("detect", "pictures", "--weights", "tiny", "--write", "coco", "csv", "pictures")
+    assert code == 0 and "6 images" in out
+    text = Path("runs/detect/detections.json").read_text(encoding="utf-8")
+    assert r"caf\\xe9.mp4#2" in text and "\\ud" not in text
+
+
+def test_names_of_coco_bring_their_ids(autofocus, pictures):
+    names = pictures / "names.json"
+    categories = [{"id": number, "name": name} for number, name in ((17, "x"), (90, "y"), (3, "z"))]
+    names.write_text(json.dumps({"categories": categories}))
+    words = ("detect", "pictures", "--weights", "tiny", "--score", "0", "--write", "coco", "--names")
+    assert autofocus(*words, names)[0] == 0
+    content = json.loads(Path("runs/detect/detections.json").read_text())
+    assert [(entry["id"], entry["name"]) for entry in content["categories"]] == [(3, "z"), (17, "x"), (90, "y")]
+    assert {entry["category_id"] for entry in content["annotations"]} <= {3, 17, 90} and content["annotations"]
+    (pictures / "names.txt").write_text("one\n\nthree\n")  # line numbers are labels
+    assert autofocus(*words, pictures / "names.txt")[0] == 0
+    content = json.loads(Path("runs/detect/detections.json").read_text())
+    assert [entry["name"] for entry in content["categories"]] == ["one", "class 1 (unnamed)", "three"]

@@ -38,7 +38,7 @@ def test_files_globs_and_what_comes_twice(tree):
     assert names(collect([f"{tree}/**/*.tif"])) == ["b"]
     assert names(collect([str(tree / "odd[1].png")])) == ["odd[1]"]
     assert names(collect(["tree/a.jpg", "./tree/a.jpg", str(tree / "a.jpg")])) == ["a"]
-    assert names(collect(["tree/a.jpg", "tree/sub/a.JPG", "tree/a.png"])) == ["a", "a_JPG", "a_png"]
+    assert names(collect(["tree/a.jpg", "tree/sub/a.JPG", "tree/a.png"])) == ["a", "sub/a", "a_png"]
     assert names(collect(["tree/su*"])) == ["sub/a", "sub/clip", "sub/deep/b"]
     first, second = collect(["tree/a.jpg", "tree/sub/a.JPG"])
     assert first.name != second.name and collect(["tree"]) == collect(["tree"])
@@ -51,10 +51,47 @@ def test_files_globs_and_what_comes_twice(tree):
         ("nowhere.jpg", "nowhere.jpg does not exist"),
         ("empty", "folder empty holds no image and no video"),
         ("tree/*.gif", r"no file matches tree/\*\.gif"),
-        ("pipe", "pipe is neither a file nor a folder"),
     ],
 )
 def test_what_leads_to_nothing(tree, given, says):
-    os.mkfifo("pipe")
     with pytest.raises(InputError, match=says):
         collect(["tree", given])
+
+
+def test_names_tell_folders_apart(tree):
+    for folder, files in (("cam1", "1.jpg 2.jpg"), ("cam2", "1.jpg"), ("far/cam3", "1.jpg")):
+        (tree.parent / folder).mkdir(parents=True)
+        for name in files.split():
+            (tree.parent / folder / name).write_bytes(b"x")
+    wanted = ["cam1/1.jpg", "cam1/2.jpg", "cam2/1.jpg"]
+    for given in (["cam1", "cam2"], ["cam*"], ["cam*/*.jpg"], ["cam1/../cam1", str(tree.parent / "cam2")]):
+        assert [item.file_name for item in collect(given)] == wanted
+    assert [item.file_name for item in collect(["cam2", "far/cam3"])] == ["cam2/1.jpg", "far/cam3/1.jpg"]
+    assert [item.file_name for item in collect(["cam1"])] == ["1.jpg", "2.jpg"]
+
+
+def test_links_to_folders_are_followed_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos/a.jpg", "elsewhere/b.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    for link, target in (("photos/usb", "../elsewhere"), ("photos/loop", "."), ("photos/again", "../elsewhere"),
+                         ("link", "photos"), ("photos/same.jpg", "a.jpg")):  # fmt: skip
+        (tmp_path / link).symlink_to(target)
+    items = collect(["photos"])
+    assert [item.path.resolve().name for item in items] == ["b.jpg", "a.jpg"] or len(items) == 2
+    assert {item.path.resolve() for item in items} == {tmp_path / "photos/a.jpg", tmp_path / "elsewhere/b.jpg"}
+    assert len(caplog.records) == 2 and "looked at already" in caplog.text  # the loop, and one of two links
+    assert len(collect(["photos", "photos/../photos", "./photos/a.jpg", "link"])) == 2
+
+
+def test_pipes_and_names_that_are_no_text_are_items(tmp_path, monkeypatch):
+    """What reads them says what is wrong, and the others are looked at."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    with open(os.fsencode(tmp_path) + b"/caf\xe9.jpg", "wb") as file:
+        file.write(b"x")
+    for given in (["."], ["*"], ["*.png", "*.jpg"]):
+        assert sorted(item.file_name for item in collect(given)) == ["caf\\xe9.jpg", "device.png", "pipe.png"]
+        assert all(item.name.isascii() and item.path.name in os.listdir() for item in collect(given))

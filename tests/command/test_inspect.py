@@ -50,12 +50,12 @@ def test_counts_and_problems(autofocus, folder, tmp_path):
     assert report["heights"] == [60] * 7 and report["widths"] == [90] * 7
     table = {entry["name"]: (entry["objects"], entry["images"]) for entry in report["categories"]}
     assert table == {"cat": (3, 2), "dog": (2, 2), "emu": (0, 0)} and report["categories"][2]["size"] is None
-    found = {problem["what"].split(";")[0]: problem for problem in report["problems"]}
+    found = {problem["what"]: problem for problem in report["problems"]}
     expected = {
-        "boxes that reach over their image by more than 1 px": (2, ["missing.png", "damaged.jpg"]),
-        "boxes of which nothing lies in their image, or without area": (1, []),
+        "boxes that reach over their image by more than 1 px": (1, ["missing.png (90x60): box 80 50 110 80"]),
+        "boxes of which nothing lies in their image": (1, ["damaged.jpg (90x60): box 200 200 209 209"]),
         "boxes that are there twice (same class, nearly the same box)": (1, ["good.png: boxes 0 and 1"]),
-        "boxes below 2 px": (1, ["other.png: 1 px"]),
+        "boxes below 2 px": (1, ["other.png: box 5, 1 px"]),
         "categories without an object": (1, ["emu"]),
         "image files that are missing": (1, [str(folder / "train" / "missing.png")]),
         "images of another size than their annotations say": (1, ["other.png: 90x50, annotated 90x60"]),

@@ -8,10 +8,10 @@ from PIL import Image
 from autofocus_jax.data.coco import CocoDataset, CocoSource, write_coco
 from autofocus_jax.data.export import export_coco, export_voc, export_yolo, image_file
 from autofocus_jax.data.image import read_image
-from autofocus_jax.data.scenes import ScenesSource
 from autofocus_jax.data.tfds import TfdsSource, write_tfds
 from autofocus_jax.data.voc import VocSource
 from autofocus_jax.data.yolo import YoloSource
+from autofocus_jax.scenes.source import ScenesSource
 from autofocus_jax.structures import AutoFocusError, GroundTruth, ImageInfo
 
 

@@ -145,7 +145,7 @@ def test_missing_files(year, tmp_path, complaint):
     assert "test.txt cannot be read" in complaint(lambda: VocSource(str(year)).open("test"))
     assert "nowhere" in complaint(lambda: VocSource(str(tmp_path / "nowhere")).open("train"))
     (year / "ImageSets" / "Main" / "train.txt").write_text("one\nthree\n")
-    assert "three.xml cannot be read" in complaint(lambda: VocSource(str(year)).open("train"))
+    assert "three.xml are not there (line 'three' of" in complaint(lambda: VocSource(str(year)).open("train"))
     (year / "ImageSets" / "Main" / "train.txt").write_bytes(b"\xff\xfe\xff")
     assert "UTF-8" in complaint(lambda: VocSource(str(year)).open("train"))
 

@@ -130,10 +130,10 @@ def test_an_image_that_cannot_be_read_is_kept_to_be_named(folder):
         ("0 0.5 0.5 0.5 nan", "between 0 and 1"),
         ("0 0.5 0.5 inf 0.5", "between 0 and 1"),
         ("0 320 240 100 50", "shares of the image's sides"),  # pixels
-        ("2 0.5 0.5 0.5 0.5", "class 2; data.yaml names 0 to 1"),
+        ("2 0.5 0.5 0.5 0.5", "classes.txt names 0 to 1"),
         ("-1 0.5 0.5 0.5 0.5", "class -1"),
         ("0.5 0.5 0.5 0.5 0.5", "class 0.5"),
-        ("nan 0.5 0.5 0.5 0.5", "class nan"),
+        ("nan 0.5 0.5 0.5 0.5", "nan 0.5 0.5 0.5 0.5"),
     ],
 )
 def test_malformed_lines_are_named(folder, complaint, text, wanted):
@@ -148,7 +148,7 @@ def test_malformed_lines_are_named(folder, complaint, text, wanted):
         ("names: [cat", "not YAML"),
         ("- a\n- b\n", "holds a list"),
         ("names: 3\n", "names no classes"),
-        ("names: {0: a, 2: b}\n", "names no classes"),
+        ("names: {0: a, 2: b}\n", "no name for class 1"),
         ("names: []\n", "names no classes"),
         ("names: [a]\ntrain: nowhere\n", "nowhere is no folder of images"),
         ("names: [a]\ntrain: missing.txt\n", "missing.txt cannot be read"),

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 import pytest
 
-from autofocus_jax.data.rendering import render_scene
 from autofocus_jax.detector.model import Maps, detect, init, propose
+from autofocus_jax.scenes.rendering import render_scene
+from autofocus_jax.structures import Detections
 from autofocus_jax.weights import safetensors
 
 ROOT = Path(__file__).parent.parent.parent
@@ -30,29 +31,36 @@ def noise(seed, height, width):
     return coarse.repeat(4, axis=0).repeat(4, axis=1)[:height, :width]
 
 
-def same_detections(one, other, tolerance):
-    """Row 0 of two outputs as sets: ties may come in another order, so every row looks for its nearest."""
-    rows = [np.concatenate([o.boxes[0], 100 * o.scores[0]], axis=1)[o.valid[0]] for o in (one, other)]
-    assert len(rows[0]) == len(rows[1]) > 0
-    distance = np.abs(rows[0][:, None] - rows[1]).max(axis=2)
-    # Coordinates of up to a few hundred px, and scores times 100, so that both count in the same units.
-    assert distance.min(axis=0).max() < 100 * tolerance and distance.min(axis=1).max() < 100 * tolerance
+def row_of(output, row=0):
+    """Every (proposal, class) of a row of an output, as Detections in the chip frame."""
+    scores = output.scores[row][output.valid[row]]
+    count, classes = scores.shape
+    boxes = output.boxes[row][output.valid[row]].repeat(classes, axis=0)
+    return Detections(boxes, scores.reshape(-1), np.tile(np.arange(classes), count))
 
 
-def same_focus(one, other, tolerance):
-    rows, columns = (min(a, b) for a, b in zip(one.focus.shape[1:], other.focus.shape[1:]))
-    np.testing.assert_allclose(one.focus[0, :rows, :columns], other.focus[0, :rows, :columns], atol=tolerance)
-    for output in (one, other):
-        assert (output.focus[0, rows:] == 0).all() and (output.focus[0, :, columns:] == 0).all()
+@pytest.fixture(scope="module")
+def check_same(check_same_detections):
+    """check_same(one, other): row 0 of both outputs to the promised tolerance, and focus maps as close as scores."""
+
+    def check(one, other):
+        assert one.valid[0].any()
+        check_same_detections(row_of(one), row_of(other))
+        rows, columns = (min(a, b) for a, b in zip(one.focus.shape[1:], other.focus.shape[1:]))
+        np.testing.assert_allclose(one.focus[0, :rows, :columns], other.focus[0, :rows, :columns], atol=1e-5)
+        for output in (one, other):
+            assert (output.focus[0, rows:] == 0).all() and (output.focus[0, :, columns:] == 0).all()
+
+    return check
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize("size", [(32, 48), (32, 32), (16, 48), (31, 41), (25, 33), (17, 20), (9, 30), (1, 1)])
-def test_same_answer_in_every_bucket(tiny, chip_batch, size):
+def test_same_answer_in_every_bucket(tiny, chip_batch, check_same, size):
     """Sizes on, just past and half way between the borders of cells."""
     chip = noise(sum(size), *size)
     one, other = tiny(chip_batch([chip], 32, 48)), tiny(chip_batch([chip], 64, 80))
-    same_detections(one, other, 1e-4)
-    same_focus(one, other, 1e-4)
+    check_same(one, other)
     assert one.scores[0][one.valid[0]].std() > 1e-3 or size == (1, 1)  # not all the same answer
 
 
@@ -133,24 +141,24 @@ def demo():
 BUCKETS = [((90, 128), (96, 128), (128, 192)), ((96, 96), (96, 128), (128, 192))]
 
 
+@pytest.mark.numbers
 @pytest.mark.parametrize(("size", "small", "large"), BUCKETS)
-def test_demo_detector_in_two_buckets(demo, draw_variables, chip_batch, size, small, large):
+def test_demo_detector_in_two_buckets(demo, draw_variables, chip_batch, check_same, size, small, large):
     variables, chip = draw_variables(demo), noise(5, *size)
     one, other = (jax.device_get(_detect(demo, variables, chip_batch([chip], *side))) for side in (small, large))
-    same_detections(one, other, 1e-4)
-    same_focus(one, other, 1e-4)
+    check_same(one, other)
 
 
 @pytest.mark.skipif(not SHIPPED.exists(), reason="no weights are shipped for the demo config")
+@pytest.mark.numbers
 @pytest.mark.parametrize(("size", "small", "large"), BUCKETS)
-def test_shipped_weights_in_two_buckets(demo, chip_batch, size, small, large):
+def test_shipped_weights_in_two_buckets(demo, chip_batch, check_same, size, small, large):
     variables, _ = safetensors.load(SHIPPED)
     image, _ = render_scene(np.random.default_rng(3))
     middle = [(image.shape[axis] - size[axis]) // 2 for axis in (0, 1)]
     chip = image[middle[0] : middle[0] + size[0], middle[1] : middle[1] + size[1]]
     one, other = (jax.device_get(_detect(demo, variables, chip_batch([chip], *side))) for side in (small, large))
-    same_detections(one, other, 1e-4)
-    same_focus(one, other, 1e-4)
+    check_same(one, other)
 
 
 def test_small_chips_get_their_share_of_proposals_in_any_bucket(tiny_detector, tiny_variables, chip_batch):

@@ -225,7 +225,10 @@ def test_whole_pixels_against_loops(boxes, factor):
         limits = high[i].copy()
         for j, other in enumerate(exact):
             if (low[i] < high[j]).all() and (low[j] < high[i]).all():
-                limits = np.where(box[2:] <= other[:2], np.minimum(limits, low[j]), limits)
+                if box[2] <= other[0]:
+                    limits[0] = min(limits[0], low[j][0])
+                elif box[3] <= other[1] and not other[2] <= box[0]:
+                    limits[1] = min(limits[1], low[j][1])
         if (low[i] < limits).all():
             expected.append([*low[i], *limits])
     np.testing.assert_array_equal(whole_pixels(exact), np.array(expected).reshape(-1, 4))
@@ -235,3 +238,10 @@ def test_whole_pixels_of_neighbours():
     boxes = np.array([[0, 0, 1.5, 4], [1.5, 0, 3, 4], [0, 4.2, 3, 6]])
     np.testing.assert_array_equal(whole_pixels(boxes), [[0, 0, 1, 4], [1, 0, 3, 4], [0, 4, 3, 6]])
     assert whole_pixels(np.zeros((0, 4))).shape == (0, 4)
+
+
+def test_boxes_that_meet_at_a_corner_give_up_one_column_and_no_row():
+    boxes = np.array([[0, 0, 10.4, 10.4], [10.4, 10.4, 20, 20]])
+    np.testing.assert_array_equal(whole_pixels(boxes), [[0, 0, 10, 11], [10, 10, 20, 20]])
+    boxes = np.array([[10.4, 0, 20, 10.4], [0, 10.4, 10.4, 20]])
+    np.testing.assert_array_equal(whole_pixels(boxes), [[10, 0, 20, 11], [0, 10, 10, 20]])

@@ -65,3 +65,27 @@ def test_sizes_that_fit_buckets():
     assert buckets == [Bucket(64, 64, 3), Bucket(64, 64, 3), Bucket(96, 64, 2)]
     np.testing.assert_array_equal(sizes, [[30, 40], [64, 60], [90, 64]])
     assert Plan(SCALES).buckets == Multiple()
+
+
+@pytest.mark.parametrize("bucket", [Bucket(330, 320, 1), Bucket(320, 8, 1), Bucket(0, 16, 1), Bucket(64, 64, 0)])
+def test_buckets_that_no_detector_takes(bucket):
+    with pytest.raises(PlanError, match=r"wants sides that are multiples of 16 px and a batch of at least 1"):
+        Plan([Scale(64, 64, ValidRange(0, 9), None)], [bucket])
+
+
+def test_no_buckets():
+    with pytest.raises(PlanError, match="the plan has no buckets"):
+        Plan([Scale(64, 64, ValidRange(0, 9), None)], [])
+
+
+def test_other_thresholds():
+    rule, every = ChipRule(0.5, 3, 64), ValidRange(0, 9)
+    plan = Plan([Scale(64, 64, every, rule), Scale(128, 128, every, rule), Scale(256, 256, every, None)])
+    found = plan.with_thresholds(0.1)
+    assert [scale.chips and scale.chips.threshold for scale in found.scales] == [0.1, 0.1, None]
+    assert [scale.chips.threshold for scale in plan.with_thresholds(0.1, 0.2).scales[:-1]] == [0.1, 0.2]
+    assert found.scales[0].chips.min_size == 64 and plan.scales[0].chips.threshold == 0.5
+    with pytest.raises(PlanError, match="3 thresholds for 2 chip rules; give one, or 2"):
+        plan.with_thresholds(0.1, 0.2, 0.3)
+    with pytest.raises(PlanError, match="rules of its own, which have no threshold"):
+        plan.pyramid().with_thresholds(0.1)

@@ -78,3 +78,13 @@ def test_a_mark_is_found_where_it_was_put():
 def test_box_without_pixels_is_one_clear_error(box):
     with pytest.raises(ImageError, match=r"holds no pixel of an image of 20x30"):
         pyramid.crop(np.zeros((20, 30, 3), np.uint8), np.array(box), 1.0)
+
+
+@pytest.mark.parametrize(("size", "how"), [((95, 120), "area"), ((100, 120), "area"), ((110, 140), "linear"),
+                                           ((95, 140), "linear")])  # fmt: skip
+def test_sides_decide_how_a_chip_is_resized(size, how):
+    """A chip that shrinks to fit a bucket becomes smaller at a factor of 1 too."""
+    image = np.random.default_rng(2).integers(0, 256, (100, 125, 3), np.uint8)
+    pixels, _, _ = pyramid.crop(image, np.array([0, 0, 125, 100]), 1.02, size)
+    interpolation = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}[how]
+    np.testing.assert_array_equal(pixels, cv2.resize(image, size[::-1], interpolation=interpolation))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autofocus_jax.focus.buckets import Loose
-from autofocus_jax.focus.cascade import cascade
+from autofocus_jax.focus.cascade import cascade, stream
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.foreign.canvases import CanvasConfig
 from autofocus_jax.foreign.detect import ForeignDetect
@@ -146,3 +146,65 @@ def test_an_error_of_the_detector_ends_the_cascade():
     plan = Plan([Scale(64, 64, ALL, None)], Loose())
     with pytest.raises(ForeignError, match="the callback raised"):
         cascade([np.zeros((64, 64, 3), np.uint8)], ForeignDetect(bright()._replace(find=find)), plan)
+
+
+def failing_on(keys, raised=ForeignError("the callback raised")):
+    """A detector that finds nothing, and raises for the chips of some images."""
+    inner = ForeignDetect(bright())
+
+    def detect(crops, placements):
+        if placements[0].key in keys:
+            raise raised
+        return inner(crops, placements)
+
+    return detect
+
+
+def readers(count):
+    return [(key, lambda: np.zeros((64, 64, 3), np.uint8)) for key in range(count)]
+
+
+@pytest.mark.parametrize("window", [1, 4])
+def test_an_image_that_the_detector_fails_on_is_named_and_the_others_go_on(window):
+    plan = Plan([Scale(64, 64, ALL, None)], Loose(), window=window)
+    outcomes = list(stream(readers(20), failing_on({0, 3, 19}), plan, threads=2))
+    assert [outcome.key for outcome in outcomes] == list(range(20))
+    failed = {outcome.key: outcome.error for outcome in outcomes if outcome.error}
+    assert failed == dict.fromkeys((0, 3, 19), "the callback raised")
+    assert outcomes[3].detections is None and outcomes[3].size == (64, 64) and outcomes[3].cost is None
+    assert all(len(outcome.detections.scores) == 0 for outcome in outcomes if not outcome.error)
+
+
+def test_an_image_that_fails_at_a_finer_scale_has_no_detections():
+    plan = Plan([Scale(64, 64, ALL, ChipRule(0.5, 1, 16)), Scale(128, 128, ALL, None)], Loose()).pyramid()
+    inner = failing_on({})
+
+    def detect(crops, placements):
+        if placements[0].key == 1 and placements[0].scale == 2:
+            return HostAnswer([nothing()] * 3, None, 1, 1)
+        return inner(crops, placements)
+
+    outcomes = list(stream(readers(3), detect, plan))
+    assert [outcome.error for outcome in outcomes] == [None, "the detector answered for 3 of 1 chips; answer for each",
+                                                       None]  # fmt: skip
+
+
+def test_a_detector_that_fails_on_every_image_ends_the_stream():
+    plan = Plan([Scale(64, 64, ALL, None)], Loose())
+    seen = []
+    with pytest.raises(DetectorError) as error:
+        for outcome in stream(readers(1000), failing_on(range(1000)), plan):
+            seen.append(outcome.key)
+    assert str(error.value) == "the detector failed on each of the first 8 images, at last: the callback raised"
+    assert seen == list(range(len(seen))) and len(seen) < 8
+
+
+def test_few_images_that_all_fail_are_each_named():
+    plan = Plan([Scale(64, 64, ALL, None)], Loose())
+    assert [outcome.error for outcome in stream(readers(3), failing_on(range(3)), plan)] == ["the callback raised"] * 3
+
+
+def test_other_errors_end_a_stream():
+    plan = Plan([Scale(64, 64, ALL, None)], Loose())
+    with pytest.raises(ZeroDivisionError):
+        list(stream(readers(3), failing_on({1}, ZeroDivisionError("mine")), plan))

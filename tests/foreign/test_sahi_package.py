@@ -7,7 +7,7 @@ from autofocus_jax.foreign.callback import PythonSettings
 from autofocus_jax.foreign.found import ForeignError
 from autofocus_jax.foreign.python_models import from_model
 
-pytest.importorskip("sahi", reason="wants SAHI: pip install -e '.[benchmark]' and pip install --no-deps sahi==0.12.8")
+pytest.importorskip("sahi", reason="wants SAHI: pip install -e '.[test]' and pip install --no-deps sahi==0.12.8")
 
 from sahi.models.base import DetectionModel
 from sahi.prediction import ObjectPrediction

@@ -13,12 +13,12 @@ from PIL import Image
 import autofocus_jax
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import to_dict
-from autofocus_jax.data.scenes import CATEGORIES
 from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.focus.chips import whole_level
 from autofocus_jax.inference.model import Model
 from autofocus_jax.inference.settings import holding, with_sides, with_thresholds
 from autofocus_jax.result import Result
+from autofocus_jax.scenes.source import CATEGORIES
 from autofocus_jax.structures import AutoFocusError, Bucket, ImageError
 from autofocus_jax.weights import safetensors
 from autofocus_jax.weights.safetensors import WeightsError

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from autofocus_jax.data.canvas import blank_canvas, ground_truth, put, take
-from autofocus_jax.data.sprites import Sprite
+from autofocus_jax.scenes.canvas import blank_canvas, ground_truth, put, take
+from autofocus_jax.scenes.sprites import Sprite
 
 LIGHT = np.array([0.0, -1.0])
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from autofocus_jax.data.sprites import fill
+from autofocus_jax.scenes.sprites import fill
 
 # Colours (RGB) that a material runs through from its dark to its light parts.
 PALETTES = {

@@ -4,12 +4,12 @@ import threading
 
 import pytest
 
-from autofocus_jax.data import problems as kinds
-from autofocus_jax.data.problems import BadDataError, Problems
+from autofocus_jax.data import findings as kinds
+from autofocus_jax.data.findings import BadDataError, Findings
 
 
 def test_a_line_for_each_kind_with_count_and_first_examples():
-    problems = Problems(examples=2)
+    problems = Findings(examples=2)
     problems.add(kinds.FLAT, "a", "b", "c")
     problems.add(kinds.MISSING, "d.jpg")
     assert problems.lines() == [
@@ -21,14 +21,14 @@ def test_a_line_for_each_kind_with_count_and_first_examples():
 
 
 def test_what_is_met_again_is_counted_once():
-    problems = Problems()
+    problems = Findings()
     for _ in range(5):
         problems.add(kinds.UNREADABLE, "a.jpg")
     assert problems.counts() == {kinds.UNREADABLE: 1}
 
 
 def test_new_lines_are_told_once():
-    problems = Problems()
+    problems = Findings()
     problems.add(kinds.FLAT, "a")
     assert len(problems.lines(new=True)) == 1 and problems.lines(new=True) == []
     problems.add(kinds.FLAT, "a")
@@ -39,7 +39,7 @@ def test_new_lines_are_told_once():
 
 
 def test_threads_lose_nothing():
-    problems = Problems()
+    problems = Findings()
 
     def work(first):
         for number in range(500):
@@ -54,7 +54,7 @@ def test_threads_lose_nothing():
 
 
 def test_refuse_is_one_line_and_only_when_there_is_something():
-    problems = Problems()
+    problems = Findings()
     problems.refuse()
     problems.report(kinds.BAD_BOX, "a.json: annotations[3] has bbox [1]", "want four")
     with pytest.raises(BadDataError, match=r"1 boxes that are not four finite numbers .*annotations\[3\]") as caught:
@@ -64,4 +64,4 @@ def test_refuse_is_one_line_and_only_when_there_is_something():
 
 def test_every_kind_says_what_training_does():
     names = {value for name, value in vars(kinds).items() if name.isupper() and isinstance(value, str)}
-    assert names == set(kinds.TREATMENT)
+    assert names == set(kinds.TREATMENT) | set(kinds.INSPECTED) and not set(kinds.INSPECTED) & set(kinds.TREATMENT)

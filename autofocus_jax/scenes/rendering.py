@@ -1,22 +1,16 @@
-"""One rendered scene: background, objects with their boxes, foreground, camera.
-
-`python -m autofocus_jax.data.rendering FOLDER SEED SPLIT FIRST STOP STEP` renders images FIRST, FIRST + STEP, ... into
-FOLDER and prints one JSON line for each; scenes.py runs it in several processes.
-"""
+"""One rendered scene: background, objects with their boxes, foreground, camera."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from autofocus_jax.data import backgrounds, sprites
-from autofocus_jax.data.canvas import Canvas, blank_canvas, ground_truth, put, take
-from autofocus_jax.data.sprites import CATEGORIES
+from autofocus_jax.scenes import backgrounds, sprites
+from autofocus_jax.scenes.canvas import Canvas, blank_canvas, ground_truth, put, take
+from autofocus_jax.scenes.sprites import CATEGORIES
 from autofocus_jax.structures import GroundTruth
 
 SPLITS = ("train", "val", "tune")
@@ -184,13 +178,6 @@ def render_files(folder: Path, seed: int, split: str, indices: range) -> Iterato
         yield {"index": index, "height": image.shape[0], "width": image.shape[1], **record}
 
 
-def main(arguments: list[str]) -> None:
-    """The worker process."""
-    folder, seed, split, first, stop, step = arguments
-    cv2.setNumThreads(1)
-    for record in render_files(Path(folder), int(seed), split, range(int(first), int(stop), int(step))):
-        print(json.dumps(record), flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def render_part(folder: Path, seed: int, split: str, indices: range) -> list[dict]:
+    """The records of render_files; a process of the pool of source.py runs it."""
+    return list(render_files(folder, seed, split, indices))

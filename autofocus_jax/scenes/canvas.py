@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from autofocus_jax.data.sprites import Sprite
+from autofocus_jax.scenes.sprites import Sprite
 from autofocus_jax.structures import GroundTruth
 
 MIN_VISIBLE = 0.6  # share of an object that whatever is drawn over it must leave

@@ -5,15 +5,17 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import cv2
 import numpy as np
 import pytest
 
 from autofocus_jax import boxes as box_ops
-from autofocus_jax.data import scenes, sprites
-from autofocus_jax.data.rendering import image_generator
-from autofocus_jax.data.scenes import CATEGORIES, ScenesSource, render_scene
+from autofocus_jax.scenes import source as scenes
+from autofocus_jax.scenes import sprites
+from autofocus_jax.scenes.rendering import image_generator
+from autofocus_jax.scenes.source import CATEGORIES, ScenesSource, render_scene
 from autofocus_jax.structures import AutoFocusError
 
 
@@ -179,7 +181,7 @@ def test_split_on_disk(tmp_path):
 def test_worker_processes_render_the_same(tmp_path, monkeypatch):
     alone = ScenesSource(tune=4, folder=str(tmp_path / "alone")).open("tune")
     monkeypatch.setattr(scenes, "IMAGES_PER_WORKER", 2)
-    monkeypatch.setattr(scenes.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(scenes, "cores", lambda: 2)
     together = ScenesSource(tune=4, folder=str(tmp_path / "together")).open("tune")
     for index in range(4):
         assert together.info(index) == alone.info(index)
@@ -188,16 +190,19 @@ def test_worker_processes_render_the_same(tmp_path, monkeypatch):
 
 
 def test_a_failing_worker_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(scenes.sys, "executable", "/bin/false")
+    def broken(*arguments):
+        raise BrokenProcessPool("a process ended")
+
+    monkeypatch.setattr(scenes.ProcessPoolExecutor, "map", broken)
     monkeypatch.setattr(scenes, "IMAGES_PER_WORKER", 1)
-    monkeypatch.setattr(scenes.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    with pytest.raises(AutoFocusError, match="code 1"):
+    monkeypatch.setattr(scenes, "cores", lambda: 2)
+    with pytest.raises(AutoFocusError, match="a process of it ended") as caught:
         ScenesSource(tune=3, folder=str(tmp_path)).open("tune")
-    assert list(tmp_path.iterdir()) == []
+    assert "\n" not in str(caught.value) and list(tmp_path.iterdir()) == []
 
 
 def test_workers_do_not_import_jax():
-    code = "import sys, autofocus_jax.data.rendering; print('jax' in sys.modules)"
+    code = "import sys, autofocus_jax.scenes.rendering; print('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout.strip() == b"False"
 
 

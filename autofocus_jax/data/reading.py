@@ -1,0 +1,114 @@
+"""Files and folders that data name: regular files of a bounded size, folders with their links, names in other forms."""
+
+from __future__ import annotations
+
+import collections
+import errno
+import logging
+import os
+import stat
+import unicodedata
+from collections.abc import Collection
+from pathlib import Path
+
+LARGEST_IMAGE = 2**30  # bytes of an encoded image file
+LARGEST_TEXT = 2**26  # bytes of a file of labels, an XML file, a list or a YAML file
+LARGEST_TABLE = 2**33  # bytes of a JSON file of annotations, also once it is expanded
+
+log = logging.getLogger("autofocus_jax.data")
+
+
+def read_regular(path: str | os.PathLike, limit: int) -> bytes:
+    """Return the content of a regular file.
+
+    Devices, pipes and sockets are refused before they are opened: reading one may never end.
+
+    Args:
+      path: the file; links are followed.
+      limit: bytes that the file may have.
+
+    Raises:
+      OSError: with the reason in `strerror`, also for what is no regular file or larger than the limit.
+      ValueError: for a path that no system takes, such as one with a null character.
+    """
+    _require_regular(os.stat(path), limit)
+    with open(path, "rb") as file:
+        status = os.fstat(file.fileno())
+        _require_regular(status, limit)  # the path may lead elsewhere by now
+        return file.read(status.st_size)  # a buffer of `limit` bytes would be made before it is filled
+
+
+def _require_regular(status: os.stat_result, limit: int) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    if status.st_size > limit:
+        raise OSError(errno.EFBIG, f"{status.st_size} bytes, above the limit of {limit}")
+
+
+def walk(folder: str | os.PathLike, suffixes: Collection[str]) -> list[Path]:
+    """Return the files below a folder, sorted, whose suffix in small letters is one of `suffixes`.
+
+    Links to folders are followed. A folder that several paths lead to is looked at once, by a path without links where
+    there is one; the other paths are logged. Hidden files and folders are passed over: macOS leaves `._NAME` beside
+    NAME on foreign disks. Devices and broken links are returned as files: reading them says what is wrong.
+    """
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    folders, links = collections.deque([Path(folder)]), collections.deque()
+    while folders or links:
+        place = folders.popleft() if folders else links.popleft()
+        try:
+            status = os.stat(place)
+            if (status.st_dev, status.st_ino) in seen:
+                log.warning("%s leads to a folder that is looked at already; it is passed over", place)
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            entries = list(os.scandir(place))
+        except OSError as error:
+            log.warning("folder %s cannot be read (%s); it is passed over", place, error.strerror)
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            path = place / entry.name
+            if path.is_dir():
+                (links if entry.is_symlink() else folders).append(path)
+            elif path.suffix.lower() in suffixes:
+                found.append(path)
+    return sorted(found)
+
+
+class Listings:
+    """Contents of folders. Each folder is listed once, which is faster than a question for each file."""
+
+    def __init__(self):
+        self._names: dict[str, frozenset[str]] = {}
+        self._forms: dict[str, dict[str, str]] = {}
+
+    def find(self, path: Path) -> Path | None:
+        """Return the path under which a file is there; None where it is not.
+
+        A name may be there in the other Unicode form: macOS stores decomposed names, annotations hold composed ones.
+        """
+        folder, name = os.path.split(path)
+        if name in self._listed(folder) or os.path.lexists(path):
+            return path
+        if not folder or folder == str(path):
+            return None
+        if not os.path.isdir(folder):
+            other = self.find(Path(folder))
+            return None if other is None or str(other) == folder else self.find(other / name)
+        if folder not in self._forms:
+            self._forms[folder] = {unicodedata.normalize("NFC", other): other for other in self._listed(folder)}
+        stored = self._forms[folder].get(unicodedata.normalize("NFC", name))
+        return None if stored is None else Path(folder) / stored
+
+    def _listed(self, folder: str) -> frozenset[str]:
+        if folder not in self._names:
+            try:
+                self._names[folder] = frozenset(os.listdir(folder or "."))
+            except (OSError, ValueError):
+                self._names[folder] = frozenset()
+        return self._names[folder]
