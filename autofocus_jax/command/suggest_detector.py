@@ -17,9 +17,11 @@ from autofocus_jax.command.detector_options import ModelOptions
 from autofocus_jax.command.plan_file import plan_text
 from autofocus_jax.data.image import quiet_decoders
 from autofocus_jax.files import write_text
+from autofocus_jax.foreign.found import CropDetector
 from autofocus_jax.foreign.magnification import Trial, candidate_sides, find_at, suggest_plan, trial
 from autofocus_jax.foreign.proposal import own_side
-from autofocus_jax.structures import AutoFocusError, ImageError
+from autofocus_jax.inference.pieces import Skipped
+from autofocus_jax.structures import AutoFocusError, DetectorError, ImageError
 
 _CANVAS = 640  # px, a detector of any input size sees levels above _AT_ONCE in windows of this side
 _AT_ONCE = 4096
@@ -51,15 +53,14 @@ def suggest_for(tried: Tried, console: Console) -> int:
         for index in progress.track(chosen, description="photographs"):
             try:
                 image = dataset.image(index)
-            except ImageError as error:
-                skipped.append(photographs.Skipped(index, dataset.info(index).file_name, str(error)))
+                at = [find_at(_form(detector, side), image, side) for side in sides]
+            except (ImageError, DetectorError) as error:
+                skipped.append(Skipped(index, dataset.info(index).file_name, str(error)))
                 continue
-            forms = [detector if detector.fixed or side <= _AT_ONCE else detector._replace(fixed=(_CANVAS, _CANVAS))
-                     for side in sides]  # fmt: skip
-            found.append([find_at(form, image, side) for form, side in zip(forms, sides)])
+            found.append(at)
             sizes.append(image.shape[:2])
     if not found:
-        raise AutoFocusError(f"none of {len(chosen)} photographs could be read; the first: {skipped[0].reason}")
+        raise AutoFocusError(f"none of {len(chosen)} photographs could be processed; the first: {skipped[0].reason}")
     measured = trial(sides, sizes, found)
     console.print(table(measured, len(found)))
     plan, reasons = suggest_plan(measured)
@@ -72,6 +73,11 @@ def suggest_for(tried: Tried, console: Console) -> int:
     console.print(f"written: {path}; try it with autofocus compare --plan {path}", soft_wrap=True, markup=False,
                   highlight=False)  # fmt: skip
     return 0
+
+
+def _form(detector: CropDetector, side: int) -> CropDetector:
+    """The detector for a level of that longer side: one of any input size is not given more than _AT_ONCE at once."""
+    return detector if detector.fixed or side <= _AT_ONCE else detector._replace(fixed=(_CANVAS, _CANVAS))
 
 
 def table(measured: Trial, count: int) -> Table:

@@ -134,9 +134,15 @@ def test_photographs_that_cannot_be_read_are_named_and_skipped(compare, squares)
     (squares / "2.png").write_bytes(b"nonsense")
     content, out = compare()
     assert [one["file_name"] for one in content["skipped"]] == ["2.png"] and content["photographs"] == 3
-    assert "1 photographs could not be read" in out and "2.png" in out
+    assert "1 photographs failed and were skipped:" in out and "2.png" in out
     content, _ = compare(boxes=False)
     assert [one["file_name"] for one in content["skipped"]] == ["2.png"] and content["photographs"] == 3
+
+
+def test_a_sample_that_cannot_be_read(compare, squares):
+    (squares / "1.png").write_bytes(b"nonsense")
+    content, out = compare("--sample", "1")
+    assert content["photographs"] == 3 and content["sample"] is None and "photographs say" not in out
 
 
 def test_photographs_no_larger_than_the_input(compare, tmp_path):

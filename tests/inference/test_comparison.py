@@ -5,8 +5,21 @@ import time
 import numpy as np
 import pytest
 
-from autofocus_jax.inference.comparison import Comparison, Way
-from autofocus_jax.structures import STAGES, AutoFocusError, Cost, Detections, GroundTruth, ImageError, ImageInfo
+from autofocus_jax.focus.buckets import Loose
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.inference.comparison import Comparison, Way, by_plan
+from autofocus_jax.structures import (
+    STAGES,
+    AutoFocusError,
+    Cost,
+    Detections,
+    DetectorError,
+    GroundTruth,
+    ImageError,
+    ImageInfo,
+    Scale,
+    ValidRange,
+)
 
 
 class Images:
@@ -76,5 +89,19 @@ def test_what_cannot_be():
         Comparison(Images(), [way([], "a"), way([], "b", "a")])
     comparison = Comparison(Images(1, (0,)), [way([], "a")])
     comparison.run([0])
-    with pytest.raises(AutoFocusError, match="none of the images could be read; the first: image 0 is broken"):
+    with pytest.raises(AutoFocusError, match="none of the images could be processed; the first: image 0 is broken"):
         comparison.measurement("a")
+
+
+def test_an_image_that_a_detector_fails_on_counts_in_no_row():
+    def detect(crops, placements):
+        raise DetectorError("no luck")
+
+    plan = Plan((Scale(20, 30, ValidRange(0, 100), None),), Loose())
+    comparison = Comparison(Images(9, ()), [way([], "a"), by_plan("b", detect, plan)])
+    comparison.run([0, 1])
+    assert comparison.images == 0 and comparison.detections("a") == []
+    assert [one.file_name for one in comparison.skipped] == ["0.png", "1.png"]
+    assert all("no luck" in one.reason for one in comparison.skipped)
+    with pytest.raises(DetectorError, match=r"failed on each of the first 8 images, at last: .*no luck"):
+        comparison.run(range(2, 9))
