@@ -69,6 +69,9 @@ def test_what_can_be_said_otherwise():
     plan = propose(detector(), [(2160, 3840)], focus_threshold=0.1, side=1280)
     assert [scale.max_side for scale in plan.scales] == [1280, 3840]
     assert plan.scales[0].chips.threshold == 0.1
+    told = detector()._replace(made_for=640)
+    assert [scale.max_side for scale in propose(told, [(480, 700)]).scales] == [640, 1280]
+    assert "640 px is seen well (the file says so)" in proposal(told, [(480, 640)]).reasons[0]
     assert "as asked" in proposal(detector(), [(2160, 3840)], side=1280).reasons[0]
 
 
