@@ -19,7 +19,7 @@ from autofocus_jax.data.image import quiet_decoders
 from autofocus_jax.files import write_text
 from autofocus_jax.foreign.found import CropDetector
 from autofocus_jax.foreign.magnification import Trial, candidate_sides, find_at, suggest_plan, trial
-from autofocus_jax.foreign.proposal import own_side
+from autofocus_jax.foreign.proposal import THRESHOLD, own_side
 from autofocus_jax.inference.pieces import Skipped
 from autofocus_jax.structures import AutoFocusError, DetectorError, ImageError
 
@@ -92,6 +92,6 @@ def table(measured: Trial, count: int) -> Table:
     for octave in sorted(set(octaves.tolist())):
         inside = octaves == octave
         cells = [f"{100 * found[inside].mean():.0f} ({100 * (found | noticed)[inside].mean():.0f})"
-                 for found, noticed in zip(measured.found, measured.noticed)]  # fmt: skip
+                 for found, noticed in zip(measured.found, measured.suspicion >= THRESHOLD)]  # fmt: skip
         result.add_row(f"{2**octave} to {2 ** (octave + 1)} px", str(inside.sum()), *cells)
     return result

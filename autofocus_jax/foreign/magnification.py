@@ -24,11 +24,14 @@ SURE = 0.5  # score from which a detection is taken for an object
 KNOWN = 0.25  # score from which an object counts as found
 SUSPECTED = 0.05  # score at another magnification that confirms an object
 LEGIBLE = 32.0  # level px from which a magnification should at least suspect an object
+LEAST = 10  # objects to conclude anything from
 IOU = 0.5  # of two boxes of the same object
 SMALL = 64.0  # level px below which a detection is looked at again, as weak focus does
 NEARLY = 0.98  # of the best, which is as good
 APART = 1.15  # valid ranges reach so many times over the border between two scales
-NOTICED = 0.8  # of the objects that scale 1 misses it should notice so many
+SEEN = 0.8  # of the objects that the finest scale finds scale 1 should find or suspect so many
+NOTICED = 0.75  # of those that scale 1 misses it should suspect so many, at the score from which it is looked again
+SCORES = (0.01, 0.02, 0.05, 0.1, 0.2)  # that are tried
 
 
 class Trial(NamedTuple):
@@ -38,7 +41,7 @@ class Trial(NamedTuple):
     longer: float  # the longer side of the photographs, px
     sizes: np.ndarray  # [G] sqrt(box area) of each object, image px
     found: np.ndarray  # [S, G] bool: found there
-    noticed: np.ndarray  # [S, G] bool: something small and weak touches it there, so that it would be looked at again
+    suspicion: np.ndarray  # [S, G] float32: best score there of something small that touches it; 0 where nothing does
 
 
 def candidate_sides(own: int, longer: float) -> tuple[int, ...]:
@@ -61,7 +64,6 @@ def trial(
     sides: Sequence[int],
     sizes: Sequence[tuple[int, int]],
     detections: Sequence[Sequence[Detections]],
-    threshold: float = THRESHOLD,
 ) -> Trial:
     """Match what was found at several magnifications.
 
@@ -69,21 +71,20 @@ def trial(
         sides: the longer side of each level, px, coarse to fine.
         sizes: (height, width) of each photograph, px.
         detections: of each photograph those at each side, image frame.
-        threshold: score from which something small is looked at again.
     """
-    parts = [_objects(at, [side / max(size) for side in sides], threshold) for size, at in zip(sizes, detections)]
-    measured, found, noticed = (np.concatenate(columns, axis=-1) for columns in zip(*parts))
-    return Trial(tuple(sides), float(np.median(np.asarray(sizes).max(axis=1))), measured, found, noticed)
+    parts = [_objects(at, [side / max(size) for side in sides]) for size, at in zip(sizes, detections)]
+    measured, found, suspicion = (np.concatenate(columns, axis=-1) for columns in zip(*parts))
+    return Trial(tuple(sides), float(np.median(np.asarray(sizes).max(axis=1))), measured, found, suspicion)
 
 
-def suggest_plan(measured: Trial, threshold: float = THRESHOLD) -> Proposal:
+def suggest_plan(measured: Trial) -> Proposal:
     """Return the plan that a trial bears, and why.
 
     Raises:
         ForeignError: too few objects to learn from.
     """
-    sides, longer, sizes, found, noticed = measured
-    if len(sizes) < 10:
+    sides, longer, sizes, found, suspicion = measured
+    if len(sizes) < LEAST:
         raise ForeignError(f"{len(sizes)} objects are found surely at any magnification; that is too little to go by: "
                            "give more photographs, or let the plan be proposed without")  # fmt: skip
     reach = np.logical_or.accumulate(found, axis=0).sum(axis=1)
@@ -92,13 +93,17 @@ def suggest_plan(measured: Trial, threshold: float = THRESHOLD) -> Proposal:
                f"objects are found, with all {reach[-1]}"]  # fmt: skip
     if not finest:
         reasons.append("one scale: larger ones find nothing more")
-        return Proposal(of_scales([sides[0]], longer, threshold), tuple(reasons))
-    shares = [_share(noticed[number] | found[number], found[finest]) for number in range(finest)]
+        return Proposal(of_scales([sides[0]], longer), tuple(reasons))
+    noticed = found | (suspicion >= THRESHOLD)
+    shares = [_share(noticed[number], found[finest]) for number in range(finest)]
     fitting = [number for number in range(finest) if sides[finest] / sides[number] <= 2 * STEP]
-    enough = [number for number in fitting if shares[number] >= NOTICED]
+    enough = [number for number in fitting if shares[number] >= SEEN]
     coarse = enough[0] if enough else max(fitting, key=lambda number: shares[number])
     reasons.append(f"scale 1 is {sides[coarse]} px: of what {sides[finest]} px show it finds or suspects "
-                   f"{shares[coarse]:.0%}, of {NOTICED:.0%} that are wanted")  # fmt: skip
+                   f"{shares[coarse]:.0%}, of {SEEN:.0%} that are wanted")  # fmt: skip
+    threshold, share = _threshold(suspicion[coarse], found[finest] & ~found[coarse])
+    reasons.append(f"it is looked again from a score of {threshold:g} on: so {share:.0%} of what scale 1 misses is "
+                   f"looked at, of {NOTICED:.0%} that are wanted")  # fmt: skip
     plan = of_scales([sides[coarse], sides[finest]], longer, threshold)
     proposed = plan.scales[0].valid.low, plan.scales[1].valid.high
     border = _border(sizes, found[coarse], found[finest])
@@ -112,9 +117,9 @@ def suggest_plan(measured: Trial, threshold: float = THRESHOLD) -> Proposal:
 
 
 def _objects(
-    found: Sequence[Detections], factors: Sequence[float], threshold: float
+    found: Sequence[Detections], factors: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The objects of one photograph: sizes [g], found [S, g], noticed [S, g]."""
+    """The objects of one photograph: sizes [g], found [S, g], suspicion [S, g]."""
     sure = [Detections(*(field[at.scores >= SURE] for field in at)) for at in found]
     merging = StackingConfig(score_threshold=0.0, max_detections=10**6, nms_iou=IOU)
     boxes, _, labels = stacking.merge(*(np.concatenate(fields) for fields in zip(*sure)), merging)
@@ -124,8 +129,8 @@ def _objects(
     )
     legible = np.array([factor * sizes >= LEGIBLE for factor in factors])
     objects = (suspected.sum(axis=0) > 1) | (legible.sum(axis=0) < 2)
-    noticed = np.array([_touches(boxes, at, factor, threshold) for at, factor in zip(found, factors)])
-    return sizes[objects], known[:, objects], noticed[:, objects]
+    suspicion = np.array([_suspicion(boxes, at, factor) for at, factor in zip(found, factors)])
+    return sizes[objects], known[:, objects], suspicion[:, objects]
 
 
 def _matches(boxes: np.ndarray, labels: np.ndarray, at: Detections, score: float) -> np.ndarray:
@@ -135,10 +140,19 @@ def _matches(boxes: np.ndarray, labels: np.ndarray, at: Detections, score: float
     return (same & (box_ops.iou(boxes, at.boxes[there]) >= IOU)).any(axis=1)
 
 
-def _touches(boxes: np.ndarray, at: Detections, factor: float, threshold: float) -> np.ndarray:
-    """[g] bool: which objects a detection touches that weak focus would look at again."""
-    counts = (at.scores >= threshold) & (np.sqrt(box_ops.area(at.boxes)) * factor < SMALL)
-    return (box_ops.intersection(boxes, at.boxes[counts]) > 0).any(axis=1)
+def _suspicion(boxes: np.ndarray, at: Detections, factor: float) -> np.ndarray:
+    """[g] float32: best score of the small detections that touch each object, as weak focus sees them."""
+    small = np.sqrt(box_ops.area(at.boxes)) * factor < SMALL
+    touches = box_ops.intersection(boxes, at.boxes[small]) > 0
+    return np.where(touches, at.scores[small], 0).max(axis=1, initial=0).astype(np.float32)
+
+
+def _threshold(suspicion: np.ndarray, missed: np.ndarray) -> tuple[float, float]:
+    """The highest score from which enough of the missed objects [G] are looked at again, and their share then."""
+    shares = {score: _share(suspicion >= score, missed) for score in SCORES}
+    enough = [score for score, share in shares.items() if share >= NOTICED]
+    score = max(enough, default=SCORES[0]) if missed.sum() >= LEAST else THRESHOLD
+    return score, shares[score]
 
 
 def _share(part: np.ndarray, of: np.ndarray) -> float:

@@ -49,22 +49,24 @@ def test_objects_are_matched_across_magnifications():
     assert sorted(measured.sizes.tolist()) == [30, 30, 100] and measured.longer == 1000
     order = np.argsort(measured.sizes, kind="stable")
     assert measured.found[:, order].tolist() == [[False, False, True], [True, True, True]]
-    assert sorted(measured.noticed[0, order[:2]].tolist()) == [False, True], "one of the small ones is suspected"
+    assert sorted(measured.suspicion[0, order[:2]].tolist()) == pytest.approx([0, 0.03]), "one of the small ones"
+    assert measured.suspicion[1, order[2]] == 0, "a large detection is no reason to look again"
 
 
-def sight(sizes, sides, longer, seen, noticed):
-    """A Trial of a detector that finds what has `seen` (from, to) px on a level and notices from `noticed` px on."""
+def sight(sizes, sides, longer, seen, noticed, score=0.03):
+    """A Trial of a detector that finds what has `seen` (from, to) px on a level and suspects from `noticed` px on."""
     levels = np.array(sides)[:, None] / longer * sizes
-    return Trial(sides, longer, sizes, (levels >= seen[0]) & (levels < seen[1]), levels >= noticed)
+    found = (levels >= seen[0]) & (levels < seen[1])
+    return Trial(sides, longer, sizes, found, np.where(levels >= noticed, score, 0.0))
 
 
 def test_the_plan_that_follows():
     sizes = np.geomspace(20, 120, 60)
     sides = (480, 960, 1920, 3840)
-    plan, reasons = suggest_plan(sight(sizes, sides, 3840, (20, math.inf), 4), 0.05)
+    plan, reasons = suggest_plan(sight(sizes, sides, 3840, (20, math.inf), 4))
     assert [scale.max_side for scale in plan.scales] == [960, 3840], "480 shows 20 px too small, 960 does not"
     assert (plan.scales[0].valid.low, plan.scales[1].valid.high) == (300, 400), "as proposed without a trial"
-    assert plan.scales[0].chips.threshold == 0.05 and len(reasons) == 3
+    assert plan.scales[0].chips.threshold == 0.02 and len(reasons) == 4
     plan, _ = suggest_plan(sight(sizes, sides, 3840, (20, math.inf), 2))
     assert plan.scales[0].max_side == 480, "a detector that suspects smaller things needs less"
     plan, _ = suggest_plan(sight(sizes, sides, 3840, (40, math.inf), 4))
@@ -72,6 +74,22 @@ def test_the_plan_that_follows():
     plan, reasons = suggest_plan(sight(np.geomspace(20, 1000, 60), sides, 3840, (20, 200), 4))
     assert plan.scales[-1].valid.high == pytest.approx(200 * 1.15, rel=0.1), "the finer level sees no larger ones"
     assert plan.scales[0].valid.low == pytest.approx(200 / 1.15, rel=0.1) and "sizes up to" in reasons[-1]
+
+
+@pytest.mark.parametrize(("score", "threshold"), [(0.15, 0.1), (0.6, 0.2), (0.03, 0.02), (0.02, 0.02)])
+def test_it_is_looked_again_from_a_score_that_most_missed_objects_have(score, threshold):
+    measured = sight(np.geomspace(20, 120, 60), (960, 3840), 3840, (20, math.inf), 4, score)
+    plan, reasons = suggest_plan(measured)
+    assert plan.scales[0].chips.threshold == threshold and f"from a score of {threshold:g} on" in reasons[2]
+    few = measured._replace(sizes=measured.sizes + 100, found=np.ones_like(measured.found))
+    few.found[0, :5] = False
+    assert suggest_plan(few)[0].scales[0].chips.threshold == 0.02, "five missed objects say nothing"
+
+
+def test_a_detector_that_suspects_little_is_asked_for_its_weakest():
+    measured = sight(np.geomspace(20, 120, 60), (960, 3840), 3840, (20, math.inf), 20)
+    plan, reasons = suggest_plan(measured)
+    assert plan.scales[0].chips.threshold == 0.01 and "so 0% of what scale 1 misses" in reasons[2]
 
 
 def test_one_scale_where_larger_ones_find_nothing_more():
