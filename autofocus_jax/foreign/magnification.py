@@ -40,8 +40,13 @@ class Trial(NamedTuple):
     sides: tuple[int, ...]  # the longer side of each level, px, coarse to fine
     longer: float  # the longer side of the photographs, px
     sizes: np.ndarray  # [G] sqrt(box area) of each object, image px
-    found: np.ndarray  # [S, G] bool: found there
+    scores: np.ndarray  # [S, G] float32: best score there of a detection of it; 0 where there is none
     suspicion: np.ndarray  # [S, G] float32: best score there of something small that touches it; 0 where nothing does
+
+    @property
+    def found(self) -> np.ndarray:
+        """[S, G] bool: found there."""
+        return self.scores >= KNOWN
 
 
 def candidate_sides(own: int, longer: float) -> tuple[int, ...]:
@@ -73,8 +78,8 @@ def trial(
         detections: of each photograph those at each side, image frame.
     """
     parts = [_objects(at, [side / max(size) for side in sides]) for size, at in zip(sizes, detections)]
-    measured, found, suspicion = (np.concatenate(columns, axis=-1) for columns in zip(*parts))
-    return Trial(tuple(sides), float(np.median(np.asarray(sizes).max(axis=1))), measured, found, suspicion)
+    measured, scores, suspicion = (np.concatenate(columns, axis=-1) for columns in zip(*parts))
+    return Trial(tuple(sides), float(np.median(np.asarray(sizes).max(axis=1))), measured, scores, suspicion)
 
 
 def suggest_plan(measured: Trial) -> Proposal:
@@ -83,14 +88,15 @@ def suggest_plan(measured: Trial) -> Proposal:
     Raises:
         ForeignError: too few objects to learn from.
     """
-    sides, longer, sizes, found, suspicion = measured
+    sides, longer, sizes, scores, suspicion = measured
+    found = measured.found
     if len(sizes) < LEAST:
         raise ForeignError(f"{len(sizes)} objects are found surely at any magnification; that is too little to go by: "
                            "give more photographs, or let the plan be proposed without")  # fmt: skip
-    reach = np.logical_or.accumulate(found, axis=0).sum(axis=1)
+    reach = np.maximum.accumulate(scores, axis=0).mean(axis=1)
     finest = int(np.argmax(reach >= NEARLY * reach[-1]))
-    reasons = [f"the finest scale is {sides[finest]} px: with it and coarser ones {reach[finest]} of {len(sizes)} "
-               f"objects are found, with all {reach[-1]}"]  # fmt: skip
+    reasons = [f"the finest scale is {sides[finest]} px: with it and coarser ones the objects have a score of "
+               f"{reach[finest]:.2f} on average, with all {reach[-1]:.2f}"]  # fmt: skip
     if not finest:
         reasons.append("one scale: larger ones find nothing more")
         return Proposal(of_scales([sides[0]], longer), tuple(reasons))
@@ -119,25 +125,22 @@ def suggest_plan(measured: Trial) -> Proposal:
 def _objects(
     found: Sequence[Detections], factors: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The objects of one photograph: sizes [g], found [S, g], suspicion [S, g]."""
+    """The objects of one photograph: sizes [g], scores [S, g], suspicion [S, g]."""
     sure = [Detections(*(field[at.scores >= SURE] for field in at)) for at in found]
     merging = StackingConfig(score_threshold=0.0, max_detections=10**6, nms_iou=IOU)
     boxes, _, labels = stacking.merge(*(np.concatenate(fields) for fields in zip(*sure)), merging)
     sizes = np.sqrt(box_ops.area(boxes))
-    known, suspected = (
-        np.array([_matches(boxes, labels, at, score) for at in found]) for score in (KNOWN, SUSPECTED)
-    )
+    scores = np.array([_scores(boxes, labels, at) for at in found])
     legible = np.array([factor * sizes >= LEGIBLE for factor in factors])
-    objects = (suspected.sum(axis=0) > 1) | (legible.sum(axis=0) < 2)
+    objects = ((scores >= SUSPECTED).sum(axis=0) > 1) | (legible.sum(axis=0) < 2)
     suspicion = np.array([_suspicion(boxes, at, factor) for at, factor in zip(found, factors)])
-    return sizes[objects], known[:, objects], suspicion[:, objects]
+    return sizes[objects], scores[:, objects], suspicion[:, objects]
 
 
-def _matches(boxes: np.ndarray, labels: np.ndarray, at: Detections, score: float) -> np.ndarray:
-    """[g] bool: which objects are among detections of a score from `score`."""
-    there = at.scores >= score
-    same = labels[:, None] == at.labels[there]
-    return (same & (box_ops.iou(boxes, at.boxes[there]) >= IOU)).any(axis=1)
+def _scores(boxes: np.ndarray, labels: np.ndarray, at: Detections) -> np.ndarray:
+    """[g] float32: best score of a detection of each object; 0 where there is none."""
+    same = (labels[:, None] == at.labels) & (box_ops.iou(boxes, at.boxes) >= IOU)
+    return np.where(same, at.scores, 0).max(axis=1, initial=0).astype(np.float32)
 
 
 def _suspicion(boxes: np.ndarray, at: Detections, factor: float) -> np.ndarray:

@@ -57,7 +57,7 @@ def sight(sizes, sides, longer, seen, noticed, score=0.03):
     """A Trial of a detector that finds what has `seen` (from, to) px on a level and suspects from `noticed` px on."""
     levels = np.array(sides)[:, None] / longer * sizes
     found = (levels >= seen[0]) & (levels < seen[1])
-    return Trial(sides, longer, sizes, found, np.where(levels >= noticed, score, 0.0))
+    return Trial(sides, longer, sizes, np.where(found, 0.7, 0.0), np.where(levels >= noticed, score, 0.0))
 
 
 def test_the_plan_that_follows():
@@ -81,8 +81,9 @@ def test_it_is_looked_again_from_a_score_that_most_missed_objects_have(score, th
     measured = sight(np.geomspace(20, 120, 60), (960, 3840), 3840, (20, math.inf), 4, score)
     plan, reasons = suggest_plan(measured)
     assert plan.scales[0].chips.threshold == threshold and f"from a score of {threshold:g} on" in reasons[2]
-    few = measured._replace(sizes=measured.sizes + 100, found=np.ones_like(measured.found))
-    few.found[0, :5] = False
+    few = measured._replace(sizes=measured.sizes + 100, scores=np.full_like(measured.scores, 0.7))
+    few.scores[0, :5] = 0
+    few.scores[1] = 0.9
     assert suggest_plan(few)[0].scales[0].chips.threshold == 0.02, "five missed objects say nothing"
 
 
@@ -90,6 +91,15 @@ def test_a_detector_that_suspects_little_is_asked_for_its_weakest():
     measured = sight(np.geomspace(20, 120, 60), (960, 3840), 3840, (20, math.inf), 20)
     plan, reasons = suggest_plan(measured)
     assert plan.scales[0].chips.threshold == 0.01 and "so 0% of what scale 1 misses" in reasons[2]
+
+
+def test_a_finer_scale_that_is_surer_is_worth_it():
+    """All objects are found at 1920 already, but with lower scores."""
+    measured = sight(np.geomspace(20, 120, 60), (960, 1920, 3840), 3840, (10, math.inf), 4)
+    assert suggest_plan(measured)[0].scales[-1].max_side == 1920
+    measured.scores[2] = 0.8
+    plan, reasons = suggest_plan(measured)
+    assert plan.scales[-1].max_side == 3840 and "a score of 0.80 on average" in reasons[0]
 
 
 def test_one_scale_where_larger_ones_find_nothing_more():
