@@ -78,8 +78,8 @@ def gain(comparison: Comparison, whole: str, reference: str, boxes: bool, rest: 
         gained = "nothing to score" if before is None else f"{after - before:+.1f} AP50"
     else:
         missed = "-" if less["found"] is None else f"{100 - less['found']:.0f}%"
-        gained = f"{missed} more of what they are sure of"
-    text = (f"{comparison.images} photographs say: {reference} have {gained} over the whole photograph, for {work:.0f} "
+        gained = f"{missed} of what they are sure of"
+    text = (f"{comparison.images} photographs say: {reference} gain {gained} over the whole photograph, for {work:.0f} "
             f"times the work ({more['ms']:.0f} instead of {less['ms']:.0f} ms)")  # fmt: skip
     return f"{text}; the other {rest} take about {_duration(rest * per_image)}" if rest else text
 

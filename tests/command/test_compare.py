@@ -73,11 +73,11 @@ def test_a_fixed_input_has_no_larger_one_and_canvases_of_its_own(compare, square
 
 def test_what_slices_gain_is_said_from_a_sample(compare):
     content, out = compare("--sample", "2")
-    assert "2 photographs say: slices 96 have +" in out
+    assert "2 photographs say: slices 96 gain +" in out
     assert "AP50 over the whole photograph, for 31 times the work" in out
     assert "the other 2 take about" in out and content["photographs"] == 4
     assert "4 photographs say" in compare("--sample", "9")[1]
-    assert "100% more of what they are sure of" in compare(boxes=False)[1]
+    assert "slices 96 gain 100% of what they are sure of over the whole photograph" in compare(boxes=False)[1]
 
 
 @pytest.mark.parametrize(("words", "gone", "new"), [
