@@ -71,8 +71,7 @@ def gain(comparison: Comparison, whole: str, reference: str, boxes: bool, rest: 
     both = {name: _row(comparison, name, reference, boxes) for name in (whole, reference)}
     less, more = both[whole], both[reference]
     work = (more["net_side"] / less["net_side"]) ** 2
-    per_image = (sum(comparison.measurement(name).run.seconds for name in comparison.names) + comparison.reading) / (
-        comparison.images)  # fmt: skip
+    per_image = (comparison.running + comparison.reading) / comparison.images
     if boxes:
         before, after = less["AP50"], more["AP50"]
         gained = "nothing to score" if before is None else f"{after - before:+.1f} AP50"

@@ -47,6 +47,7 @@ class Comparison:
 
     Attributes:
         reading: seconds that reading and decoding took. They count in no row, because rows share decoded images.
+        running: seconds that all ways together took, what rows share counted once.
         skipped: images that could not be read, or that the detector failed on in any of the ways.
     """
 
@@ -57,7 +58,7 @@ class Comparison:
         if double:
             raise AutoFocusError(f"two rows are called {double[0]!r}; leave one out")
         self.dataset, self.ways, self.names = dataset, tuple(ways), tuple(names)
-        self.reading, self.skipped = 0.0, []
+        self.reading, self.running, self.skipped = 0.0, 0.0, []
         self._indices: list[int] = []
         self._failures = 0  # images that the detector failed on
         self._found: dict[str, list[Detections]] = {name: [] for name in names}
@@ -97,13 +98,14 @@ class Comparison:
             for way in self.ways:
                 _run(way, index, image)
         start = len(self._indices) % max(1, len(self.ways))
-        answers = {}
+        answers, begin = {}, time.perf_counter()
         for way in (*self.ways[start:], *self.ways[:start]):
             answers |= _run(way, index, image)
         for name, ((detections, cost), seconds) in answers.items():
             self._found[name].append(detections)
             self._costs[name].append(cost)
             self._seconds[name] += seconds
+        self.running += time.perf_counter() - begin
         self.reading += reading
         self._indices.append(index)
 
