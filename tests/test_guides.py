@@ -12,7 +12,7 @@ import pytest
 from nbclient import NotebookClient
 from traitlets.config import Config
 
-from autofocus_jax.command import check_detector, detect, inspect, suggest
+from autofocus_jax.command import check_detector, compare, detect, inspect, suggest
 from autofocus_jax.config_file import parse
 
 ROOT = Path(__file__).parent.parent
@@ -40,6 +40,7 @@ def test_commands_parse(line):
     if name in ("train", "evaluate"):
         pytest.skip("they are the programs of the same name, whose commands tests/test_readme.py parses")
     modules = {"detect": detect, "inspect": inspect, "suggest": suggest, "check-detector": check_detector}
+    modules["compare"] = compare
     kind = modules[name].Arguments
     assert isinstance(parse(kind, words, prog="autofocus"), kind)
 

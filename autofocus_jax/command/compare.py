@@ -98,8 +98,10 @@ def _run(arguments: Arguments, console: Console) -> int:
         task = progress.add_task("photographs", total=len(sample) + len(rest))
         tick = lambda count: progress.advance(task, count)  # noqa: E731
         comparison.run(sample, tick)
-        first = compare_report.gain(comparison, f"whole {side}", reference, boxes, len(rest))
-        say(first)
+        first = None
+        if comparison.images:
+            first = compare_report.gain(comparison, f"whole {side}", reference, boxes, len(rest))
+            say(first)
         comparison.run(rest, tick)
     rows = compare_report.rows(comparison, reference, boxes)
     title = f"{Path(arguments.detector).name}, {comparison.images} photographs"
@@ -121,7 +123,7 @@ def _run(arguments: Arguments, console: Console) -> int:
     compare_report.write_table(output / "comparison.txt", table, lines)
     say(f"written: {output}/comparison.json, comparison.txt")
     if skipped:
-        say(f"{len(skipped)} photographs could not be read and were skipped:")
+        say(f"{len(skipped)} photographs failed and were skipped:")
         for one in skipped:
             say(f"  {one.file_name}: {one.reason}")
     return 0

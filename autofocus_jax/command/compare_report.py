@@ -71,15 +71,14 @@ def gain(comparison: Comparison, whole: str, reference: str, boxes: bool, rest: 
     both = {name: _row(comparison, name, reference, boxes) for name in (whole, reference)}
     less, more = both[whole], both[reference]
     work = (more["net_side"] / less["net_side"]) ** 2
-    per_image = (sum(comparison.measurement(name).run.seconds for name in comparison.names) + comparison.reading) / (
-        comparison.images)  # fmt: skip
+    per_image = (comparison.running + comparison.reading) / comparison.images
     if boxes:
         before, after = less["AP50"], more["AP50"]
         gained = "nothing to score" if before is None else f"{after - before:+.1f} AP50"
     else:
         missed = "-" if less["found"] is None else f"{100 - less['found']:.0f}%"
-        gained = f"{missed} more of what they are sure of"
-    text = (f"{comparison.images} photographs say: {reference} have {gained} over the whole photograph, for {work:.0f} "
+        gained = f"{missed} of what they are sure of"
+    text = (f"{comparison.images} photographs say: {reference} gain {gained} over the whole photograph, for {work:.0f} "
             f"times the work ({more['ms']:.0f} instead of {less['ms']:.0f} ms)")  # fmt: skip
     return f"{text}; the other {rest} take about {_duration(rest * per_image)}" if rest else text
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
@@ -96,9 +95,7 @@ def _with_threshold(plan: Plan, text: str) -> Plan:
         value = math.nan
     if not 0 <= value <= 1:
         raise ConfigError(f"the score of a focus must be in [0, 1], got {text!r} in weak:{text}")
-    scales = [dataclasses.replace(scale, chips=scale.chips and dataclasses.replace(scale.chips, threshold=value))
-              for scale in plan.scales]  # fmt: skip
-    return dataclasses.replace(plan, scales=tuple(scales))
+    return plan.with_thresholds(value)
 
 
 def _whole(detector: CropDetector, side: int, plan: Plan) -> Way:

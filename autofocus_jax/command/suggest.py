@@ -3,7 +3,11 @@
 autofocus suggest data/annotations/instances_train.json
 
 looks at the sizes of images and boxes, opens no image, and writes runs/suggest/NAME.py, a config that loads, and
-runs/suggest/NAME.png, a plot of the sizes.
+runs/suggest/NAME.png, a plot of the sizes. Without boxes, for a detector that you already have,
+
+autofocus suggest photos/ --detector model.onnx
+
+runs it on a sample at several magnifications and writes runs/suggest/NAME.json, a plan that `autofocus compare` takes.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -25,18 +29,24 @@ from rich.table import Table
 
 from autofocus_jax.command.annotations import open_annotations
 from autofocus_jax.command.config_text import config_text, paper_detector, small_detector
+from autofocus_jax.command.detector_options import ModelOptions
+from autofocus_jax.command.suggest_detector import Tried, suggest_for
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import parse
 from autofocus_jax.data.findings import Findings, listen
 from autofocus_jax.data.image import printable
 from autofocus_jax.files import whole_file, write_text
 from autofocus_jax.planning.suggestion import Sizes, Suggestion, sizes, suggest
+from autofocus_jax.structures import STRIDE
+
+_NETWORKS = {"small": small_detector, "paper": paper_detector}
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     annotations: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ANNOTATIONS")]]
-    """a COCO file (.json, .json.gz), the folder of a data set, or a config file, whose data are taken"""
+    """a COCO file (.json, .json.gz), the folder of a data set, or a config file, whose data are taken; with an .onnx
+    file as --detector photographs: a folder, a file or a glob"""
     split: str = "train"
     """which images, where the data have splits"""
     output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/suggest"
@@ -45,8 +55,15 @@ class Arguments:
     """side of a training chip in px: 512 as the paper, 256 for a small detector on a CPU"""
     longest: int = 2560
     """the longer side of the finest level in px, at most; memory and time grow with its square"""
-    detector: Literal["small", "paper"] = "small"
-    """the network of the config: one that trains on a CPU, or the paper's for GPUs"""
+    detector: str = "small"
+    """small: the network of the config trains on a CPU; paper: the paper's, for GPUs; else an .onnx file, a detector
+    that you already have"""
+    options: Annotated[ModelOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ModelOptions)
+    """a detector that you already have"""
+    photographs: int = 8
+    """photographs that such a detector is tried on"""
+    side: Annotated[int | None, tyro.conf.arg(metavar="PX", help_behavior_hint="(default: the detector's own)")] = None
+    """the longer side of a whole photograph that such a detector sees well"""
     sample: int = 2000
     """images whose chips are worked out"""
 
@@ -56,6 +73,8 @@ def run(argv: Sequence[str], console: Console) -> int:
     arguments = parse(Arguments, list(argv), prog="autofocus suggest", description=__doc__)
     if arguments.sample < 1:
         raise ConfigError(f"--sample {arguments.sample}; want at least 1 image")
+    if arguments.detector not in _NETWORKS:
+        return suggest_for(_tried(arguments), console)
     found = Findings()
     listen(found)
     opened = open_annotations(arguments.annotations, arguments.split, found)
@@ -74,8 +93,7 @@ def run(argv: Sequence[str], console: Console) -> int:
         suggestion = suggest(dataset, arguments.chip, arguments.longest, arguments.sample, progress=advance)
     most = max(len(dataset.ground_truth(index).labels) for index in range(len(dataset)))
     name = re.sub(r"\W", "_", opened.name)
-    network = {"small": small_detector, "paper": paper_detector}[arguments.detector]
-    network = network(len(dataset.categories), arguments.chip)
+    network = _NETWORKS[arguments.detector](len(dataset.categories), arguments.chip)
     text = config_text(suggestion, name, opened.source, network, len(dataset), most)
     output = Path(arguments.output)
     write_text(output / f"{name}.py", text)
@@ -86,6 +104,17 @@ def run(argv: Sequence[str], console: Console) -> int:
         console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
     console.print(f"written: {output}/{name}.py, {output}/{name}.png", soft_wrap=True, markup=False, highlight=False)
     return 0
+
+
+def _tried(arguments: Arguments) -> Tried:
+    if not arguments.detector.endswith(".onnx"):
+        raise ConfigError(f"--detector {arguments.detector!r}; want small, paper or an .onnx file")
+    if arguments.photographs < 1:
+        raise ConfigError(f"--photographs must be at least 1, got {arguments.photographs}")
+    if arguments.side is not None and arguments.side < STRIDE:
+        raise ConfigError(f"--side must be at least {STRIDE}, got {arguments.side}")
+    return Tried(arguments.annotations, arguments.detector, arguments.options, arguments.photographs, arguments.side,
+                 Path(arguments.output))  # fmt: skip
 
 
 def plot(given: Sizes, suggestion: Suggestion, title: str, path: Path) -> None:

@@ -41,6 +41,7 @@ class CropDetector(NamedTuple):
     padding: tuple[int, int, int]  # RGB of what surrounds a crop in the input
     categories: tuple[str, ...] | None  # names by label; None where they are not known
     about: tuple[tuple[str, str], ...] = ()  # what was understood: pairs of a heading and a text
+    made_for: int | None = None  # px, longer side of the images that a free input was made for, where that is told
 
 
 class Choice(NamedTuple):

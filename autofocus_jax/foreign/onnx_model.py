@@ -82,7 +82,8 @@ def load_onnx(
         ("classes", f"{len(shown)}, {source}: {', '.join(shown[:5])}{', …' if len(shown) > 5 else ''}"),
         ("runs on", session.provider),
     )
-    return CropDetector(find, fixed, multiple, preparation.padding, shown, about)
+    made_for = None if fixed else _number(session, "imgsz")
+    return CropDetector(find, fixed, multiple, preparation.padding, shown, about, made_for)
 
 
 def _finder(
@@ -152,7 +153,7 @@ def _finish(found: Found, back: Back | None, session: Session, classes: int) -> 
 
 def _look(session: Session, names: tuple[str, ...] | None) -> tuple[Seen, int]:
     """Run a grey canvas, which shows the shapes that the file leaves free; and what the sides must be multiples of."""
-    fixed, told = _fixed(session.sides), _stride(session)
+    fixed, told = _fixed(session.sides), _number(session, "stride")
     multiples = (1,) if fixed else (told,) if told else _MULTIPLES
     problem = None
     for multiple in multiples:
@@ -200,9 +201,9 @@ def _fixed(sides: tuple[int | None, int | None]) -> tuple[int, int] | None:
     return None if height is None and width is None else (height or width, width or height)
 
 
-def _stride(session: Session) -> int | None:
-    """What the metadata say that sides must be multiples of; None where they say nothing."""
-    text = session.metadata.get("stride")
+def _number(session: Session, key: str) -> int | None:
+    """A number of the metadata, or the largest of several, as Ultralytics writes it; None where there is none."""
+    text = session.metadata.get(key)
     try:
         return None if text is None else int(np.max(ast.literal_eval(text)))
     except (ValueError, SyntaxError, TypeError):

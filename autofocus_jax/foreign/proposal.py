@@ -22,7 +22,7 @@ SIDE = 416  # px, what a detector of any input size is taken to see well, unless
 STEP = 4  # at most so many times from one scale to the next
 LARGEST = 2560  # px, the longer side of scale 1 at most: a detector of any input size runs on it at once
 ENLARGED = 2  # the finest scale is at least so many times the detector's own side
-SEEN = 100.0  # level px below which the next scale answers too
+SEEN = 104.0  # level px below which the next scale answers too
 OVERLAP = (0.25, 0.125)  # a coarser scale answers from SEEN * (a + b * step)
 CHIP = 256  # least side of a chip, px of the level that shows it
 SHARE = 4  # a least chip is at most this part of that level's longer side
@@ -48,11 +48,11 @@ def propose(
     """Propose how photographs are processed with a detector.
 
     Args:
-        detector: its input side counts, if it is fixed.
+        detector: its input side counts, if it is fixed or told.
         sizes: (height, width) of the photographs, px. The plan is made for the median of their longer sides.
         focus_threshold: cells of the focus map from here on are looked at again.
         side: the longer side of a whole image that the detector sees well, px; by default that of its fixed input,
-            else SIDE.
+            else what its file tells, else SIDE.
 
     Returns: a plan of loose chips. It has a single scale where the photographs are no larger than `side`.
 
@@ -75,7 +75,7 @@ def proposal(
     if own < STRIDE:
         raise ForeignError(f"side must be at least {STRIDE} px, got {own}")
     longer = float(np.median(np.asarray(sizes).max(axis=1)))
-    known = "the detector's input" if detector.fixed else "assumed, as its input is free"
+    known = "the detector's input" if detector.fixed else "the file says so" if detector.made_for else "assumed"
     origin = known if side is None else "as asked"
     reasons = [f"a whole image of {own} px is seen well ({origin})"]
     if longer <= own:
@@ -99,8 +99,8 @@ def proposal(
 
 
 def own_side(detector: CropDetector) -> int:
-    """Return the longer side of a whole image that a detector sees well, px: that of its fixed input, else SIDE."""
-    return max(detector.fixed) if detector.fixed else SIDE
+    """Return the longer side of a whole image that a detector sees well, px: of its fixed input, as told, or SIDE."""
+    return max(detector.fixed) if detector.fixed else detector.made_for or SIDE
 
 
 def of_scales(sides: Sequence[int], longer: float, focus_threshold: float = THRESHOLD) -> Plan:
@@ -146,5 +146,6 @@ def merging(longer: float, finest: int) -> StackingConfig:
 
 
 def _nice(side: float) -> float:
-    """Rounded to multiples of 5 px, below 50 px to whole px."""
-    return float(round(side)) if side < 50 else 5.0 * round(side / 5)
+    """Rounded to multiples of 50 px, below 200 px to those of 5 px, below 50 px to whole px."""
+    step = 1 if side < 50 else 5 if side < 200 else 50
+    return float(step * round(side / step))

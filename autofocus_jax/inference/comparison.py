@@ -16,7 +16,9 @@ from autofocus_jax.inference import engine
 from autofocus_jax.inference.engine import RunResult
 from autofocus_jax.inference.measure import Measurement, score
 from autofocus_jax.inference.pieces import Skipped
-from autofocus_jax.structures import AutoFocusError, Cost, Dataset, Detections, ImageError
+from autofocus_jax.structures import AutoFocusError, Cost, Dataset, Detections, DetectorError, ImageError
+
+HOPELESS = 8  # images in a row from the first on; a detector that fails on all of them fails on every image
 
 Answer = tuple[Detections, Cost]  # of one image
 
@@ -33,6 +35,8 @@ def by_plan(name: str, detect: Detect, plan: Plan) -> Way:
 
     def run(key: Hashable, image: np.ndarray) -> Answer:
         (outcome,) = engine.stream([(key, partial(_same, image))], detect, plan)
+        if outcome.error is not None:
+            raise DetectorError(outcome.error)
         return outcome.detections, outcome.cost
 
     return Way(run, {name: _same})
@@ -43,7 +47,8 @@ class Comparison:
 
     Attributes:
         reading: seconds that reading and decoding took. They count in no row, because rows share decoded images.
-        skipped: images that could not be read.
+        running: seconds that all ways together took, what rows share counted once.
+        skipped: images that could not be read, or that the detector failed on in any of the ways.
     """
 
     def __init__(self, dataset: Dataset, ways: Sequence[Way]):
@@ -53,14 +58,15 @@ class Comparison:
         if double:
             raise AutoFocusError(f"two rows are called {double[0]!r}; leave one out")
         self.dataset, self.ways, self.names = dataset, tuple(ways), tuple(names)
-        self.reading, self.skipped = 0.0, []
+        self.reading, self.running, self.skipped = 0.0, 0.0, []
         self._indices: list[int] = []
+        self._failures = 0  # images that the detector failed on
         self._found: dict[str, list[Detections]] = {name: [] for name in names}
         self._costs: dict[str, list[Cost]] = {name: [] for name in names}
         self._seconds = dict.fromkeys(names, 0.0)
 
     def run(self, indices: Sequence[int], progress: Callable[[int], None] | None = None) -> None:
-        """Run every way over these images, which are added to those before. Unreadable ones are skipped.
+        """Run every way over these images, which are added to those before. Those that fail count in no row.
 
         Each image begins with another way. The very first one is run twice, and its second run counts, because
         detectors are slower when they see a shape for the first time.
@@ -68,31 +74,44 @@ class Comparison:
         Args:
             indices: which images.
             progress: called with the number of images that were dealt with since the last call.
+
+        Raises:
+            DetectorError: the detector failed on each of the first HOPELESS images.
         """
         for index in indices:
-            begin = time.perf_counter()
             try:
-                image = self.dataset.image(index)
-            except ImageError as error:
+                self._run_one(index)
+            except (ImageError, DetectorError) as error:
                 self.skipped.append(Skipped(index, self.dataset.info(index).file_name, str(error)))
-            else:
-                self.reading += time.perf_counter() - begin
-                if not self._indices:
-                    for way in self.ways:
-                        _run(way, index, image)
-                start = len(self._indices) % len(self.ways) if self.ways else 0
-                for way in (*self.ways[start:], *self.ways[:start]):
-                    for name, (answer, seconds) in _run(way, index, image).items():
-                        self._found[name].append(answer[0])
-                        self._costs[name].append(answer[1])
-                        self._seconds[name] += seconds
-                self._indices.append(index)
+                self._failures += isinstance(error, DetectorError)
+                if not self._indices and self._failures == HOPELESS:
+                    raise DetectorError(f"the detector failed on each of the first {HOPELESS} images, at last: "
+                                        f"{error}") from error  # fmt: skip
             if progress is not None:
                 progress(1)
 
+    def _run_one(self, index: int) -> None:
+        begin = time.perf_counter()
+        image = self.dataset.image(index)
+        reading = time.perf_counter() - begin
+        if not self._indices:
+            for way in self.ways:
+                _run(way, index, image)
+        start = len(self._indices) % max(1, len(self.ways))
+        answers, begin = {}, time.perf_counter()
+        for way in (*self.ways[start:], *self.ways[:start]):
+            answers |= _run(way, index, image)
+        for name, ((detections, cost), seconds) in answers.items():
+            self._found[name].append(detections)
+            self._costs[name].append(cost)
+            self._seconds[name] += seconds
+        self.running += time.perf_counter() - begin
+        self.reading += reading
+        self._indices.append(index)
+
     @property
     def images(self) -> int:
-        """Images that were read and processed."""
+        """Images that were processed."""
         return len(self._indices)
 
     def detections(self, name: str) -> list[Detections]:
@@ -100,10 +119,10 @@ class Comparison:
         return self._found[name]
 
     def measurement(self, name: str) -> Measurement:
-        """Return what a row found and cost so far; AutoFocusError where no image could be read."""
+        """Return what a row found and cost so far; AutoFocusError where no image could be processed."""
         if not self._indices:
             reason = f"; the first: {self.skipped[0].reason}" if self.skipped else ""
-            raise AutoFocusError(f"none of the images could be read{reason}")
+            raise AutoFocusError(f"none of the images could be processed{reason}")
         costs = self._costs[name]
         cost = sum(costs[1:], costs[0])
         result = RunResult(self._indices, self._found[name], cost, self._seconds[name], self.skipped)

@@ -73,11 +73,11 @@ def test_a_fixed_input_has_no_larger_one_and_canvases_of_its_own(compare, square
 
 def test_what_slices_gain_is_said_from_a_sample(compare):
     content, out = compare("--sample", "2")
-    assert "2 photographs say: slices 96 have +" in out
+    assert "2 photographs say: slices 96 gain +" in out
     assert "AP50 over the whole photograph, for 31 times the work" in out
     assert "the other 2 take about" in out and content["photographs"] == 4
     assert "4 photographs say" in compare("--sample", "9")[1]
-    assert "100% more of what they are sure of" in compare(boxes=False)[1]
+    assert "slices 96 gain 100% of what they are sure of over the whole photograph" in compare(boxes=False)[1]
 
 
 @pytest.mark.parametrize(("words", "gone", "new"), [
@@ -134,9 +134,15 @@ def test_photographs_that_cannot_be_read_are_named_and_skipped(compare, squares)
     (squares / "2.png").write_bytes(b"nonsense")
     content, out = compare()
     assert [one["file_name"] for one in content["skipped"]] == ["2.png"] and content["photographs"] == 3
-    assert "1 photographs could not be read" in out and "2.png" in out
+    assert "1 photographs failed and were skipped:" in out and "2.png" in out
     content, _ = compare(boxes=False)
     assert [one["file_name"] for one in content["skipped"]] == ["2.png"] and content["photographs"] == 3
+
+
+def test_a_sample_that_cannot_be_read(compare, squares):
+    (squares / "1.png").write_bytes(b"nonsense")
+    content, out = compare("--sample", "1")
+    assert content["photographs"] == 3 and content["sample"] is None and "photographs say" not in out
 
 
 def test_photographs_no_larger_than_the_input(compare, tmp_path):

@@ -277,3 +277,13 @@ def test_preparations_that_make_no_sense(constant_model, wrong):
 def test_the_settings_name_every_layout():
     assert all(layout.name in OnnxSettings.__doc__ for layout in LAYOUTS)
     assert len({layout.name for layout in LAYOUTS}) == len(LAYOUTS)
+
+
+def test_a_free_input_is_made_for_what_its_file_says(grid_model):
+    metadata = {"names": "{0: 'a', 1: 'b', 2: 'c'}", "stride": "32", "imgsz": "[480, 640]"}
+    weights, bias = np.zeros((3, 7)), np.zeros(7)
+    assert load_onnx(grid_model(weights, bias, transposed=True, metadata=metadata)).made_for == 640
+    fixed = grid_model(weights, bias, (64, 96), transposed=True, metadata=metadata)
+    assert load_onnx(fixed).made_for is None
+    del metadata["imgsz"]
+    assert load_onnx(grid_model(weights, bias, transposed=True, metadata=metadata)).made_for is None

@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 
 from autofocus_jax.data.coco import CocoDataset
+from autofocus_jax.focus.cascade import cascade
+from autofocus_jax.foreign.detect import ForeignDetect
 from autofocus_jax.foreign.found import ForeignError, Raw
 from autofocus_jax.foreign.onnx_model import OnnxSettings, load_onnx
+from autofocus_jax.foreign.proposal import propose
 from autofocus_jax.metrics.coco import evaluate
-from autofocus_jax.structures import Detections
+from autofocus_jax.structures import Cost, Detections
+from autofocus_jax.where.truth import truth
+from autofocus_jax.where.weak import weak
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +67,32 @@ def test_a_strange_layout_is_refused_and_runs_with_code_of_one_s_own(shared, pho
     settings = OnnxSettings(channels="BGR", fit="stretch", nms_iou=0.45, threads=1)
     # It was measured with another interpolation (area), 18.3.
     assert scores(load_onnx(path, settings, fastest), photographs).ap == pytest.approx(18.7, abs=0.6)
+
+
+def test_the_proposed_plan_on_drone_photographs(shared):
+    """What was measured by other code: weak 42.0 AP at a side of 1202, perfect 46.8 at 952, packed 46.5 in 3.9 runs."""
+    folder = shared / "data" / "uav_people"
+    dataset = CocoDataset(folder / "images", folder / "annotations" / "instances.json")
+    free = load_onnx(shared / "models" / "yolox_nano_dynamic.onnx", OnnxSettings(only=("person",), threads=1))
+    indices = range(len(dataset))
+    plan = propose(free, [dataset.info(index)[2:] for index in indices])
+    perfect = truth([dataset.ground_truth(index) for index in indices])
+    canvas = free._replace(fixed=(640, 640))
+    detects = {"weak": ForeignDetect(free, weak()), "perfect": ForeignDetect(free, perfect),
+               "weak packed": ForeignDetect(canvas, weak()), "packed": ForeignDetect(canvas, perfect)}  # fmt: skip
+    found, costs = {name: [] for name in detects}, dict.fromkeys(detects, Cost.none(2))
+    for index in indices:
+        image = dataset.image(index)
+        for name, detect in detects.items():
+            (detections,), cost, _ = cascade([image], detect, plan, keys=[index])
+            found[name].append(detections)
+            costs[name] += cost
+    points = {name: evaluate(dataset, found[name], indices).ap for name in detects}
+    side = {name: (cost.pixels.sum() / len(dataset)) ** 0.5 for name, cost in costs.items()}
+    runs = {name: cost.runs.sum() / len(dataset) for name, cost in costs.items()}
+    assert points["weak"] >= 41.5 and side["weak"] <= 1250
+    assert (points["weak"], side["weak"]) == (pytest.approx(42.0, abs=0.5), pytest.approx(1202, rel=0.03))
+    assert points["perfect"] >= 46
+    assert (points["perfect"], side["perfect"]) == (pytest.approx(46.8, abs=0.5), pytest.approx(952, rel=0.03))
+    assert abs(points["weak packed"] - points["weak"]) <= 1 and abs(points["packed"] - points["perfect"]) <= 1
+    assert runs["packed"] == pytest.approx(3.9, abs=0.1)

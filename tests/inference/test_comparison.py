@@ -1,12 +1,45 @@
 """Ways side by side: their order, what is counted and timed, and images that cannot be read."""
 
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from autofocus_jax.inference.comparison import Comparison, Way
-from autofocus_jax.structures import STAGES, AutoFocusError, Cost, Detections, GroundTruth, ImageError, ImageInfo
+from autofocus_jax.focus.buckets import Loose
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.inference import comparison as comparison_module
+from autofocus_jax.inference.comparison import Comparison, Way, by_plan
+from autofocus_jax.structures import (
+    STAGES,
+    AutoFocusError,
+    Cost,
+    Detections,
+    DetectorError,
+    GroundTruth,
+    ImageError,
+    ImageInfo,
+    Scale,
+    ValidRange,
+)
+
+
+class Clock:
+    """A clock that only moves when it is told to."""
+
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def pass_by(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(comparison_module, "time", SimpleNamespace(perf_counter=clock.perf_counter))
+    return clock
 
 
 class Images:
@@ -14,15 +47,15 @@ class Images:
 
     categories = ("thing",)
 
-    def __init__(self, count=4, broken=(1,)):
-        self.count, self.broken, self.read = count, broken, []
+    def __init__(self, count=4, broken=(1,), clock=None):
+        self.count, self.broken, self.read, self.clock = count, broken, [], clock or Clock()
 
     def __len__(self):
         return self.count
 
     def image(self, index):
         self.read.append(index)
-        time.sleep(0.01)
+        self.clock.pass_by(0.5)
         if index in self.broken:
             raise ImageError(f"image {index} is broken")
         return np.full((20, 30, 3), index, np.uint8)
@@ -34,27 +67,27 @@ class Images:
         return GroundTruth(np.array([[0, 0, 10, 10]], np.float32), np.zeros(1, np.int32), np.zeros(1, bool))
 
 
-def way(log, name, *rows, score=0.9, seconds=0.0):
-    found = Detections(np.array([[0, 0, 10, 10]], np.float32), np.array([score], np.float32), np.zeros(1, np.int32))
-    one = np.ones(1, np.int64)
+def way(log, name, *rows, seconds=0.0, clock=None):
+    found = Detections(np.array([[0, 0, 10, 10]], np.float32), np.array([0.9], np.float32), np.zeros(1, np.int32))
+    one, clock = np.ones(1, np.int64), clock or Clock()
     cost = Cost(1, 600 * one, 600 * one, one, 700 * one, 2 * one, np.zeros(len(STAGES)))
 
     def share(key, image):
         log.append((name, key))
         assert (image == key).all()
-        time.sleep(seconds)
+        clock.pass_by(seconds)
         return found
 
     def finish(shared):
-        time.sleep(seconds)
+        clock.pass_by(seconds)
         return shared, cost
 
     return Way(share, dict.fromkeys(rows or (name,), finish))
 
 
-def test_side_by_side():
-    log, images = [], Images()
-    comparison = Comparison(images, [way(log, "a"), way(log, "b", "b1", "b2", seconds=0.02)])
+def test_side_by_side(clock):
+    log, images = [], Images(clock=clock)
+    comparison = Comparison(images, [way(log, "a", clock=clock), way(log, "b", "b1", "b2", seconds=2, clock=clock)])
     ticks = []
     comparison.run([0, 1, 2], ticks.append)
     assert log[:2] == [("a", 0), ("b", 0)], "the first image is run once more, to warm up"
@@ -66,9 +99,9 @@ def test_side_by_side():
     assert measured.scores.ap == pytest.approx(100) and measured.run.indices == [0, 2, 3]
     assert (measured.cost.images, measured.cost.pixels.sum(), measured.cost.runs.sum()) == (3, 1800, 6)
     assert [one.file_name for one in measured.run.skipped] == ["1.png"]
-    assert 3 * 0.04 <= measured.run.seconds < 3 * 0.2, "what rows share counts in each of them"
-    assert comparison.measurement("a").run.seconds < 3 * 0.04
-    assert comparison.reading >= 0.03
+    assert measured.run.seconds == 3 * 4, "what rows share counts in each of them"
+    assert comparison.running == 3 * 6 and comparison.measurement("a").run.seconds == 0
+    assert comparison.reading == 3 * 0.5, "of those that could be read"
 
 
 def test_what_cannot_be():
@@ -76,5 +109,19 @@ def test_what_cannot_be():
         Comparison(Images(), [way([], "a"), way([], "b", "a")])
     comparison = Comparison(Images(1, (0,)), [way([], "a")])
     comparison.run([0])
-    with pytest.raises(AutoFocusError, match="none of the images could be read; the first: image 0 is broken"):
+    with pytest.raises(AutoFocusError, match="none of the images could be processed; the first: image 0 is broken"):
         comparison.measurement("a")
+
+
+def test_an_image_that_a_detector_fails_on_counts_in_no_row():
+    def detect(crops, placements):
+        raise DetectorError("no luck")
+
+    plan = Plan((Scale(20, 30, ValidRange(0, 100), None),), Loose())
+    comparison = Comparison(Images(9, ()), [way([], "a"), by_plan("b", detect, plan)])
+    comparison.run([0, 1])
+    assert comparison.images == 0 and comparison.detections("a") == []
+    assert [one.file_name for one in comparison.skipped] == ["0.png", "1.png"]
+    assert all("no luck" in one.reason for one in comparison.skipped)
+    with pytest.raises(DetectorError, match=r"failed on each of the first 8 images, at last: .*no luck"):
+        comparison.run(range(2, 9))
