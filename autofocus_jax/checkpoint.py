@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 from autofocus_jax import parallel
 from autofocus_jax.config import Config
 from autofocus_jax.detector.model import Variables, init
+from autofocus_jax.ledger import locked
 from autofocus_jax.structures import AutoFocusError, TrainState
 from autofocus_jax.weights import safetensors
 from autofocus_jax.weights.meaning import changed_meaning
@@ -39,7 +41,13 @@ class Saved(NamedTuple):
 
 
 class Manager(ocp.CheckpointManager):
-    """Orbax's, which leaves it to the loop of the training to ask whether to stop."""
+    """Orbax's, which leaves it to the loop of the training to ask whether to stop, and lets go of its folder when it is
+    closed."""
+
+    def __init__(self, folder: Path, options: ocp.CheckpointManagerOptions, held: contextlib.ExitStack):
+        """held: keeps the folder from other managers; closed with this one."""
+        super().__init__(folder, options=options)
+        self._held = held
 
     def reached_preemption(self, step: int) -> bool:
         """False: of several processes one alone has a manager, and a question that not all ask confuses the others."""
@@ -51,25 +59,35 @@ class Manager(ocp.CheckpointManager):
             super().close()
         except (ValueError, OSError) as error:
             raise CheckpointError(_unwritten(self.directory, error)) from None
+        finally:
+            self._held.close()
 
 
 def manager(workdir: str | Path, keep: int = 2) -> Manager:
     """Keeps under WORKDIR/checkpoints the last `keep` states, and the one of the highest score beside them.
 
-    It is for one process: of several, one alone may have it. What an interrupt left behind is removed.
+    It is for one process: of several, one alone may have it. What an interrupt left behind is removed. Raises
+    LedgerError, and removes nothing, while another manager of the folder is not closed.
     """
-    folder = _folder(workdir)
-    folder.mkdir(parents=True, exist_ok=True)
-    for unfinished in folder.glob(_UNFINISHED):  # orbax would do so in the background, at some later time
-        shutil.rmtree(unfinished)
+    folder, held = _folder(workdir), contextlib.ExitStack()
+    try:
+        held.enter_context(locked(folder))
+        for unfinished in folder.glob(_UNFINISHED):  # orbax would do so in the background, at some later time
+            shutil.rmtree(unfinished)
+        return Manager(folder, _options(keep), held)
+    except BaseException:
+        held.close()
+        raise
+
+
+def _options(keep: int) -> ocp.CheckpointManagerOptions:
     # BestN sorts rising and keeps the last.
     best = BestN(get_metric_fn=_ranking, n=1, keep_checkpoints_without_metrics=False)
-    options = ocp.CheckpointManagerOptions(
+    return ocp.CheckpointManagerOptions(
         preservation_policy=AnyPreservationPolicy([LatestN(keep), best]), create=False,
         best_fn=_ranking,  # or else scores are not written, and a run that goes on would not know them
         multiprocessing_options=_alone(),
     )  # fmt: skip
-    return Manager(folder, options=options)
 
 
 def _ranking(metrics: dict) -> float:
@@ -243,7 +261,7 @@ def trained_with(workdir: Path) -> dict:
         raise CheckpointError(f"{path} is damaged ({error}); put back the config of that training") from None
     if not isinstance(settings, dict) or not isinstance(settings.get("detector", {}), dict):
         raise CheckpointError(f"{path} holds no settings; put back the config of that training")
-    return settings
+    return {name: value for name, value in settings.items() if name not in ("ledger", "trained on")}
 
 
 def _folder(workdir: str | Path) -> Path:

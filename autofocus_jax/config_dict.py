@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Mapping
-from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from autofocus_jax.config import Config, ConfigError, DataSource
 from autofocus_jax.structures import Dataset
+
+Settings = TypeVar("Settings")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,11 @@ def from_dict(
     what is unknown, missing, of another type or contradictory.
     """
     return _build(Config, settings, {"": where, **sources}, "")
+
+
+def settings_from(kind: type[Settings], settings: Mapping[str, Any], where: str) -> Settings:
+    """Return a dataclass of settings that config_file.to_dict made `settings` of; ConfigError as from_dict."""
+    return _build(kind, settings, {"": where}, "")
 
 
 def _build(kind: type, value: Any, sources: Mapping[str, Any], path: str) -> Any:

@@ -20,6 +20,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from autofocus_jax import ledger
 from autofocus_jax.config import Config, ConfigError, DataSource
 from autofocus_jax.structures import AutoFocusError
 
@@ -74,21 +75,14 @@ def to_dict(settings: Any) -> Any:
 
 
 def differences(before: Any, after: Any) -> list[str]:
-    """Where two settings (dataclasses, or what to_dict made of them) differ: lines "key: x -> y", by key."""
-    before, after = _flatten(to_dict(before)), _flatten(to_dict(after))
-    keys = sorted(before.keys() | after.keys())
-    shown = ((key, before.get(key, "nothing"), after.get(key, "nothing")) for key in keys)
-    return [f"{key}: {old} -> {new}" for key, old, new in shown if old != new]
+    """Return where two settings (dataclasses, or what to_dict made of them) differ: lines "key: x -> y", by key."""
+    return ledger.differences(to_dict(before), to_dict(after))
 
 
-def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict) and not (isinstance(tree, list) and any(isinstance(item, dict) for item in tree)):
-        return {prefix: tree}
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
-    flat = {}
-    for key, value in items:
-        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
+def detection_settings(config: Config) -> dict[str, Any]:
+    """Return the settings that detections depend on, beside the weights and the images, as JSON data."""
+    others = ("name", "data", "training", "weights", "window", "metric")
+    return {name: value for name, value in to_dict(config).items() if name not in others}
 
 
 def _read(path: Path) -> Config:

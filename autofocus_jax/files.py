@@ -1,30 +1,153 @@
-"""Files that are written whole, and the folders they lie in."""
+"""Files that are there whole or not at all, archives of arrays, and the folder of what can be made again."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from autofocus_jax.structures import AutoFocusError
+
+DRAFTS = ".*.partial*"  # names of files that are being written
+
+
+class WriteError(AutoFocusError):
+    """A file or folder cannot be written."""
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, sync: bool = True) -> Iterator[Path]:
+    """Give a draft to write to, which becomes `path` when the block ends and is removed when the block fails.
+
+    Args:
+        path: the file; its folder is made. The draft lies beside it and has its suffix, by which some writers choose
+            the format.
+        sync: wait until the content is on the disk, so that not even a power cut leaves half a file. Without it many
+            small files are written faster.
+
+    Raises:
+        WriteError: the file system refuses; a file that was there before stays as it was.
+    """
+    draft = path.with_name(f".{secrets.token_hex(8)}.partial{path.suffix}")  # short, however long the name is
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield draft
+        if sync:
+            _sync(draft)
+        os.replace(draft, path)
+    except OSError as error:
+        raise WriteError(f"{path} cannot be written ({reason(error)}); check the folder and the free space") from None
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder that becomes `path` when the block ends and is removed when the block fails.
+
+    A folder that another process put there meanwhile stays, and this one is removed. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{secrets.token_hex(8)}.partial")
+    try:
+        draft.mkdir()
+        yield draft
+        try:
+            os.rename(draft, path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def write_bytes(path: Path, content: bytes | np.ndarray, sync: bool = True) -> Path:
+    """Write a file whole or not at all; returns its path. Raises WriteError."""
+    with whole_file(path, sync) as draft:
+        draft.write_bytes(content)
+    return path
+
+
+def write_text(path: Path, text: str, sync: bool = True) -> Path:
+    """Write a UTF-8 file whole or not at all; returns its path. Raises WriteError."""
+    return write_bytes(path, text.encode(), sync)
 
 
 def write_json(path: Path, content: Any) -> Path:
-    """Write JSON whole or not at all, so that an interrupt leaves the last good file."""
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise AutoFocusError(f"{path} cannot be written ({error.strerror}); choose another --workdir") from None
+    """Write JSON whole or not at all; returns its path. Raises WriteError.
+
+    NaN and infinities, which JSON lacks, become null. NumPy's numbers and arrays become numbers and lists.
+    """
+    return write_text(path, json.dumps(plain(content), indent=1, allow_nan=False) + "\n")
+
+
+def write_npz(path: Path, arrays: Mapping[str, Any], compress: bool = True) -> Path:
+    """Write arrays to a NumPy archive, whole or not at all; returns its path. Raises WriteError."""
+    with whole_file(path) as draft, draft.open("wb") as file:
+        (np.savez_compressed if compress else np.savez)(file, **arrays)
     return path
+
+
+def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Return all arrays of a NumPy archive, by name.
+
+    Raises OSError when it cannot be opened, and ValueError, in one line, when it is damaged or no archive.
+    """
+    with open(path, "rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as content:
+                return {name: content[name] for name in content.files}
+        except Exception as error:  # of zipfile, zlib, tokenize …: a wrong byte shows wherever it happens to lie
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"damaged, or no archive of NumPy: {reason[:200]}") from None
 
 
 def make_folder(path: Path) -> Path:
-    """Make a folder for results, with its parents; AutoFocusError when that is not possible."""
+    """Make a folder with its parents, unless it is there; returns it. Raises WriteError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise AutoFocusError(f"folder {path} cannot be made ({error.strerror}); choose another --workdir") from None
+        raise WriteError(f"folder {path} cannot be made ({reason(error)}); choose another folder") from None
     return path
+
+
+def cache_folder() -> Path:
+    """Return $AUTOFOCUS_CACHE, else $XDG_CACHE_HOME/autofocus_jax, else ~/.cache/autofocus_jax; makes nothing."""
+    if named := os.environ.get("AUTOFOCUS_CACHE"):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "autofocus_jax"
+
+
+def plain(value: Any) -> Any:
+    """Return dictionaries, lists, numbers and text that JSON knows; see write_json."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def reason(error: Exception) -> str:
+    """Return the cause of an error in one line, without the path that OSError adds."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split())[:200]

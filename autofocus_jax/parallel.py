@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from autofocus_jax import files
 from autofocus_jax.structures import AutoFocusError, Bucket
 
 _PATIENCE = 24 * 3600  # seconds that a process which is done waits for the others
@@ -96,12 +95,11 @@ def spread(buckets: Sequence[Bucket], devices: int) -> tuple[Bucket, ...]:
 def cache_compilations() -> None:
     """Lets JAX keep compiled programs in the user's cache folder, so that the next start needs no compiling.
 
-    The folder is $AUTOFOCUS_CACHE/compiled or ~/.cache/autofocus_jax/compiled, unless the environment already names one
-    (JAX_COMPILATION_CACHE_DIR); JAX_ENABLE_COMPILATION_CACHE=false turns it off.
+    It is `compiled` in files.cache_folder(), unless the environment already names one (JAX_COMPILATION_CACHE_DIR);
+    JAX_ENABLE_COMPILATION_CACHE=false turns it off.
     """
     if jax.config.jax_compilation_cache_dir is None:
-        root = Path(os.environ.get("AUTOFOCUS_CACHE") or Path.home() / ".cache" / "autofocus_jax")
-        jax.config.update("jax_compilation_cache_dir", str(root / "compiled"))
+        jax.config.update("jax_compilation_cache_dir", str(files.cache_folder() / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from autofocus_jax.files import write_bytes
 from autofocus_jax.focus import pyramid
 from autofocus_jax.focus.cascade import Stage
-from autofocus_jax.structures import Detections, GroundTruth, Scale
+from autofocus_jax.structures import AutoFocusError, Detections, GroundTruth, Scale
 
 RED, YELLOW, GREEN, MAGENTA = (255, 40, 30), (255, 215, 0), (40, 220, 70), (255, 60, 255)
 WHITE, GREY = (255, 255, 255), (150, 150, 150)
@@ -20,6 +22,18 @@ _LEGEND = (
     "bright: processed at this scale   red: focus map   yellow: chips   green: kept   "
     "magenta: removed at a chip's border   white: ground truth (grey: ignored)"
 )
+
+
+def write_picture(path: Path, picture: np.ndarray, sync: bool = True) -> Path:
+    """Writes uint8 RGB [h, w, 3] in the format of the path's suffix, whole or not at all; returns the path.
+
+    sync: as in files.whole_file. Raises WriteError, and AutoFocusError for a picture too large for the format.
+    """
+    good, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    if not good:
+        raise AutoFocusError(f"{path} cannot be encoded; a picture of {picture.shape[1]}x{picture.shape[0]} px is too "
+                             "large for its format")  # fmt: skip
+    return write_bytes(path, data, sync)
 
 
 def draw_boxes(

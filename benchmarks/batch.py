@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import multiprocessing
-import os
 import statistics
 import sys
 import tempfile
@@ -38,6 +37,7 @@ from autofocus_jax import parallel
 from autofocus_jax.batch import cluster, job, plan
 from autofocus_jax.config import open_split
 from autofocus_jax.data.image import read_image
+from autofocus_jax.files import cache_folder
 from autofocus_jax.inference.model import Model, load, read_weights
 
 MB = 1e6
@@ -60,7 +60,7 @@ def make_folder(folder: Path, count: int) -> None:
     """Links to the demo's `val` images under `count` names."""
     config = read_weights("demo")[0]
     open_split(config, "val")  # renders them, the first time
-    root = Path(os.environ.get("AUTOFOCUS_CACHE") or Path.home() / ".cache" / "autofocus_jax")
+    root = cache_folder()
     files = sorted(root.glob("scenes-*-val-200/images/*.jpg"))
     folder.mkdir()
     for number in range(count):

@@ -102,7 +102,7 @@ def main(options: Options) -> None:
     if options.proposals is None:
         proposals, source = made_up(dataset, training.proposals_kept, options.seed), "made up at random"
     else:
-        proposals, source = proposals_file.read(options.proposals, images), str(options.proposals)
+        proposals, source = proposals_file.read(options.proposals, dataset), str(options.proposals)
     timed = []
     for given in (None, proposals):
         begin = time.perf_counter()

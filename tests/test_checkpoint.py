@@ -16,6 +16,7 @@ from autofocus_jax import checkpoint
 from autofocus_jax.checkpoint import CheckpointError, load_variables
 from autofocus_jax.config import AnchorConfig
 from autofocus_jax.config_file import to_dict
+from autofocus_jax.ledger import LedgerError
 from autofocus_jax.structures import AutoFocusError, TrainState
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.weights import safetensors
@@ -202,6 +203,18 @@ def test_a_damaged_score_is_a_damaged_checkpoint(state, tmp_path):
     (tmp_path / "checkpoints" / "2" / "metrics" / "metrics").write_text("{")
     (line,) = checkpoint.put_aside(tmp_path)
     assert "checkpoint 2 is damaged" in line and reopened(tmp_path, state).position == (0, 1)
+
+
+def test_a_second_manager_is_refused_and_leaves_the_save_in_progress_alone(state, tmp_path):
+    with checkpoint.manager(tmp_path) as checkpoints:
+        checkpoint.save(checkpoints, state(1), (0, 1), SETTINGS)
+        writing = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp"
+        writing.mkdir()
+        with pytest.raises(LedgerError, match="checkpoints is in use by process"):
+            checkpoint.manager(tmp_path)
+        assert writing.is_dir()
+    with checkpoint.manager(tmp_path):
+        assert not writing.exists() and checkpoint.steps(tmp_path) == [1]
 
 
 def test_a_full_disk_is_one_line(tmp_path):

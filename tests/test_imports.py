@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "autofocus_jax"
-GROUND = {"structures", "boxes", "config"}
+GROUND = {"structures", "boxes", "files", "ledger", "config"}
 
 # Room (a folder or a file of the package) -> the rooms of ours that it may import, besides itself.
 ROOMS = {
     "structures": set(),
     "boxes": {"structures"},
+    "files": {"structures"},
+    "ledger": {"structures", "files"},
     "config": {"structures"},
-    "config_file": {"structures", "config"},
+    "config_file": {"structures", "config", "ledger"},
     "config_dict": {"structures", "config"},
     "focus": GROUND,
     "detector": GROUND,
@@ -26,13 +28,11 @@ ROOMS = {
     "weights": GROUND | {"config_file", "detector"},
     "parallel": GROUND,
     "heap": set(),
-    "npz": set(),
     "checkpoint": GROUND | {"config_file", "detector", "weights", "parallel"},
-    "training": GROUND | {"detector", "focus", "data", "parallel", "visualize", "npz"},
+    "training": GROUND | {"detector", "focus", "data", "parallel", "visualize"},
     "inference": GROUND
-    | {"config_dict", "checkpoint", "weights", "data", "detector", "focus", "metrics", "parallel", "heap", "npz"}
+    | {"config_dict", "checkpoint", "weights", "data", "detector", "focus", "metrics", "parallel", "heap"}
     | {"result", "scenes"},
-    "files": {"structures"},
     "budget": GROUND,
     "foreign": GROUND | {"focus"},
     "where": GROUND | {"focus"},
@@ -40,7 +40,7 @@ ROOMS = {
     "visualize": GROUND | {"focus"},
     "buckets": GROUND | {"config_file", "focus", "data"},
     "experiments": GROUND
-    | {"config_file", "checkpoint", "weights", "focus", "data", "inference", "metrics", "visualize", "npz"},
+    | {"config_file", "checkpoint", "weights", "focus", "data", "inference", "metrics", "visualize"},
     "result": GROUND,
     "suggestion": GROUND | {"focus"},
     "batch": GROUND | {"config_file", "data", "detector", "focus", "inference", "parallel"},
@@ -58,7 +58,7 @@ FORBIDDEN = {  # pattern of a module's name -> packages it must not import
     r"foreign\..*": DEVICE | {"torch", "sahi", "supervision", "ultralytics", "torchvision", "transformers", "mmdet"},
     r"where\..*": DEVICE | {"cv2"},
     r"(?!foreign\.onnx_session$).*": {"onnxruntime", "onnx"},
-    r"(structures|boxes|config)": DEVICE | {"scipy", "cv2", "tyro"},
+    r"(structures|boxes|files|ledger|config)": DEVICE | {"scipy", "cv2", "tyro"},
     r"(?!detector\.).*": {"flax"},
     r"(?!batch\.cluster$).*": {"ray"},
     r"(?!batch\.).*": {"pyarrow"},

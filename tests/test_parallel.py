@@ -90,6 +90,17 @@ def test_compiled_programs_are_kept_for_the_next_start(tmp_path, monkeypatch):
     assert list(other.iterdir()) and list((tmp_path / "compiled").iterdir()) == kept
 
 
+def test_the_folder_of_compiled_programs_is_expanded(tmp_path):
+    """As a file of settings gives it, where no shell expands it."""
+    code = "import jax\nfrom autofocus_jax import parallel\nparallel.cache_compilations()\n"
+    code += "print(jax.config.jax_compilation_cache_dir)\n"
+    environment = {"AUTOFOCUS_CACHE": "~/cache", "HOME": str(tmp_path)}
+    started = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=started | environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(tmp_path / "cache" / "compiled")
+
+
 def test_buckets_for_several_devices():
     assert parallel.spread((Bucket(16, 32, 3), Bucket(32, 16, 1)), 4) == (Bucket(16, 32, 12), Bucket(32, 16, 4))
 

@@ -3,6 +3,8 @@
 import pkgutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +43,9 @@ def test_the_host_side_does_not_import_jax(use):
     code = f"import sys; {use}; print(sorted({{'jax', 'jaxlib', 'flax'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_version_and_types():
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    assert autofocus_jax.__version__ == project["project"]["version"]
+    assert Path(autofocus_jax.__file__).with_name("py.typed").is_file()

@@ -18,14 +18,11 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from autofocus_jax.command.names import read_names
-from autofocus_jax.command.writers import write_picture
+from autofocus_jax.command.detector_options import ModelOptions
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import parse
 from autofocus_jax.data.image import quiet_decoders, read_image
-from autofocus_jax.foreign.onnx_model import load_onnx
-from autofocus_jax.foreign.onnx_settings import OnnxSettings
-from autofocus_jax.visualize import draw_boxes
+from autofocus_jax.visualize import draw_boxes, write_picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +31,8 @@ class Arguments:
     """an .onnx file"""
     photo: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="PHOTO")]]
     """an image file"""
-    settings: Annotated[OnnxSettings, tyro.conf.arg(name="")] = dataclasses.field(default_factory=OnnxSettings)
+    options: Annotated[ModelOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ModelOptions)
     """what is known better than the file says it"""
-    names: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """names of the classes: a text file with one a line, or a COCO file"""
     shown: float = 0.3
     """least score of a box in the picture"""
     output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/check-detector"
@@ -48,14 +43,9 @@ def run(argv: Sequence[str], console: Console) -> int:
     """Run the command; return its exit code."""
     quiet_decoders()
     arguments = parse(Arguments, list(argv), prog="autofocus check-detector", description=__doc__)
-    settings = arguments.settings
     if not 0 <= arguments.shown <= 1:
         raise ConfigError(f"--shown must be in [0, 1], got {arguments.shown}")
-    if arguments.names is not None:
-        if settings.categories is not None:
-            raise ConfigError("--names and --categories both name the classes; give one of them")
-        settings = dataclasses.replace(settings, categories=read_names(arguments.names))
-    detector = load_onnx(arguments.model, settings)
+    detector = arguments.options.load(arguments.model)
     image = read_image(arguments.photo, oriented=True)
     say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
     width = max(len(heading) for heading, _ in detector.about)
@@ -65,7 +55,7 @@ def run(argv: Sequence[str], console: Console) -> int:
     counts = collections.Counter(detector.categories[label] for label in found.labels[found.scores >= arguments.shown])
     listed = ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
     say(f"{'found':<{width}}  {listed} with scores from {arguments.shown:g}; {len(found.scores)} boxes with scores "
-        f"from {settings.score_threshold:g}")  # fmt: skip
+        f"from {arguments.options.score_threshold:g}")  # fmt: skip
     kept = np.flatnonzero(found.scores >= arguments.shown)
     thickness = max(1, round(max(image.shape[:2]) / 600))
     picture = draw_boxes(image, found.boxes[kept], found.labels[kept], found.scores[kept], detector.categories,

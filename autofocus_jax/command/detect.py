@@ -40,7 +40,7 @@ from autofocus_jax.focus.pyramid import factor
 from autofocus_jax.inference.model import Model, load
 from autofocus_jax.inference.settings import with_sides, with_thresholds
 from autofocus_jax.scenes.source import ScenesSource
-from autofocus_jax.structures import STRIDE, ImageError
+from autofocus_jax.structures import STRIDE, AutoFocusError, ImageError
 
 _HELD = 2**31  # bytes of decoded images that may be held at a time
 _HUGE = 3 * 10**8  # bytes of a decoded image that is worth a word
@@ -257,7 +257,9 @@ def _report(summary: Summary, arguments: Arguments, warm: bool, console: Console
         if len(summary.skipped) > _NAMED:
             say(f"  … and {len(summary.skipped) - _NAMED} more")
     if isinstance(summary.stopped, KeyboardInterrupt):
-        print(f"autofocus detect: {word(summary.stopped)}; the results of {summary.images} images are kept",
+        failed = summary.stopped.__context__  # an output that could not be written when the signal came
+        also = f"; {failed}" if isinstance(failed, AutoFocusError) else ""
+        print(f"autofocus detect: {word(summary.stopped)}; the results of {summary.images} images are kept{also}",
               file=sys.stderr)  # fmt: skip
         return exit_code(summary.stopped)
     if summary.stopped is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 from rich.console import Console
@@ -17,11 +18,13 @@ from autofocus_jax import budget, files, parallel
 from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.command.panels import write_panels
 from autofocus_jax.config import Config, ConfigError, open_split
-from autofocus_jax.config_file import command_line, to_dict
+from autofocus_jax.config_file import command_line, detection_settings
+from autofocus_jax.detector.model import Variables
 from autofocus_jax.focus.buckets import for_images
 from autofocus_jax.focus.plan import Plan
-from autofocus_jax.inference import measure, pieces
+from autofocus_jax.inference import measure
 from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
+from autofocus_jax.ledger import Ledger, data_identity, weights_digest
 from autofocus_jax.metrics.coco import coco_results
 from autofocus_jax.structures import AutoFocusError, Dataset
 from autofocus_jax.weights import safetensors
@@ -63,6 +66,11 @@ def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
     chips.json holds how often chips of which size were processed, by AutoFocus ("chips") and by the pyramid ("levels"):
     from it `python -m autofocus_jax.buckets --chips` chooses buckets. What a resumed run did before is not in it.
     """
+    with contextlib.ExitStack() as held:
+        _evaluate(arguments, config, console, held)
+
+
+def _evaluate(arguments: Arguments, config: Config, console: Console, held: contextlib.ExitStack) -> None:
     weights = _weights(arguments, config)
     variables = load_variables(weights, config)
     dataset = open_split(config, arguments.split)
@@ -78,11 +86,12 @@ def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
         compiling = progress.add_task("compile", total=len(config.buckets))
         detect.warm_up(lambda _: progress.advance(compiling))
         config, chosen = _within_budget(arguments, config, detect, progress)
-        if first:
-            run = _run_key(arguments, config, weights)
-            pieces.open_folder(workdir / "pieces", run, arguments.resume)
-        parallel.wait_for_all("pieces")
         plans, measured = measure.rows(Plan.of(config)), {}
+        if first:
+            depends_on = _run_key(arguments, config, variables, dataset, indices)
+            kept = Ledger(workdir / "pieces", depends_on, "run.json", _pieces(plans), _fix(arguments))
+            held.enter_context(kept.claim(anew=not arguments.resume))
+        parallel.wait_for_all("pieces")
         for name, plan in plans.items():
             running = progress.add_task(name, total=len(indices))
             measured[name] = measure.measure(
@@ -147,13 +156,26 @@ def _within_budget(
     return dataclasses.replace(config, scales=choice.scales), {"chosen": line}
 
 
-def _run_key(arguments: Arguments, config: Config, weights: str | Path) -> dict[str, str]:
-    """What the results depend on: other values are another run."""
-    settings = {key: value for key, value in to_dict(config).items() if key not in ("training", "weights", "window")}
-    digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest() if Path(weights).is_file() else str(weights)
-    limit = "all" if arguments.limit is None else str(arguments.limit)
-    settings = {f"config.{key}": str(value) for key, value in settings.items()}
-    return {"weights": digest, "split": arguments.split, "limit": limit, "backend": jax.default_backend(), **settings}
+def _run_key(
+    arguments: Arguments, config: Config, variables: Variables, dataset: Dataset, indices: Sequence[int]
+) -> dict[str, Any]:
+    """Return what the detections depend on: with anything else it is another run."""
+    return {
+        "weights": weights_digest(variables),
+        "split": arguments.split,
+        "data": data_identity(dataset, indices, bytes_too=True),
+        "backend": jax.default_backend(),
+        **detection_settings(config),
+    }
+
+
+def _pieces(rows: Iterable[str]) -> tuple[str, ...]:
+    """Globs of the files that inference.engine.run keeps for the rows of these names."""
+    return tuple(f"{name}/{'[0-9]' * 6}.npz" for name in rows)
+
+
+def _fix(arguments: Arguments) -> str:
+    return "run again without --resume, or choose another --workdir" if arguments.resume else "choose another --workdir"
 
 
 def _weights(arguments: Arguments, config: Config) -> str | Path:

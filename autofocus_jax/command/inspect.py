@@ -8,7 +8,6 @@ prints the report and writes runs/inspect/report.json and runs/inspect/samples/.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -23,13 +22,12 @@ from rich.text import Text
 
 from autofocus_jax import visualize
 from autofocus_jax.command.annotations import Opened, open_annotations
-from autofocus_jax.command.whole_file import whole_file
-from autofocus_jax.command.writers import write_picture
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import parse
 from autofocus_jax.data.findings import Findings, listen
 from autofocus_jax.data.image import limit_pixels, printable, quiet_decoders
 from autofocus_jax.data.inspection import PERCENTILES, Inspection, inspect, to_json
+from autofocus_jax.files import write_json
 from autofocus_jax.structures import ImageError
 
 
@@ -70,8 +68,7 @@ def run(argv: Sequence[str], console: Console) -> int:
         advance = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731
         report = inspect(opened.dataset, found, arguments.decode, advance)
     output = Path(arguments.output)
-    with whole_file(output / "report.json") as path:
-        path.write_text(json.dumps(to_json(report), indent=1, allow_nan=False), encoding="utf-8")
+    write_json(output / "report.json", to_json(report))
     _print(report, opened.name, arguments.categories, console)
     written, failed = _samples(opened, output / "samples", arguments.samples)
     say = lambda text: console.print(printable(text), soft_wrap=True, markup=False, highlight=False)  # noqa: E731
@@ -126,5 +123,5 @@ def _samples(opened: Opened, folder: Path, count: int) -> tuple[int, list[str]]:
         picture = visualize.draw_boxes(image, truth.boxes[truth.ignore], color=visualize.GREY, thickness=thickness)
         picture = visualize.draw_boxes(picture, truth.boxes[~truth.ignore], truth.labels[~truth.ignore], None,
                                        dataset.categories, thickness=thickness)  # fmt: skip
-        write_picture(folder / f"{index:06d}_{Path(dataset.info(index).file_name).stem}.jpg", picture)
+        visualize.write_picture(folder / f"{index:06d}_{Path(dataset.info(index).file_name).stem}.jpg", picture)
     return len(spread) - len(failed), failed

@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "train a detector on SNIPER's chips, or go on with a training",
     "evaluate": "measure each scale alone, the full pyramid and AutoFocus on a data set",
     "inspect": "report on a data set: counts, sizes, classes, problems, sample pictures",
+    "compare": "measure a detector that you have: whole, in slices, and looking closer where it pays",
     "check-detector": "show how a detector in an ONNX file is understood, and what it finds in a photograph",
 }
 

@@ -5,29 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from autofocus_jax import files, visualize
+from autofocus_jax import visualize
 from autofocus_jax.focus.cascade import Detect, cascade
 from autofocus_jax.focus.plan import Plan
-from autofocus_jax.structures import AutoFocusError, Dataset
+from autofocus_jax.structures import Dataset
 
 
 def write_panels(
     folder: Path, plan: Plan, detect: Detect, dataset: Dataset, indices: Sequence[int], count: int
 ) -> list[Path]:
-    """Write panels of `count` images spread evenly over those of `indices` that hold an object; return the files."""
+    """Write panels of `count` images spread evenly over those of `indices` that hold an object; return the files.
+
+    A file is called INDEX_STEM.png, as images in two folders may have the same name.
+    """
     with_objects = [index for index in indices if len(dataset.ground_truth(index).labels)]
     spread = np.linspace(0, len(with_objects) - 1, min(count, len(with_objects))).round().astype(int)
-    files.make_folder(folder)
     written = []
     for index in (with_objects[position] for position in spread):
         image, truth = dataset[index]
         (found,), _, (stages,) = cascade([image], detect, plan, keys=[index])
         picture = visualize.panel(image, stages, plan.scales, found, dataset.categories, truth)
-        path = folder / f"{Path(dataset.info(index).file_name).stem}.png"
-        if not cv2.imwrite(str(path), picture[..., ::-1]):
-            raise AutoFocusError(f"panel {path} cannot be written; check the folder and the space on the disk")
-        written.append(path)
+        path = folder / f"{index:06d}_{Path(dataset.info(index).file_name).stem}.png"
+        written.append(visualize.write_picture(path, picture))
     return written

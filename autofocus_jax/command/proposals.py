@@ -7,8 +7,8 @@ half, so that an interrupted stage goes on; WORKDIR/proposals.npz is its result 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,11 +17,11 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from autofocus_jax import files, parallel
+from autofocus_jax import checkpoint, parallel
 from autofocus_jax.command import stage
-from autofocus_jax.command.workdir import changes
-from autofocus_jax.config import Config, ConfigError, StackingConfig, TrainingConfig
-from autofocus_jax.config_file import to_dict
+from autofocus_jax.command.workdir import PROPOSALS, began, workdir_ledger
+from autofocus_jax.config import Config, StackingConfig, TrainingConfig
+from autofocus_jax.config_file import detection_settings, to_dict
 from autofocus_jax.data.findings import Findings
 from autofocus_jax.detector.losses import proposal_stage_loss
 from autofocus_jax.detector.model import Variables
@@ -30,6 +30,7 @@ from autofocus_jax.focus.chips import whole_level
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
 from autofocus_jax.inference.compiled import CompiledDetector
+from autofocus_jax.ledger import Ledger, data_identity, digest, weights_digest
 from autofocus_jax.structures import AutoFocusError, Dataset
 from autofocus_jax.training import proposals, stopping
 from autofocus_jax.training.optimizer import optimizer
@@ -53,32 +54,69 @@ def run_stage(
     """Returns WORKDIR/proposals.npz, made now unless it is there already; goes on where an earlier run was stopped.
 
     put: gives variables to start from, as in training.step.initial_state. accept_changes: go on although the stage was
-    begun with other settings. problems: collects images that cannot be read. Raises ConfigError for such settings
-    otherwise, ProposalsError when a file that is there is of other images, and what a training raises.
+    begun with other settings or data. problems: collects images that cannot be read. Raises LedgerError for such
+    settings otherwise, ProposalsError when a file that is there is of other images, and what a training raises.
     """
-    path, folder = workdir / "proposals.npz", files.make_folder(workdir / "proposals")
-    stage_settings = stage_config(config)
-    if parallel.process()[0] == 0:
-        _keep_settings(stage_settings, folder, accept_changes)
-    if path.exists():
-        proposals.read(path, len(dataset))
-        return path
-    over, transform = parallel.mesh(), optimizer(stage_settings.training)
-    step = make_step(stage_settings, transform, over, proposal_stage_loss)
-    found = Findings() if problems is None else problems
-    training = stage.Stage("region proposals", stage_settings, dataset, folder, step, over, found)
-    state, _ = stage.run(training, initial_state(stage_settings, transform, put), console)
+    path, folder, config = workdir / "proposals.npz", workdir / PROPOSALS, stage_config(config)
+    with contextlib.ExitStack() as held:
+        if parallel.process()[0] == 0:
+            initial = checkpoint.trained_with(workdir).get("initial")
+            ledger = workdir_ledger(config, folder, data_identity(dataset, boxes=True), initial)
+            held.enter_context(ledger.claim(anew=not began(folder), accept=accept_changes))
+        if not (path.exists() and _fits(path, config, dataset, folder, accept_changes)):
+            _make(path, config, dataset, folder, console, put, Findings() if problems is None else problems)
+    return path
+
+
+def _fits(path: Path, config: Config, dataset: Dataset, folder: Path, accept_changes: bool) -> bool:
+    """Whether a file of proposals is of the images and of the weights that the stage in the folder ended with.
+
+    Raises ProposalsError for that of other images, unless changes are accepted.
+    """
+    try:
+        proposals.read(path, dataset)
+    except proposals.ProposalsError:
+        if accept_changes:
+            return False
+        raise
+    trained = checkpoint.steps(folder)
+    if not trained:  # it was made elsewhere
+        return True
+    ended = trained[-1] >= config.training.steps
+    return ended and proposals.origin_of(path) == _origin(config, checkpoint.load_variables(folder, config))
+
+
+def _origin(config: Config, weights: Variables) -> dict[str, str]:
+    """What proposals depend on beside the images."""
+    sides = [[scale.min_side, scale.max_side] for scale in config.scales]
+    training = config.training
+    settings = [sides, to_dict(training.ranges), training.proposals_kept, to_dict(config.detector), config.shrink]
+    return {"weights": weights_digest(weights), "settings": digest(settings)}
+
+
+def _make(
+    path: Path,
+    config: Config,
+    dataset: Dataset,
+    folder: Path,
+    console: Console,
+    put: Callable[[Variables], Variables],
+    problems: Findings,
+) -> None:
+    """Trains the stage, as far as it is not trained yet, and writes the proposals."""
+    over, transform = parallel.mesh(), optimizer(config.training)
+    step = make_step(config, transform, over, proposal_stage_loss)
+    training = stage.Stage("region proposals", config, dataset, folder, step, over, problems)
+    state, _ = stage.run(training, initial_state(config, transform, put), console)
     weights = parallel.fetch(variables(state))
-    pieces = files.make_folder(folder / "pieces")
     with stopping.requests(parallel.process()[1]) as request:
-        give_way = lambda: request.give_way(stage_settings.training.steps)  # noqa: E731
-        boxes = propose_all(stage_settings, dataset, weights, pieces, console, give_way)
+        give_way = lambda: request.give_way(config.training.steps)  # noqa: E731
+        boxes = propose_all(config, dataset, weights, folder / "pieces", console, give_way)
     if parallel.process()[0] == 0:
-        proposals.write(path, boxes)
+        proposals.write(path, boxes, dataset, _origin(config, weights))
         total = sum(len(of_image) for of_image in boxes)
         console.print(f"{total} proposals of {len(boxes)} images in {path}", soft_wrap=True)
     parallel.wait_for_all("proposals.npz")
-    return path
 
 
 def stage_config(config: Config) -> Config:
@@ -99,9 +137,9 @@ def propose_all(
     """The best training.proposals_kept proposals [p, 4] (float32, image px) of every image, by probability.
 
     Every scale sees the whole image and answers for its training range; what overlaps a better proposal by an IoU above
-    0.7 goes. folder: existing, for finished pieces; several processes share the work through it. An image that cannot
-    be read has no proposals, and the console says so; AutoFocusError when none can. give_way: called after every image;
-    what it raises ends the work, and finished pieces stay.
+    0.7 goes. folder: for finished pieces; those of other weights, images or settings are done again. Several processes
+    share the work through it. An image that cannot be read has no proposals, and the console says so; AutoFocusError
+    when none can. give_way: called after every image; what it raises ends the work, and finished pieces stay.
     """
     devices = jax.local_devices()
     ranges = zip(config.scales, config.training.ranges, strict=True)
@@ -113,7 +151,12 @@ def propose_all(
     detect = CompiledDetector(config, weights, devices, region_proposals)
     streamed = partial(engine.stream, detect=detect, plan=plan)
     process, processes = parallel.process()
-    with stage.progress_bar(console) as progress:
+    depends_on = {"weights": weights_digest(weights), "data": data_identity(dataset), **detection_settings(config)}
+    kept = Ledger(folder, depends_on, "run.json", makes=(f"{'[0-9]' * 6}.npz",), fix="use another --workdir")
+    with contextlib.ExitStack() as held, stage.progress_bar(console) as progress:
+        if process == 0:
+            held.enter_context(kept.claim(anew=bool(kept.changes())))
+        parallel.wait_for_all("pieces")
         task = progress.add_task("proposals", total=len(dataset), text="")
 
         def tick(count: int) -> None:
@@ -135,16 +178,3 @@ def propose_all(
     for index, found in zip(result.indices, result.detections, strict=True):
         boxes[index] = found.boxes
     return boxes
-
-
-def _keep_settings(config: Config, folder: Path, accept_changes: bool) -> None:
-    """Writes config.json into the stage's folder; ConfigError when the stage was begun there with other settings."""
-    changed = changes(config, folder)
-    if changed and not accept_changes:
-        raise ConfigError(
-            f"the proposals stage in {folder} was run with another config ({'; '.join(changed)}); use another "
-            "--workdir, or remove that folder and proposals.npz beside it to do the stage again"
-        )
-    if changed:
-        shutil.rmtree(folder / "pieces", ignore_errors=True)  # they may be of fewer steps
-    files.write_json(folder / "config.json", to_dict(config))

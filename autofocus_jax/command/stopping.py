@@ -47,7 +47,7 @@ def word(error: KeyboardInterrupt) -> str:
 
 
 def whole(function: Callable[..., None]) -> Callable[..., None]:
-    """A function that none of these can stop halfway; the first that comes takes effect when it returns.
+    """A function that none of these can stop halfway; the first that comes takes effect when it returns or fails.
 
     It is the function itself where signals do not come, or do something else.
     """
@@ -61,12 +61,14 @@ def whole(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def shielded(*arguments: Any) -> None:
         caught: list[int] = []
-        with contextlib.ExitStack() as stack:
-            for number in held:
-                stack.callback(signal.signal, number, signal.signal(number, lambda came, _: caught.append(came)))
-            function(*arguments)
-        if caught:
-            signal.getsignal(caught[0])(caught[0], None)
+        try:
+            with contextlib.ExitStack() as stack:
+                for number in held:
+                    stack.callback(signal.signal, number, signal.signal(number, lambda came, _: caught.append(came)))
+                function(*arguments)
+        finally:  # an error of the function is then the context of the exception that a signal raises
+            if caught:
+                signal.getsignal(caught[0])(caught[0], None)
 
     return shielded
 

@@ -25,11 +25,11 @@ from rich.table import Table
 
 from autofocus_jax.command.annotations import open_annotations
 from autofocus_jax.command.config_text import config_text, paper_detector, small_detector
-from autofocus_jax.command.whole_file import whole_file
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import parse
 from autofocus_jax.data.findings import Findings, listen
 from autofocus_jax.data.image import printable
+from autofocus_jax.files import whole_file, write_text
 from autofocus_jax.suggestion import Sizes, Suggestion, sizes, suggest
 
 
@@ -78,8 +78,7 @@ def run(argv: Sequence[str], console: Console) -> int:
     network = network(len(dataset.categories), arguments.chip)
     text = config_text(suggestion, name, opened.source, network, len(dataset), most)
     output = Path(arguments.output)
-    with whole_file(output / f"{name}.py") as path:
-        path.write_text(text, encoding="utf-8")
+    write_text(output / f"{name}.py", text)
     with whole_file(output / f"{name}.png") as path:
         plot(given, suggestion, f"{name}: {len(given.images)} images, {len(given.objects)} objects", path)
     _report(suggestion, given, console)

@@ -7,6 +7,7 @@ SIGTERM and Ctrl-C save and stop; the same command goes on, to the bit as if it 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 import time
@@ -21,13 +22,14 @@ from autofocus_jax import checkpoint, heap, parallel
 from autofocus_jax.command import stage, validation
 from autofocus_jax.command.memory import USED_UP, used_up
 from autofocus_jax.command.proposals import run_stage
-from autofocus_jax.command.workdir import began, changes, keep_config
+from autofocus_jax.command.workdir import began, started_from, workdir_ledger
 from autofocus_jax.config import Config
 from autofocus_jax.config_file import command_line, to_dict
 from autofocus_jax.data.cleaning import open_clean
 from autofocus_jax.data.findings import Findings
 from autofocus_jax.detector.model import Variables
-from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.ledger import data_identity
+from autofocus_jax.structures import AutoFocusError, Dataset
 from autofocus_jax.training import proposals
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step, variables
@@ -70,6 +72,11 @@ def train(arguments: Arguments, config: Config, console: Console) -> None:
 
     Of several processes all run it; the first one alone prints and writes the workdir.
     """
+    with contextlib.ExitStack() as held:
+        _train(arguments, config, console, held)
+
+
+def _train(arguments: Arguments, config: Config, console: Console, held: contextlib.ExitStack) -> None:
     workdir = Path(arguments.workdir or f"runs/{config.name}")
     validate = validation.validator(config, arguments.validation_split, arguments.validation_images)
     found = Findings()
@@ -77,13 +84,13 @@ def train(arguments: Arguments, config: Config, console: Console) -> None:
     stage.warn(console, found.lines())
     over, transform = parallel.mesh(), optimizer(config.training)
     step = make_step(config, transform, over)
-    put, source = start(arguments, config, workdir, console)
+    put, source = start(arguments, config, dataset, workdir, console, held)
     wanted = config.training.negative_chips > 0
     if arguments.stage == "proposals" or (wanted and arguments.stage == "all"):
         run_stage(config, dataset, workdir, console, put, arguments.accept_changes, found)
     if arguments.stage == "proposals":
         return
-    boxes = proposals.read(workdir / "proposals.npz", len(dataset)) if wanted else None
+    boxes = proposals.read(workdir / "proposals.npz", dataset) if wanted else None
     begun = time.perf_counter()
     main_stage = stage.Stage("training", config, dataset, workdir, step, over, found, boxes, validate)
     state, scores = stage.run(main_stage, initial_state(config, transform, put), console)
@@ -99,26 +106,31 @@ def train(arguments: Arguments, config: Config, console: Console) -> None:
 
 
 def start(
-    arguments: Arguments, config: Config, workdir: Path, console: Console
+    arguments: Arguments,
+    config: Config,
+    dataset: Dataset,
+    workdir: Path,
+    console: Console,
+    held: contextlib.ExitStack,
 ) -> tuple[Callable[[Variables], Variables], dict | None]:
     """What variables to begin with, out of those drawn at random, and where they come from: file and sha256 of the
     file of --initial, or of the one that the workdir was started from.
 
-    Writes config.json. Raises ConfigError and WeightsError when the workdir was trained with something else.
+    Writes config.json and, until `held` is closed, keeps other trainings out of the workdir. Raises LedgerError when
+    the workdir was trained with other settings or data, or is in use, and WeightsError when with another file.
     """
     source = None if arguments.initial is None else {
         "file": str(arguments.initial), "sha256": initial.digest(arguments.initial)
     }  # fmt: skip
     going_on = bool(checkpoint.steps(workdir))
-    if source is None and began(workdir):
-        source = checkpoint.trained_with(workdir).get("initial")
-        if source is not None and not going_on and initial.digest(source["file"]) != source["sha256"]:
-            raise WeightsError(f"{source['file']}, from which {workdir} was started, has changed; put it back")
+    source = started_from(workdir, source)
+    if source is not None and not going_on and initial.digest(source["file"]) != source["sha256"]:
+        raise WeightsError(f"{source['file']}, from which {workdir} was started, has changed; put it back")
     found = None if source is None or going_on else initial.read(source["file"], config)
-    changed = changes(config, workdir)
     if parallel.process()[0] == 0:
-        source = keep_config(config, workdir, source, arguments.accept_changes)
-        for line in changed:
+        ledger = workdir_ledger(config, workdir, data_identity(dataset, boxes=True), source)
+        claim = ledger.claim(anew=not began(workdir), accept=arguments.accept_changes)
+        for line in held.enter_context(claim):
             console.print(f"changed: {line}", soft_wrap=True, markup=False, highlight=False)
     if arguments.initial is not None and going_on:
         console.print(f"--initial {arguments.initial} is what it started from, and is not read again", soft_wrap=True)

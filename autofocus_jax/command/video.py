@@ -12,8 +12,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from autofocus_jax.command.whole_file import whole_file
 from autofocus_jax.data.image import printable
+from autofocus_jax.files import whole_file
 from autofocus_jax.structures import AutoFocusError, ImageError
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autofocus_jax import checkpoint, files
-from autofocus_jax.config import Config, ConfigError
-from autofocus_jax.config_file import differences, to_dict
+from autofocus_jax import checkpoint
+from autofocus_jax.config import Config
+from autofocus_jax.config_file import to_dict
+from autofocus_jax.ledger import Ledger
 from autofocus_jax.weights.safetensors import WeightsError
 
 PROPOSALS = "proposals"  # folder of the proposals stage inside a workdir
@@ -19,17 +21,20 @@ def began(workdir: Path) -> bool:
     return bool(checkpoint.steps(workdir) or checkpoint.steps(workdir / PROPOSALS))
 
 
-def changes(config: Config, workdir: Path) -> list[str]:
-    """Where a config differs from what the workdir was trained with: lines "key: before -> now".
+def workdir_ledger(config: Config, workdir: Path, data: Mapping[str, Any], initial: Mapping[str, str] | None) -> Ledger:
+    """Return the ledger of a training's folder, whose note is config.json.
 
-    A setting that is newer than the workdir had its default. Empty where nothing was trained yet. Raises
-    CheckpointError when config.json is damaged.
+    data: ledger.data_identity of the training images, with boxes. initial: file and sha256 of what the training starts
+    from. A setting that is newer than the folder had its default; of a folder that is older than the note of its data
+    nothing is known about these.
     """
-    if not began(workdir):
-        return []
-    before = checkpoint.trained_with(workdir)
-    before.pop("initial", None)
-    return differences(with_defaults(before, config), config) if before else []
+    known = {"trained on": dict(data)} | ({"initial": dict(initial)} if initial else {})
+
+    def upgrade(before: dict[str, Any]) -> dict[str, Any]:
+        return with_defaults({**known, **before}, config)
+
+    fix = "use another --workdir, or --accept-changes to go on with what is given now"
+    return Ledger(workdir, to_dict(config) | known, "config.json", fix=fix, upgrade=upgrade)
 
 
 def with_defaults(stored: Any, settings: Any) -> Any:
@@ -47,28 +52,18 @@ def with_defaults(stored: Any, settings: Any) -> Any:
     return stored
 
 
-def keep_config(config: Config, workdir: Path, given: dict | None, accept: bool = False) -> dict | None:
-    """Writes config.json into the workdir, with what the training starts from as its "initial", and returns that.
+def started_from(workdir: Path, given: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """Return file and sha256 of what a training in the workdir starts from: what it was begun with, else `given`.
 
-    given: file and sha256 of --initial. Where something was trained, what that started from is kept. Raises
-    ConfigError when the settings differ from those it was trained with, unless `accept`; WeightsError when it did not
-    start from what is given.
+    given: file and sha256 of --initial. Raises WeightsError when the training was begun with something else.
     """
-    changed = changes(config, workdir)
-    if changed and not accept:
-        raise ConfigError(
-            f"{workdir} was trained with another config ({'; '.join(changed)}); use another --workdir, or "
-            "--accept-changes to go on with the new settings"
+    if not began(workdir):
+        return given
+    source = checkpoint.trained_with(workdir).get("initial")
+    if given is not None and given["sha256"] != (source or {}).get("sha256"):
+        started = source["file"] if source else "random weights"
+        raise WeightsError(
+            f"--initial {given['file']}, but {workdir} was started from {started}; leave --initial out to go on "
+            "there, or use another --workdir"
         )
-    files.make_folder(workdir)
-    if began(workdir):
-        source = checkpoint.trained_with(workdir).get("initial")
-        if given is not None and given["sha256"] != (source or {}).get("sha256"):
-            started = source["file"] if source else "random weights"
-            raise WeightsError(
-                f"--initial {given['file']}, but {workdir} was started from {started}; leave --initial out to go on "
-                "there, or use another --workdir"
-            )
-        given = source
-    files.write_json(workdir / "config.json", to_dict(config) | ({"initial": given} if given else {}))
-    return given
+    return source

@@ -1,26 +1,27 @@
 """The forms that results are written in. A writer's `add` takes one image after the other; `close` finishes its file.
 
-What was added before `close` is kept whatever happened since: an interrupt, an error, a full disk on another file.
+What was added before `close` is kept whatever happened since: an interrupt, an error, a full disk. Small files
+of single images do not wait for the disk: a power cut may cost the last of them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
+import io
 import json
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-import cv2
 import numpy as np
 
 from autofocus_jax import visualize
 from autofocus_jax.command import video
-from autofocus_jax.command.whole_file import whole_file
+from autofocus_jax.command.growing_file import GrowingFile
+from autofocus_jax.files import write_text
 from autofocus_jax.result import Result
-from autofocus_jax.structures import AutoFocusError, Detections, Scale
+from autofocus_jax.structures import Detections, Scale
 
 
 class Film(NamedTuple):
@@ -67,24 +68,26 @@ class CocoWriter:
         self._categories = [{"id": number, "name": name} for number, name in zip(self._ids, categories, strict=True)]
         self._images: list[dict] = []
         self._count = 0
-        self._open = _kept_open(path)
-        self._file = self._open.__enter__()
-        self._file.write('{"annotations": [')
+        self._file = GrowingFile(path, '{"annotations": [', self._rest)
 
     def add(self, entry: Entry) -> None:
         height, width = entry.result.size
-        self._images.append({"id": entry.image_id, "file_name": entry.file_name, "height": height, "width": width})
-        for found in entry.result.to_coco(entry.image_id):
+        lines = []
+        for number, found in enumerate(entry.result.to_coco(entry.image_id), self._count + 1):
             area = found["bbox"][2] * found["bbox"][3]
             found["category_id"] = self._ids[found["category_id"] - 1]
-            self._count += 1
-            self._file.write(",\n" if self._count > 1 else "\n")
-            self._file.write(json.dumps({"id": self._count, **found, "area": area, "iscrowd": 0}, allow_nan=False))
+            line = json.dumps({"id": number, **found, "area": area, "iscrowd": 0}, allow_nan=False)
+            lines.append(f"{',' if number > 1 else ''}\n{line}")
+        self._images.append({"id": entry.image_id, "file_name": entry.file_name, "height": height, "width": width})
+        self._file.add("".join(lines))
+        self._count += len(lines)
 
     def close(self) -> None:
-        rest = {"images": self._images, "categories": self._categories}
-        self._file.write(f"],\n{json.dumps(rest)[1:]}")
-        self._open.__exit__(None, None, None)
+        self._file.close()
+
+    def _rest(self, count: int) -> str:
+        rest = {"images": self._images[:count], "categories": self._categories}
+        return f"],\n{json.dumps(rest)[1:]}"
 
 
 class CsvWriter:
@@ -93,18 +96,17 @@ class CsvWriter:
     wants_image = False
 
     def __init__(self, path: Path):
-        self._open = _kept_open(path)
-        self._writer = csv.writer(self._open.__enter__())
-        self._writer.writerow(["image", "category", "label", "score", "x1", "y1", "x2", "y2"])
+        self._file = GrowingFile(path, _csv(["image", "category", "label", "score", "x1", "y1", "x2", "y2"]))
 
     def add(self, entry: Entry) -> None:
-        result = entry.result
+        result, lines = entry.result, []
         for box, score, label in zip(result.boxes.tolist(), result.scores.tolist(), result.labels.tolist()):
             corners = [f"{side:.2f}" for side in box]
-            self._writer.writerow([entry.file_name, result.categories[label], label, f"{score:.4f}", *corners])
+            lines.append(_csv([entry.file_name, result.categories[label], label, f"{score:.4f}", *corners]))
+        self._file.add("".join(lines))
 
     def close(self) -> None:
-        self._open.__exit__(None, None, None)
+        self._file.close()
 
 
 class YoloWriter:
@@ -118,8 +120,7 @@ class YoloWriter:
 
     def __init__(self, folder: Path, categories: Sequence[str], scores: bool = False):
         self._folder, self._scores = folder, scores
-        with whole_file(folder / "classes.txt") as path:
-            path.write_text("".join(f"{name}\n" for name in categories), encoding="utf-8")
+        write_text(folder / "classes.txt", "".join(f"{name}\n" for name in categories))
 
     def add(self, entry: Entry) -> None:
         height, width = entry.result.size
@@ -128,8 +129,7 @@ class YoloWriter:
         scores = [f" {score:.4f}" if self._scores else "" for score in entry.result.scores.tolist()]
         lines = [f"{label} {x:.6f} {y:.6f} {w:.6f} {h:.6f}{score}\n" for label, (x, y), (w, h), score
                  in zip(entry.result.labels.tolist(), centres, sides, scores)]  # fmt: skip
-        with whole_file(self._folder / f"{entry.name}.txt") as path:
-            path.write_text("".join(lines), encoding="utf-8")
+        write_text(self._folder / f"{entry.name}.txt", "".join(lines), sync=False)
 
     def close(self) -> None:
         pass
@@ -164,7 +164,7 @@ class PictureWriter:
             future.result()
 
     def _write(self, entry: Entry) -> None:
-        write_picture(self._folder / f"{entry.name}.jpg", draw(entry.image, entry.result))
+        visualize.write_picture(self._folder / f"{entry.name}.jpg", draw(entry.image, entry.result), sync=False)
 
     def _add_frame(self, film: Film, entry: Entry) -> None:
         if self._film is None or self._film[0] != film:
@@ -192,7 +192,7 @@ class PanelWriter:
         found = Detections(result.boxes, result.scores, result.labels)
         picture = visualize.panel(entry.image, result.stages, self._scales, found, result.categories,
                                   min_score=self._score)  # fmt: skip
-        write_picture(self._folder / f"{entry.name}.png", picture)
+        visualize.write_picture(self._folder / f"{entry.name}.png", picture, sync=False)
 
     def close(self) -> None:
         pass
@@ -205,17 +205,7 @@ def draw(image: np.ndarray, result: Result) -> np.ndarray:
                                 thickness=thickness)  # fmt: skip
 
 
-def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Writes uint8 RGB [h, w, 3] in the format of the path's suffix, whole or not at all."""
-    good, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    if not good:
-        raise AutoFocusError(f"{path} cannot be encoded; a picture of {picture.shape[1]}x{picture.shape[0]} px is too "
-                             "large for its format")  # fmt: skip
-    with whole_file(path) as partial:
-        partial.write_bytes(data)
-
-
-@contextlib.contextmanager
-def _kept_open(path: Path) -> contextlib.AbstractContextManager[IO[str]]:
-    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        yield file
+def _csv(cells: Sequence[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerow(cells)
+    return text.getvalue()

@@ -25,6 +25,7 @@ from autofocus_jax.data.image import read_annotated
 from autofocus_jax.data.reading import LARGEST_TABLE, Listings, read_regular
 from autofocus_jax.structures import GroundTruth, ImageInfo
 
+_PART = 2**24  # bytes that are expanded at a time
 EXPORTED = "_annotations.coco.json"  # Roboflow's name, beside the images of a split
 Rows = list[tuple[int, dict]]  # annotations with their positions in the file
 
@@ -190,11 +191,14 @@ def _load(path: Path) -> dict:
 
 
 def _expanded(data: bytes) -> bytes:
+    parts, size = [], 0
     with gzip.open(io.BytesIO(data)) as file:
-        content = file.read(LARGEST_TABLE)
-        if file.read(1):
-            raise OSError(errno.EFBIG, f"more than {LARGEST_TABLE} bytes when it is expanded")
-    return content
+        while part := file.read(_PART):
+            parts.append(part)
+            size += len(part)
+            if size > LARGEST_TABLE:
+                raise OSError(errno.EFBIG, f"more than {LARGEST_TABLE} bytes when it is expanded")
+    return b"".join(parts)
 
 
 def _located(infos: list[ImageInfo], folder: Path, beside: Path) -> tuple[list[Path], list[str]]:

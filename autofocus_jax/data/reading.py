@@ -33,8 +33,9 @@ def read_regular(path: str | os.PathLike, limit: int) -> bytes:
     """
     _require_regular(os.stat(path), limit)
     with open(path, "rb") as file:
-        _require_regular(os.fstat(file.fileno()), limit)  # the path may lead elsewhere by now
-        return file.read(limit)
+        status = os.fstat(file.fileno())
+        _require_regular(status, limit)  # the path may lead elsewhere by now
+        return file.read(status.st_size)  # a buffer of `limit` bytes would be made before it is filled
 
 
 def _require_regular(status: os.stat_result, limit: int) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
 
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.experiments.inputs import Inputs, open_dataset
 from autofocus_jax.focus.cascade import Detect
+from autofocus_jax.ledger import weights_digest
 from autofocus_jax.structures import Dataset
 from autofocus_jax.weights import safetensors
 
@@ -28,7 +26,7 @@ class Trained(NamedTuple):
     """A detector ready to run, and what tells it from others."""
 
     detect: Detect
-    fingerprint: str  # SHA-256 of the weights
+    fingerprint: str  # ledger.weights_digest
 
 
 def load_detector(inputs: DetectorInputs, config: Config) -> Trained:
@@ -43,11 +41,7 @@ def load_detector(inputs: DetectorInputs, config: Config) -> Trained:
         raise ConfigError(f"config {config.name!r} ships no weights; give --checkpoint")
     path: str | Path = inputs.checkpoint or safetensors.shipped(config.weights)
     variables = load_variables(path, config)
-    digest = hashlib.sha256()
-    for name, array in sorted(safetensors.flatten(variables).items()):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return Trained(compile_detector(config, variables), digest.hexdigest())
+    return Trained(compile_detector(config, variables), weights_digest(variables))
 
 
 def open_images(inputs: Inputs, config: Config) -> Dataset:

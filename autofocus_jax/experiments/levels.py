@@ -6,28 +6,28 @@ Chips, recalls and whole searches of chip rules can then be worked out without r
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import os
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from autofocus_jax import npz
-from autofocus_jax.config import Config, ConfigError
-from autofocus_jax.config_file import differences, to_dict
+from autofocus_jax.config import Config
+from autofocus_jax.config_file import to_dict
 from autofocus_jax.experiments.detector import Trained
 from autofocus_jax.experiments.inputs import Inputs
-from autofocus_jax.experiments.result import Track, write_json
+from autofocus_jax.experiments.result import Track
+from autofocus_jax.files import read_npz, write_npz
 from autofocus_jax.focus.cascade import Detect, cascade
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.focus.stacking import ScaleDetections, stack
 from autofocus_jax.focus.walk import place, whole_image
+from autofocus_jax.ledger import Ledger, data_identity
 from autofocus_jax.structures import AutoFocusError, Dataset, Detections, ImageError, Scale, ValidRange
 
 VERSION = 1
+FIX = "use another --output"  # where a folder holds results of other settings
 
 
 class Levels(NamedTuple):
@@ -82,41 +82,41 @@ def keep_levels(
 ) -> Kept:
     """Levels of images, from OUTPUT/levels/SPLIT where they are kept, else computed now and kept there, one by one.
 
-    An interrupted run goes on where it was. Raises ConfigError when what is kept there came from another detector,
-    other levels or other data, and AutoFocusError for files that cannot be read or written.
+    An interrupted run goes on where it was. Raises LedgerError when what is kept there came from another detector,
+    other levels or other images, and AutoFocusError for files that cannot be read or written.
     """
     folder = Path(inputs.output) / "levels" / inputs.split
-    _claim(folder, origin(inputs, config, trained))
-    missing = [index for index in indices if not _file(folder, index).exists()]
     skipped: dict[int, str] = {}
-    for number, images in track(_windows(dataset, missing, config.window, skipped), f"levels ({inputs.split})"):
-        for index, levels in zip(number, detect_levels(config, trained.detect, images, number)):
-            _write(_file(folder, index), levels)
+    ledger = Ledger(folder, origin(config, trained, dataset), "origin.json", makes=(f"{'[0-9]' * 6}.npz",), fix=FIX)
+    with ledger.claim():
+        missing = [index for index in indices if not _file(folder, index).exists()]
+        for number, images in track(_windows(dataset, missing, config.window, skipped), f"levels ({inputs.split})"):
+            for index, levels in zip(number, detect_levels(config, trained.detect, images, number)):
+                _write(_file(folder, index), levels)
     good = [index for index in indices if index not in skipped]
     if not good:
         raise AutoFocusError(f"none of {len(indices)} images could be read; the first: {next(iter(skipped.values()))}")
     return Kept(good, [read_levels(_file(folder, index), len(config.scales)) for index in good], list(skipped.values()))
 
 
-def origin(inputs: Inputs, config: Config, trained: Trained) -> dict[str, Any]:
-    """Everything that the levels depend on, as JSON holds it."""
-    data = to_dict(config.data) if inputs.annotations is None else [inputs.annotations, inputs.images]
+def origin(config: Config, trained: Trained, dataset: Dataset) -> dict[str, Any]:
+    """Return everything that the levels of a dataset's images depend on, as JSON holds it."""
     return {
         "version": VERSION,
         "weights": trained.fingerprint,
         "detector": to_dict(config.detector),
+        "buckets": [[bucket.height, bucket.width] for bucket in config.buckets],
         "sides": [[scale.min_side, scale.max_side] for scale in config.scales],
-        "score_threshold": config.stacking.score_threshold,
         "shrink": config.shrink,
-        "buckets": [dataclasses.astuple(bucket) for bucket in config.buckets] if config.shrink else None,
-        "data": data,
+        "score_threshold": config.stacking.score_threshold,
+        "data": data_identity(dataset, bytes_too=True),
     }
 
 
 def read_levels(path: Path, scales: int) -> Levels:
     """Reads what keep_levels wrote for one image; AutoFocusError when the file is damaged."""
     try:
-        arrays = npz.load(path)
+        arrays = read_npz(path)
         found = [Detections(*(arrays[f"{name}{n}"] for name in Detections._fields)) for n in range(scales)]
         focus = [arrays[f"focus{n}"] for n in range(scales - 1)]
         height, width = arrays["size"].tolist()
@@ -130,28 +130,7 @@ def _write(path: Path, levels: Levels) -> None:
     for number, found in enumerate(levels.found):
         arrays |= {f"{name}{number}": value for name, value in found._asdict().items()}
     arrays |= {f"focus{number}": focus for number, focus in enumerate(levels.focus)}
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise AutoFocusError(f"{path} cannot be written ({error.strerror}); choose another --output") from None
-
-
-def _claim(folder: Path, now: dict[str, Any]) -> None:
-    """Writes origin.json into the folder, or checks the one that is there."""
-    path = folder / "origin.json"
-    if not path.exists():
-        write_json(path, now)
-        return
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AutoFocusError(f"{path} cannot be read ({error}); remove its folder or use another --output") from None
-    changed = differences(before, now)
-    if changed:
-        raise ConfigError(f"{folder} keeps the levels of other settings ({'; '.join(changed)}); use another --output")
+    write_npz(path, arrays, compress=False)
 
 
 def _file(folder: Path, index: int) -> Path:

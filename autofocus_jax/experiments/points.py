@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autofocus_jax.experiments.result import write_json
+from autofocus_jax.experiments.levels import FIX
 from autofocus_jax.experiments.rule_search import Point, Rules, describe
+from autofocus_jax.files import write_json
+from autofocus_jax.ledger import Ledger, digest
 from autofocus_jax.structures import AutoFocusError
 
 Run = Callable[[Rules], Point]
 
 
 def kept_points(run: Run, folder: Path, origin: Mapping[str, Any]) -> Run:
-    """A `run` that asks the given one only for what is not kept in the folder yet.
+    """Return a `run` that asks the given one only for what is not kept on disk yet.
 
-    origin: everything but the rules that a point depends on, as JSON holds it; each origin has a file of its own. The
-    run raises AutoFocusError when that file is damaged or cannot be written.
+    origin: everything but the rules that a point depends on, as JSON holds it. The points of each origin are in a
+    folder of their own, FOLDER/DIGEST/points.json. The run raises AutoFocusError when that file is damaged or cannot be
+    written, and LedgerError when another process is busy with points of the same origin.
     """
-    path = folder / f"points-{hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:16]}.json"
-    known = _read(path)
+    ledger = Ledger(folder / digest(origin), origin, "origin.json", makes=("points.json",), fix=FIX)
 
     def kept(rules: Rules) -> Point:
         key = json.dumps(describe(rules))
-        if key not in known:
-            point = run(rules)
-            known[key] = {"AP": point.ap, "AP50": point.ap50, "pixels": point.pixels}
-            write_json(path, {"origin": origin, "points": known})
+        with ledger.claim():
+            known = _read(ledger.folder / "points.json")
+            if key not in known:
+                point = run(rules)
+                known[key] = {"AP": point.ap, "AP50": point.ap50, "pixels": point.pixels}
+                write_json(ledger.folder / "points.json", known)
         values = (float("nan") if known[key][name] is None else known[key][name] for name in ("AP", "AP50", "pixels"))
         return Point(rules, *values)
 
@@ -38,8 +41,12 @@ def kept_points(run: Run, folder: Path, origin: Mapping[str, Any]) -> Run:
 
 def _read(path: Path) -> dict[str, dict[str, float | None]]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["points"]
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if all(point.keys() == {"AP", "AP50", "pixels"} for point in known.values()):
+            return known
+        reason = "it holds something else"
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AutoFocusError(f"{path} cannot be read ({error}); remove it, and its points are run again") from None
+    except (OSError, ValueError, AttributeError) as error:
+        reason = error
+    raise AutoFocusError(f"{path} cannot be read ({reason}); remove it, and its points are run again")

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
 
 from autofocus_jax.experiments import figure
-from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.files import plain, write_json, write_text
 
 
 class Track(Protocol):
@@ -48,15 +45,10 @@ def write(result: Result, folder: Path, name: str) -> list[Path]:
     content = {**result.summary, "rows": result.rows, "notes": list(result.notes)}
     files = [write_json(folder / f"{name}.json", content), write_csv(folder / f"{name}.csv", result.rows)]
     if result.markdown:
-        files.append(_write(folder / f"{name}.md", result.markdown))
+        files.append(write_text(folder / f"{name}.md", result.markdown))
     drawings = {} if result.draw is None else {name: result.draw}
     drawings |= {f"{name}_{key}": draw for key, draw in result.more.items()}
     return files + [file for stem, draw in drawings.items() for file in figure.save(draw, folder / stem)]
-
-
-def write_json(path: Path, content: Any) -> Path:
-    """JSON, whole or not at all. NaN and infinities, which JSON lacks, become null; NumPy numbers become numbers."""
-    return _write(path, json.dumps(_plain(content), indent=1, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -64,8 +56,8 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: "" if value is None else value for key, value in _plain(row).items()} for row in rows)
-    return _write(path, text.getvalue())
+    writer.writerows({key: "" if value is None else value for key, value in plain(row).items()} for row in rows)
+    return write_text(path, text.getvalue())
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]], formats: Mapping[str, str]) -> Table:
@@ -87,27 +79,3 @@ def _shown(value: Any, pattern: str) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     return value if isinstance(value, str) else pattern.format(value)
-
-
-def _plain(value: Any) -> Any:
-    """Dictionaries, lists, numbers and text that JSON knows."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
-
-
-def _write(path: Path, text: str) -> Path:
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise AutoFocusError(f"{path} cannot be written ({error.strerror}); choose another --output") from None
-    return path

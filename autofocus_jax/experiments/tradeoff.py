@@ -28,6 +28,7 @@ from autofocus_jax.experiments.rule_search import Point, Rules, chip_functions, 
 from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
+from autofocus_jax.ledger import data_identity
 from autofocus_jax.structures import ChipRule, Dataset, ValidRange
 
 PAPER = {"saving": 5.0, "AP lost at that saving": 1.0}  # abstract; COCO test-dev
@@ -60,22 +61,23 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
     grid = list(itertools.product(arguments.thresholds, arguments.dilations, arguments.min_sizes))
     shown = indices(arguments, report_on)
 
-    def keep(run: Run, what: str, inputs: Arguments, chosen: Sequence[int]) -> Run:
+    def keep(run: Run, what: str, data: Dataset, chosen: Sequence[int]) -> Run:
         settings = {"stacking": to_dict(config.stacking), "valid": [to_dict(scale.valid) for scale in config.scales],
-                    "shrink": config.shrink, "metric": config.metric}  # fmt: skip
-        facts = {"what": what, **origin(inputs, config, trained), **settings, "split": inputs.split}
-        return kept_points(run, Path(arguments.output) / "points", facts | {"images": list(chosen)})
+                    "metric": config.metric}  # fmt: skip
+        truths = data_identity(data, chosen, boxes=True)
+        facts = {"what": what, **origin(config, trained, data), **settings, "truths": truths, "images": list(chosen)}
+        return kept_points(run, Path(arguments.output) / "points", facts)
 
-    def real(inputs: Arguments, data: Dataset, chosen: Sequence[int]) -> Run:
-        return keep(lambda rules: measured(config, rules, trained.detect, data, chosen), "real", inputs, chosen)
+    def real(data: Dataset, chosen: Sequence[int]) -> Run:
+        return keep(lambda rules: measured(config, rules, trained.detect, data, chosen), "real", data, chosen)
 
-    replayed = keep(lambda rules: replayed_point(config, rules, kept, dataset), "replayed", choose_on, kept.indices)
+    replayed = keep(lambda rules: replayed_point(config, rules, kept, dataset), "replayed", dataset, kept.indices)
     rules = [ChipRule(*rule) for rule in grid]
     chosen, tried = searched(replayed, len(config.scales) - 1, rules, arguments.savings, track)
-    on_search, on_report = real(choose_on, dataset, kept.indices), real(arguments, report_on, shown)
+    on_search, on_report = real(dataset, kept.indices), real(report_on, shown)
     confirmed = [on_search(point.rules) for point in track(chosen, f"confirming ({choose_on.split})")]
     curve = [on_report(point.rules) for point in track(chosen, f"AutoFocus ({arguments.split})")]
-    alone = keep(lambda rules: lower_scales(config, rules, trained.detect, report_on, shown), "lower", arguments, shown)
+    alone = keep(lambda rules: lower_scales(config, rules, trained.detect, report_on, shown), "lower", report_on, shown)
     counts = track(range(1, len(config.scales)), f"lower scales ({arguments.split})")
     lower = [alone((None,) * (count - 1)) for count in counts]
     pyramid = on_report((None,) * (len(config.scales) - 1))

@@ -24,7 +24,8 @@ class CanvasConfig:
     """How chips lie on canvases of a fixed size, and how windows of a chip are joined.
 
     Attributes:
-      gutter: px of padding between neighbours on a canvas.
+      gutter: px of padding between neighbours on a canvas, at least.
+      grid: px; pieces begin at multiples of it, so that a network of strides up to that sees each as it would alone.
       overlap: share of the canvas that windows of one chip have in common.
       tolerance: a box that comes this close, in px, to a window's border inside its chip counts as cut and is dropped.
       nms_iou: of NMS over the windows of a chip, inside each class.
@@ -32,6 +33,7 @@ class CanvasConfig:
     """
 
     gutter: int = 8
+    grid: int = 32
     overlap: float = 0.2
     tolerance: float = 4.0
     nms_iou: float = 0.65
@@ -40,6 +42,8 @@ class CanvasConfig:
     def __post_init__(self):
         if self.gutter < 0:
             raise ForeignError(f"gutter must be 0 px or more, got {self.gutter}")
+        if self.grid < 1:
+            raise ForeignError(f"grid must be at least 1 px, got {self.grid}")
         if not 0 <= self.overlap < 1:
             raise ForeignError(f"overlap must be in [0, 1), got {self.overlap}")
         if not 0 < self.nms_iou <= 1:
@@ -101,7 +105,7 @@ def arrange(sizes: Sequence[tuple[int, int]], canvas: tuple[int, int], config: C
         width, height = box[2] - box[0], box[3] - box[1]
         shelf = _shelf(shelves, ends, width, height, canvas, config)
         placed.append(Piece(chip, box, shelf[0], shelf[3], shelf[1]))
-        shelf[3] += width + config.gutter
+        shelf[3] = _next(shelf[3] + width, config)
     return placed
 
 
@@ -186,8 +190,13 @@ def _shelf(shelves, ends, width, height, canvas, config) -> list[int]:
         for number, end in enumerate(ends):
             if end + height <= canvas[0]:
                 shelves.append([number, end, height, 0])
-                ends[number] = end + height + config.gutter
+                ends[number] = _next(end + height, config)
                 return shelves[-1]
     shelves.append([len(ends), 0, height, 0])
-    ends.append(height + config.gutter)
+    ends.append(_next(height, config))
     return shelves[-1]
+
+
+def _next(end: int, config: CanvasConfig) -> int:
+    """Where the next piece may begin after one that ends there, px."""
+    return -(-(end + config.gutter) // config.grid) * config.grid

@@ -6,9 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import multiprocessing
-import os
-import shutil
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -21,11 +18,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from autofocus_jax.config import DataSource
 from autofocus_jax.cores import cores
 from autofocus_jax.data.coco import CocoDataset, write_coco
+from autofocus_jax.files import cache_folder, whole_folder
 from autofocus_jax.scenes.rendering import SPLITS, render_part, render_scene
 from autofocus_jax.scenes.sprites import CATEGORIES
 from autofocus_jax.structures import AutoFocusError, GroundTruth, ImageInfo
 
-__all__ = ["CATEGORIES", "ScenesSource", "cache_folder", "render_scene"]
+__all__ = ["CATEGORIES", "ScenesSource", "render_scene"]
 
 VERSION = 3  # raise it whenever the same seed would give other pictures
 _PART = 10  # images that a process renders at a time
@@ -62,29 +60,13 @@ class ScenesSource(DataSource):
         return CocoDataset(target / "images", target / "annotations.json")
 
 
-def cache_folder() -> Path:
-    """$AUTOFOCUS_CACHE, or ~/.cache/autofocus_jax."""
-    named = os.environ.get("AUTOFOCUS_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "autofocus_jax"
-
-
 def _render_split(target: Path, seed: int, split: str, count: int) -> None:
-    """Renders into a temporary folder beside the target and renames it, so that nobody sees half a split."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    """Renders a split; nobody sees half of it. Of two processes that do so at once one wins, with the same pictures."""
+    with whole_folder(target) as draft:
         (draft / "images").mkdir()
         records = _render(draft / "images", seed, split, count)
         infos = [ImageInfo(r["index"] + 1, f"{r['index']:06d}.jpg", r["height"], r["width"]) for r in records]
         write_coco(draft / "annotations.json", infos, CATEGORIES, [_ground_truth(record) for record in records])
-        draft.chmod(0o755)
-        try:
-            draft.rename(target)
-        except OSError:
-            if not (target / "annotations.json").exists():  # else another process was faster, with the same pictures
-                raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _ground_truth(record: dict) -> GroundTruth:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
-from autofocus_jax import npz
+from autofocus_jax import files, visualize
 from autofocus_jax.structures import AutoFocusError, ChipBatch, TrainBatch
 from autofocus_jax.training.panels import panels
 
@@ -38,19 +36,16 @@ def save(path: str | os.PathLike, batch: TrainBatch, info: Mapping[str, Any]) ->
     arrays = {name: np.asarray(value) for name, value in zip(_CHIPS, batch.chips, strict=True)}
     arrays |= {name: np.asarray(value) for name, value in zip(_TARGETS, batch[1:], strict=True)}
     arrays |= {_INFO + name: np.asarray(value) for name, value in info.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        np.savez_compressed(file, **arrays)
-    os.replace(file.name, path)
+    files.write_npz(path, arrays)
     host = TrainBatch(ChipBatch(*(arrays[name] for name in _CHIPS)), *(arrays[name] for name in _TARGETS))
-    cv2.imwrite(str(path.with_suffix(".png")), panels(host, count=len(host.boxes))[..., ::-1])
+    visualize.write_picture(path.with_suffix(".png"), panels(host, count=len(host.boxes)))
     return path
 
 
 def load(path: str | os.PathLike) -> BadBatch:
     """What save wrote; raises AutoFocusError when the file is missing or something else."""
     try:
-        file = npz.load(path)
+        file = files.read_npz(path)
         chips = ChipBatch(*(file[name] for name in _CHIPS))
         batch = TrainBatch(chips, *(file[name] for name in _TARGETS))
         return BadBatch(batch, {name.removeprefix(_INFO): file[name] for name in file if name.startswith(_INFO)})

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from autofocus_jax import files
 from autofocus_jax.structures import AutoFocusError
 
 LINES, EVENTS, PICTURES = "log.jsonl", "tensorboard", "panels"  # in the workdir
@@ -61,12 +62,7 @@ def drop_after(workdir: Path, step: int) -> None:
         before = path.read_bytes()
         after = b"".join(line for line in before.splitlines(keepends=True) if _step(line) <= step)
         if after != before:
-            draft = path.with_name(f"{LINES}.draft")
-            with open(draft, "wb") as file:
-                file.write(after)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, path)
+            files.write_bytes(path, after)
     for picture in (workdir / PICTURES).glob("*.png"):
         number = re.match(r"\d+", picture.name)
         if number and int(number[0]) > step:
@@ -122,9 +118,6 @@ class _Files:
                 raise AutoFocusError(
                     f"picture {name!r} is {picture.dtype} {list(picture.shape)}; want uint8 [height, width, 3]"
                 )
-            png = cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
-            path = self._folder / f"{int(step):07d}_{re.sub(r'[^0-9A-Za-z_.-]', '_', name)}.png"
-            draft = path.with_suffix(".draft")
-            draft.write_bytes(png)
-            os.replace(draft, path)
+            png = cv2.imencode(".png", picture[..., ::-1])[1]
+            files.write_bytes(self._folder / f"{int(step):07d}_{re.sub(r'[^0-9A-Za-z_.-]', '_', name)}.png", png)
             self._board.add_image(name, picture, int(step), dataformats="HWC")

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from autofocus_jax import npz
-from autofocus_jax.structures import AutoFocusError
+from autofocus_jax import files
+from autofocus_jax.ledger import data_identity, differences
+from autofocus_jax.structures import AutoFocusError, Dataset
+
+_AGAIN = "remove the file and run train.py with --stage proposals"
 
 
 class ProposalsError(AutoFocusError):
-    """A file of proposals is missing, damaged or of other images, or cannot be written."""
+    """A file of proposals is missing, damaged or of other images."""
 
 
-def write(path: str | Path, boxes: Sequence[np.ndarray]) -> None:
+def write(path: str | Path, boxes: Sequence[np.ndarray], dataset: Dataset, origin: Mapping[str, str]) -> None:
     """Writes the proposals [p, 4] (image px) of each image, in the order of the data set; whole or not at all.
 
-    Boxes are rounded outward to whole px, which makes the file, and what `read` holds of it, half as large: 8 bytes a
-    proposal. Raises ProposalsError when the file cannot be written.
+    dataset: that the boxes are of. origin: what else they depend on, for `origin_of`. Boxes are rounded outward to
+    whole px, which makes the file, and what `read` holds of it, half as large: 8 bytes a proposal. Raises WriteError,
+    and ProposalsError for boxes that are none.
     """
     path = Path(path)
     flat = np.concatenate([np.zeros((0, 4), np.float32), *boxes])
@@ -29,37 +34,54 @@ def write(path: str | Path, boxes: Sequence[np.ndarray]) -> None:
         raise ProposalsError("proposals lie outside of their images or are not numbers; want boxes in image px")
     kind = np.uint16 if flat.max(initial=0) <= np.iinfo(np.uint16).max else np.uint32
     starts = np.cumsum([0, *(len(of_image) for of_image in boxes)], dtype=np.int64)
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez_compressed(file, boxes=flat.astype(kind), starts=starts)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ProposalsError(f"{path} cannot be written ({error.strerror}); check the space on the disk") from None
+    notes = {"data": json.dumps(data_identity(dataset)), "origin": json.dumps(dict(origin))}
+    files.write_npz(path, {"boxes": flat.astype(kind), "starts": starts} | notes)
 
 
-def read(path: str | Path, images: int) -> Callable[[int], np.ndarray]:
-    """What `write` wrote: image index -> [p, 4] float32 image px. images: how many the data set has.
+def origin_of(path: str | Path) -> dict[str, str]:
+    """Return what the boxes of a file depend on beside the images; raises ProposalsError as `read` does."""
+    return _note(Path(path), _content(Path(path)), "origin")
 
-    Raises ProposalsError when the file is missing, damaged or of another number of images.
+
+def read(path: str | Path, dataset: Dataset) -> Callable[[int], np.ndarray]:
+    """Read what `write` wrote for the images of a dataset.
+
+    Returns: index of an image -> proposals [p, 4], float32, image px.
+
+    Raises: ProposalsError when the file is missing, damaged, or of images of other names, sizes or number.
     """
     path = Path(path)
-    try:
-        content = npz.load(path)
-        boxes, starts = content["boxes"], content["starts"]
-    except FileNotFoundError:
-        raise ProposalsError(f"proposals {path} do not exist; run train.py with --stage proposals") from None
-    except (OSError, KeyError, ValueError) as error:
-        raise ProposalsError(f"proposals {path} cannot be read ({' '.join(str(error).split())[:200]}); remove the file "
-                             "and run train.py with --stage proposals") from None  # fmt: skip
+    content = _content(path)
+    boxes, starts = content["boxes"], content["starts"]
     whole = boxes.ndim == 2 and boxes.shape[1:] == (4,) and starts.ndim == 1 and len(starts) > 0
     if not whole or starts[0] != 0 or starts[-1] != len(boxes) or (np.diff(starts) < 0).any():
-        raise ProposalsError(f"proposals {path} are damaged; remove the file and run train.py with --stage proposals")
-    if len(starts) - 1 != images:
-        raise ProposalsError(f"proposals {path} are of {len(starts) - 1} images but the data set has {images}; remove "
-                             "the file and run train.py with --stage proposals")  # fmt: skip
+        raise ProposalsError(f"proposals {path} are damaged; {_AGAIN}")
+    changed = differences(_note(path, content, "data"), data_identity(dataset))
+    if changed:
+        raise ProposalsError(f"proposals {path} are of other images ({'; '.join(changed)}); {_AGAIN}")
 
     def of_image(index: int) -> np.ndarray:
         return boxes[starts[index] : starts[index + 1]].astype(np.float32)
 
     return of_image
+
+
+def _content(path: Path) -> dict[str, np.ndarray]:
+    try:
+        content = files.read_npz(path)
+        if missing := {"boxes", "starts"} - content.keys():
+            raise ValueError(f"{sorted(missing)} are not in it")
+    except FileNotFoundError:
+        raise ProposalsError(f"proposals {path} do not exist; run train.py with --stage proposals") from None
+    except (OSError, ValueError) as error:
+        raise ProposalsError(f"proposals {path} cannot be read ({files.reason(error)}); {_AGAIN}") from None
+    return content
+
+
+def _note(path: Path, content: dict[str, np.ndarray], name: str) -> dict[str, Any]:
+    if name not in content:
+        raise ProposalsError(f"proposals {path} are of an older version, which did not say of which images; {_AGAIN}")
+    try:
+        return dict(json.loads(str(content[name])))
+    except (ValueError, TypeError) as error:
+        raise ProposalsError(f"proposals {path} are damaged ({files.reason(error)}); {_AGAIN}") from None

@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
+from autofocus_jax.files import write_bytes
 from autofocus_jax.structures import AutoFocusError
 
 _FORMAT = "autofocus_jax weights 1"
@@ -37,14 +38,7 @@ def save(
     """
     arrays = {name: _stored(np.asarray(array), dtype) for name, array in flatten(variables).items()}
     header = {"format": _FORMAT, "config": json.dumps(config), "metadata": json.dumps(dict(metadata or {}))}
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        temporary.write_bytes(serialize(arrays, header))  # save_file would make it private to the user
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(Path(path), serialize(arrays, header))  # save_file would make it private to the user
 
 
 def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:

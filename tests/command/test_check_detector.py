@@ -54,7 +54,8 @@ def test_what_the_options_say(autofocus, model, tmp_path):
     (("--layout", "yolo"), "there is no layout 'yolo'; want one of "),
     (("--score-threshold", "2"), "score_threshold must be in [0, 1], got 2.0"),
     (("--shown", "2"), "--shown must be in [0, 1], got 2.0"),
-    (("--categories", "a", "b", "--names", "n.txt"), "both name the classes"),
+    (("--names", "n.txt"), "names n.txt cannot be read"),
+    (("--canvas", "32", "32"), "whose input is fixed to (64, 64)"),
     (("--chanels", "BGR"), "did you mean --channels?"),
 ])  # fmt: skip
 def test_options_that_are_wrong(autofocus, model, words, says):

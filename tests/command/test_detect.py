@@ -14,7 +14,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from rich.console import Console
 
-from autofocus_jax.command import budget, detect, video, whole_file, writers
+from autofocus_jax.command import budget, detect, video, writers
 from autofocus_jax.data.yolo import YoloSource
 from autofocus_jax.inference.settings import with_thresholds
 from autofocus_jax.scenes.source import ScenesSource
@@ -314,20 +314,6 @@ def test_a_video_that_ends_early(autofocus, tmp_path, monkeypatch):
     monkeypatch.setattr(video, "video_info", lambda path: told(path)._replace(frames=40))
     code, out, _ = autofocus("detect", "clip.mp4", "--weights", "tiny", "--write", "csv")
     assert code == 0 and out.startswith("4 images, ") and "ends after 4 of 40 frames; what came before is kept" in out
-
-
-def test_whole_files(tmp_path):
-    path = tmp_path / "new" / "a.txt"
-    with whole_file.whole_file(path) as partial:
-        partial.write_text("x")
-        assert not path.exists() and partial.suffix == ".txt"
-    assert path.read_text() == "x"
-    with pytest.raises(ValueError, match="stop"), whole_file.whole_file(path) as partial:
-        partial.write_text("y")
-        raise ValueError("stop")
-    assert path.read_text() == "x" and [item.name for item in path.parent.iterdir()] == ["a.txt"]
-    with pytest.raises(AutoFocusError, match=r"a\.txt/b cannot be written"), whole_file.whole_file(path / "b"):
-        pass
 
 
 def test_huge_images_are_announced_and_work(autofocus, pictures, monkeypatch):

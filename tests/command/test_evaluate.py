@@ -3,6 +3,8 @@
 import collections
 import json
 import math
+import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,11 +17,14 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from autofocus_jax import config_file
+from autofocus_jax import checkpoint, config_file
 from autofocus_jax.command import evaluate
+from autofocus_jax.command.panels import write_panels
 from autofocus_jax.detector.model import init
+from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
-from autofocus_jax.structures import Detections, DetectorOutput
+from autofocus_jax.ledger import locked
+from autofocus_jax.structures import Detections, DetectorOutput, TrainState
 from autofocus_jax.weights import safetensors
 
 ROOT = Path(__file__).parents[2]
@@ -122,7 +127,7 @@ def test_rows_files_and_skipped_images(folder, arguments, tmp_path, capsys):
     chips = json.loads((tmp_path / "out" / "chips.json").read_text())
     assert chips == {"chips": [[32, 48, 2], [64, 96, 2]], "levels": [[32, 48, 2], [64, 96, 2]]}
     (panel,) = (tmp_path / "out" / "panels").iterdir()
-    assert panel.name == "1.png" and cv2.imread(str(panel)).shape[1] > 1000
+    assert panel.name == "000000_1.png" and cv2.imread(str(panel)).shape[1] > 1000
 
 
 def test_recorded_chips_are_those_before_they_are_made_to_fit(folder, arguments, tmp_path):
@@ -150,6 +155,147 @@ class NothingFound:
         classes = self.config.detector.num_classes
         focus = np.zeros((batch, height // 16, width // 16), np.float32)
         return DetectorOutput(np.zeros((batch, 1, 4)), np.zeros((batch, 1, classes)), np.zeros((batch, 1), bool), focus)
+
+
+@pytest.fixture
+def begun(folder, arguments, tmp_path, monkeypatch):
+    """The arguments of a finished evaluation of a data set of its own, in tmp_path/data, that may be changed."""
+    monkeypatch.setattr(evaluate, "compile_detector", NothingFound)
+    shutil.copytree(folder / "val", tmp_path / "data" / "val")
+    shutil.copytree(folder / "annotations", tmp_path / "data" / "annotations")
+    shutil.copy(folder / "weights.safetensors", tmp_path)
+    weights = ["--checkpoint", str(tmp_path / "weights.safetensors"), "--data.root", str(tmp_path / "data")]
+    words = [*arguments, *weights, "--panels", "0"]
+    assert evaluate.main(words) == 0
+    return words
+
+
+def never(*_, **__):
+    raise AssertionError("an image was processed again")
+
+
+def test_what_is_done_is_not_done_again(begun, tmp_path, monkeypatch):
+    """Whatever pieces do not depend on may change, the file of the weights too."""
+    monkeypatch.setattr(NothingFound, "__call__", never)
+    os.rename(tmp_path / "weights.safetensors", tmp_path / "b.safetensors")
+    os.rename(tmp_path / "data", tmp_path / "moved")
+    again = [*begun, "--checkpoint", str(tmp_path / "b.safetensors"), "--data.root", str(tmp_path / "moved"),
+             "--resume", "--window", "5", "--metric", "voc", "--training.steps", "9"]  # fmt: skip
+    assert evaluate.main(again) == 0
+
+
+def refused(words, says, capsys):
+    assert evaluate.main(words) == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and says in message and "holds results of other settings or inputs" in message
+    assert "run again without --resume, or choose another --workdir" in message
+
+
+def test_pieces_of_other_weights_are_refused(begun, tmp_path, capsys):
+    path = tmp_path / "weights.safetensors"
+    variables, metadata = safetensors.load(path)
+    variables["params"]["box_head"]["logits"]["bias"] += 1
+    safetensors.save(path, variables, metadata["config"])
+    refused([*begun, "--resume"], "weights: ", capsys)
+    assert evaluate.main(begun) == 0
+    assert evaluate.main([*begun, "--resume"]) == 0
+
+
+def test_pieces_of_a_training_that_went_on_are_refused(folder, begun, tmp_path, capsys):
+    """A folder has one name, whatever its newest checkpoint is. What counts is the arrays."""
+    config = config_file.load_config(folder / "config.py")
+    variables, _ = safetensors.load(tmp_path / "weights.safetensors")
+
+    def train(step):
+        arrays = jax.tree.map(lambda array: array + step, variables)
+        state = TrainState(np.int32(step), **arrays, opt_state=(), key=jax.random.key(0))
+        with checkpoint.manager(tmp_path / "run") as checkpoints:
+            checkpoint.save(checkpoints, state, (0, step), config_file.to_dict(config))
+        (tmp_path / "run" / "config.json").write_text(json.dumps(config_file.to_dict(config)))
+
+    words = [*begun, "--checkpoint", str(tmp_path / "run")]
+    train(0)
+    assert evaluate.main([*words, "--resume"]) == 0  # the same arrays, in another place
+    train(1)
+    refused([*words, "--resume"], "weights: ", capsys)
+
+
+@pytest.mark.parametrize("change", ["renamed", "added", "removed", "order", "content", "limit"])
+def test_pieces_of_other_images_are_refused(begun, tmp_path, capsys, change):
+    path, more = tmp_path / "data" / "annotations" / "instances_val.json", []
+    content = json.loads(path.read_text())
+    if change == "renamed":
+        os.rename(tmp_path / "data" / "val" / "3.png", tmp_path / "data" / "val" / "0.png")
+        content["images"][2]["file_name"] = "0.png"
+    elif change == "added":
+        content["images"].append({"id": 40, "file_name": "1.png", "height": 60, "width": 90})
+    elif change == "removed":
+        del content["images"][1]
+    elif change == "order":
+        content["images"].reverse()
+    elif change == "content":
+        cv2.imwrite(str(tmp_path / "data" / "val" / "3.png"), np.zeros((60, 90, 3), np.uint8))
+    else:
+        more = ["--limit", "2"]
+    path.write_text(json.dumps(content))
+    refused([*begun, *more, "--resume"], "data.", capsys)
+
+
+def test_settings_that_pieces_depend_on(begun, capsys):
+    for word, value, says in (
+        ("--shrink", "0.1", "shrink: 0.0 -> 0.1"),
+        ("--scales.0.chips.threshold", "0.5", "scales.0.chips.threshold: 0.3 -> 0.5"),
+    ):
+        refused([*begun, "--resume", word, value], says, capsys)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_folder_of_the_users_is_left_alone(begun, tmp_path, capsys, resume):
+    words = [*begun, "--workdir", str(tmp_path / "mine"), *(["--resume"] if resume else [])]
+    (tmp_path / "mine" / "pieces" / "scale1").mkdir(parents=True)
+    (tmp_path / "mine" / "pieces" / "scale1" / "000000.npz").write_text("years of work")
+    assert evaluate.main(words) == 1
+    message = capsys.readouterr().err
+    assert "pieces was not made by this version of the program: it holds scale1; move the folder away, or" in message
+    assert message.count("\n") == 1
+    assert (tmp_path / "mine" / "pieces" / "scale1" / "000000.npz").read_text() == "years of work"
+
+
+def test_a_users_file_among_the_pieces_stays(begun, tmp_path):
+    (tmp_path / "out" / "pieces" / "notes.txt").write_text("mine")
+    (tmp_path / "out" / "pieces" / "own").mkdir()
+    (tmp_path / "out" / "pieces" / "own" / "000000.npz").write_text("mine")
+    assert evaluate.main(begun) == 0
+    for name in ("notes.txt", "own/000000.npz"):
+        assert (tmp_path / "out" / "pieces" / name).read_text() == "mine"
+
+
+def test_pieces_of_an_older_version_are_one_line(begun, tmp_path, capsys):
+    (tmp_path / "out" / "pieces" / "run.json").write_text('{"weights": "runs/demo", "split": "val"}')
+    for more in ([], ["--resume"]):
+        assert evaluate.main([*begun, *more]) == 1
+        message = capsys.readouterr().err
+        assert "pieces was made by an older version of this program; remove the folder, or" in message
+        assert message.count("\n") == 1
+
+
+def test_two_evaluations_of_one_workdir(begun, tmp_path, capsys):
+    kept = tmp_path / "out" / "pieces" / "scale1" / "000000.npz"
+    with locked(tmp_path / "out" / "pieces"):
+        assert evaluate.main(begun) == 1
+    assert f"pieces is in use by process {os.getpid()}" in capsys.readouterr().err and kept.exists()
+    assert evaluate.main(begun) == 0
+
+
+def test_panels_of_images_of_one_name(tmp_path, memory_dataset, truth, tiny_config):
+    """a/1.jpg and b/1.jpg are two images."""
+    image = np.zeros((64, 96, 3), np.uint8)
+    dataset = memory_dataset([image] * 3, [truth([[1, 1, 30, 30]], [0])] * 3)
+    infos = [dataset.info(index)._replace(file_name=name) for index, name in enumerate(["a/1.jpg", "b/1.jpg", "1.png"])]
+    dataset.info = infos.__getitem__
+    detect = NothingFound(tiny_config, None, None)
+    files = write_panels(tmp_path / "panels", Plan.of(tiny_config), detect, dataset, range(3), 3)
+    assert len(set(files)) == 3 and sorted(files) == sorted((tmp_path / "panels").iterdir())
 
 
 def test_nothing_found_and_limit(arguments, tmp_path, monkeypatch):

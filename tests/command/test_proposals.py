@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -11,8 +12,8 @@ from rich.console import Console
 
 from autofocus_jax.boxes import iou
 from autofocus_jax.command import proposals as command
-from autofocus_jax.config import ConfigError
 from autofocus_jax.data.coco import CocoSource
+from autofocus_jax.ledger import LedgerError, locked
 from autofocus_jax.structures import AutoFocusError, ValidRange
 from autofocus_jax.training import proposals
 from autofocus_jax.training.proposals import ProposalsError
@@ -70,7 +71,7 @@ def done(config, squares, tmp_path_factory):
 
 
 def test_trained_proposals_find_the_objects(config, squares, done, tiny_variables, tmp_path):
-    found = proposals.read(done / "proposals.npz", IMAGES)
+    found = proposals.read(done / "proposals.npz", squares)
     untrained = command.propose_all(config, squares, tiny_variables, tmp_path, quiet())
     before, after = recall(squares, untrained.__getitem__), recall(squares, found)
     assert after >= 0.8 and after >= before + 0.2, (before, after)
@@ -111,7 +112,7 @@ def test_a_stopped_stage_goes_on(config, squares, done, tmp_path, monkeypatch):
         command.run_stage(config, squares, tmp_path, quiet())
     assert not (tmp_path / "proposals.npz").exists()
     command.run_stage(config, squares, tmp_path, quiet())
-    one, other = (proposals.read(folder / "proposals.npz", IMAGES) for folder in (done, tmp_path))
+    one, other = (proposals.read(folder / "proposals.npz", squares) for folder in (done, tmp_path))
     for index in range(IMAGES):
         np.testing.assert_array_equal(one(index), other(index))
 
@@ -125,15 +126,58 @@ def test_a_stopped_stage_goes_on(config, squares, done, tmp_path, monkeypatch):
 def test_another_config_is_refused(config, squares, done):
     other = dataclasses.replace(config, training=dataclasses.replace(config.training, learning_rate=0.5))
     before = (done / "proposals" / "config.json").read_bytes()
-    with pytest.raises(ConfigError, match=r"training\.learning_rate: 0\.05 -> 0\.5.*another --workdir") as caught:
+    with pytest.raises(LedgerError, match=r"training\.learning_rate: 0\.05 -> 0\.5.*another --workdir") as caught:
         command.run_stage(other, squares, done, quiet())
     assert "\n" not in str(caught.value) and (done / "proposals" / "config.json").read_bytes() == before
 
 
 def test_proposals_of_other_images(config, squares, done, memory_dataset):
     fewer = memory_dataset(squares.images[:5], squares.truths[:5])
-    with pytest.raises(ProposalsError, match="of 12 images but the data set has 5"):
+    with pytest.raises(LedgerError, match=r"trained on\.images: 12 -> 5"):
         command.run_stage(config, fewer, done, quiet())
+    with pytest.raises(ProposalsError, match="images: 12 -> 5"):
+        proposals.read(done / "proposals.npz", fewer)
+
+
+def test_a_file_of_other_images_of_the_same_number(config, squares, done, memory_dataset, tmp_path):
+    """It was copied from another training: its boxes lie on other images."""
+    shutil.copy(done / "proposals.npz", tmp_path)
+    assert command.run_stage(config, squares, tmp_path, quiet()) == tmp_path / "proposals.npz"  # made elsewhere
+    turned = memory_dataset([np.zeros((90, 60, 3), np.uint8)] * IMAGES, squares.truths)
+    with pytest.raises(LedgerError, match="names and sizes"):
+        command.run_stage(config, turned, done, quiet())
+    shutil.rmtree(tmp_path / "proposals")
+    with pytest.raises(ProposalsError, match="are of other images"):
+        command.run_stage(config, turned, tmp_path, quiet())
+
+
+def test_what_other_weights_proposed_is_done_again(config, squares, done, tiny_variables, tmp_path, monkeypatch):
+    """A file beside a stage whose weights are others, and one with other settings than were accepted."""
+    shutil.copytree(done, tmp_path / "run")
+    path, before = tmp_path / "run" / "proposals.npz", (done / "proposals.npz").read_bytes()
+    wrong = [np.ones((1, 4), np.float32)] * IMAGES
+    proposals.write(path, wrong, squares, command._origin(command.stage_config(config), tiny_variables))
+    command.run_stage(config, squares, tmp_path / "run", quiet())
+    assert path.read_bytes() == before
+    fewer = dataclasses.replace(config, training=dataclasses.replace(config.training, proposals_kept=3))
+    with pytest.raises(LedgerError, match=r"training\.proposals_kept: 8 -> 3"):
+        command.run_stage(fewer, squares, tmp_path / "run", quiet())
+    command.run_stage(fewer, squares, tmp_path / "run", quiet(), accept_changes=True)
+    found = proposals.read(path, squares)
+    assert max(len(found(index)) for index in range(IMAGES)) == 3
+
+
+def test_pieces_of_other_weights_are_done_again(config, squares, tiny_variables, draw_variables, tmp_path):
+    first = command.propose_all(config, squares, tiny_variables, tmp_path, quiet())
+    other = command.propose_all(config, squares, draw_variables(config.detector, 1), tmp_path, quiet())
+    again = command.propose_all(config, squares, tiny_variables, tmp_path, quiet())
+    same = [np.array_equal(one, two) for one, two in zip(first, other, strict=True)]
+    assert not all(same) and all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
+
+
+def test_two_stages_of_one_workdir(config, squares, done):
+    with locked(done / "proposals"), pytest.raises(LedgerError, match="proposals is in use by process"):
+        command.run_stage(config, squares, done, quiet())
 
 
 def test_images_that_cannot_be_read(config, squares, memory_dataset, tiny_variables, tmp_path):

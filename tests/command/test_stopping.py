@@ -70,6 +70,20 @@ def test_an_error_of_the_work_comes_first_and_the_handlers_are_back():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_signal_is_not_lost_where_the_work_fails(number, code):
+    def work():
+        send(number)
+        raise ValueError("full")
+
+    with stopping.stoppable():
+        before = [signal.getsignal(one) for one, _ in SIGNALS]
+        with pytest.raises(KeyboardInterrupt) as caught:
+            stopping.whole(work)()
+        assert [signal.getsignal(one) for one, _ in SIGNALS] == before
+    assert stopping.exit_code(caught.value) == code and str(caught.value.__context__) == "full"
+
+
 def test_outside_of_the_main_thread_nothing_changes():
     seen = []
 

@@ -18,6 +18,7 @@ import pytest
 from autofocus_jax import checkpoint
 from autofocus_jax.command import stage, train
 from autofocus_jax.config_file import load_config, to_dict
+from autofocus_jax.ledger import LOCK, locked
 from autofocus_jax.training import bad_batch, pipeline
 from autofocus_jax.training.optimizer import schedule
 from autofocus_jax.weights import safetensors
@@ -45,7 +46,7 @@ def log(workdir):
 
 def test_a_whole_run(folder, trained):
     config = load_config(folder / "config.py")
-    assert json.loads((trained / "config.json").read_text()) == to_dict(config)
+    assert checkpoint.trained_with(trained) == to_dict(config)
     *entries, validation = log(trained)
     assert [entry["step"] for entry in entries] == [1, 2, 3, 4]
     for entry in entries:
@@ -163,6 +164,76 @@ def test_more_steps_for_a_finished_training(folder, trained, tmp_path, capsys):
     assert train.main(longer) == 0
 
 
+@pytest.fixture
+def data(folder, trained, tmp_path):
+    """A copy of the data and of the finished run, whose config names the copy; returns the training annotations."""
+    shutil.copytree(folder, tmp_path / "data")
+    shutil.copytree(trained, tmp_path / "run")
+    text = (folder / "config.py").read_text().replace(str(folder), str(tmp_path / "data"))
+    (tmp_path / "data" / "config.py").write_text(text)
+    text = (tmp_path / "run" / "config.json").read_text().replace(str(folder), str(tmp_path / "data"))
+    (tmp_path / "run" / "config.json").write_text(text)
+    return tmp_path / "data" / "annotations" / "instances_train.json"
+
+
+@pytest.mark.parametrize("change", ["box", "label", "category", "name", "image"])
+def test_other_data_in_the_same_workdir(data, tmp_path, change, capsys):
+    """Boxes were corrected, a category renamed or an image added while a training was stopped."""
+    given = words(tmp_path / "data", tmp_path / "run", "--validation-images", 0)
+    assert train.main(given) == 0
+    content = json.loads(data.read_text())
+    if change == "box":
+        content["annotations"][1]["bbox"] = [1, 1, 5, 5]
+    elif change == "label":
+        content["annotations"][1]["category_id"] = 2 if content["annotations"][1]["category_id"] == 1 else 1
+    elif change == "category":
+        content["categories"][1]["name"] = "cow"
+    elif change == "name":
+        (data.parents[1] / "train" / "1.png").rename(data.parents[1] / "train" / "9.png")
+        content["images"][0]["file_name"] = "9.png"
+    else:
+        content["images"].append({"id": 9, "file_name": "1.png", "height": 60, "width": 90})
+    data.write_text(json.dumps(content))
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    capsys.readouterr()
+    assert train.main(given) == 1
+    message = capsys.readouterr().err
+    which = {"box": "boxes", "label": "boxes", "category": "categories: ['cat', 'dog'] -> ['cat', 'cow']",
+             "name": "names and sizes", "image": "images: 4 -> 5"}[change]  # fmt: skip
+    assert f"trained on.{which}" in message and "--accept-changes" in message and message.count("\n") == 1
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+    assert train.main([*given, "--accept-changes"]) == 0
+    assert f"changed: trained on.{which}" in capsys.readouterr().out
+    assert train.main(given) == 0
+
+
+def test_a_workdir_of_an_older_version_goes_on(data, tmp_path):
+    """It does not say what it was trained on; from now on it does."""
+    file = tmp_path / "run" / "config.json"
+    settings = json.loads(file.read_text())
+    del settings["ledger"], settings["trained on"]
+    file.write_text(json.dumps(settings))
+    assert train.main(words(tmp_path / "data", tmp_path / "run", "--validation-images", 0)) == 0
+    assert json.loads(file.read_text())["trained on"]["images"] == 4
+
+
+def test_two_trainings_in_one_workdir(folder, trained, tmp_path, capsys):
+    """The second one is refused before it touches anything, also a checkpoint that the first one is writing."""
+    shutil.copytree(trained, tmp_path / "run")
+    writing = tmp_path / "run" / "checkpoints" / "5.orbax-checkpoint-tmp"
+    writing.mkdir()
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    given = words(folder, tmp_path / "run", "--training.steps", 5, "--accept-changes", "--validation-images", 0)
+    with locked(tmp_path / "run"):
+        assert train.main(given) == 1
+    message = capsys.readouterr().err
+    assert f"run is in use by process {os.getpid()} on " in message and message.count("\n") == 1
+    after = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    lock = tmp_path / "run" / LOCK
+    assert before | {lock: None} == after | {lock: None} and writing.is_dir()
+    assert train.main(given) == 0 and not writing.exists()
+
+
 def test_settings_that_are_newer_than_the_workdir(folder, trained, tmp_path, capsys):
     """They had their defaults, so what is the default now is no change; anything else is."""
     shutil.copytree(trained, tmp_path / "run")
@@ -178,7 +249,7 @@ def test_settings_that_are_newer_than_the_workdir(folder, trained, tmp_path, cap
     settings["scales"][0]["chips"]["dilation"] = 1
     file.write_text(json.dumps(settings))
     assert train.main(given) == 0
-    assert json.loads(file.read_text()) == to_dict(load_config(folder / "config.py"))
+    assert checkpoint.trained_with(tmp_path / "run") == to_dict(load_config(folder / "config.py"))
     settings["training"].pop("frozen_stages", None)
     file.write_text(json.dumps(settings))
     assert train.main([*given, "--training.frozen-stages", "1"]) == 1

@@ -1,8 +1,10 @@
 """Data as exporters and people leave them: each kind in small, and what the readers make of it."""
 
 import dataclasses
+import gzip
 import json
 import os
+import tracemalloc
 import unicodedata
 
 import cv2
@@ -13,6 +15,7 @@ from autofocus_jax.data import findings as kinds
 from autofocus_jax.data.cleaning import open_clean
 from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.data.findings import BadDataError, Findings
+from autofocus_jax.data.reading import read_regular
 from autofocus_jax.data.voc import VocSource
 from autofocus_jax.data.yolo import YoloSource
 from autofocus_jax.structures import AutoFocusError
@@ -328,3 +331,24 @@ def test_most_that_is_lost_is_said_first(tmp_path, tiny_config):
     names = [f"{number}.png" for number in range(5)]
     _, found = clean(tiny_config, coco(tmp_path / "more", [box()], names, names[:1]))
     assert found.lines()[0] == "MOST IMAGES ARE MISSING: 4 of 5 image files are not there"
+
+
+def test_a_limit_costs_no_memory(tmp_path):
+    """A buffer of the limit's size would be made before a byte is read."""
+    (tmp_path / "small.json").write_bytes(b"{}")
+    tracemalloc.start()
+    try:
+        assert read_regular(tmp_path / "small.json", 2**33) == b"{}"
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_expands_without_end_is_stopped(tmp_path, monkeypatch):
+    coco(tmp_path, [box()])
+    file = tmp_path / "annotations/instances_train.json"
+    file.write_bytes(gzip.compress(file.read_bytes() + b" " * 10_000))
+    assert len(CocoSource(str(tmp_path)).open("train")) == 2
+    monkeypatch.setattr("autofocus_jax.data.coco.LARGEST_TABLE", 9_000)
+    with pytest.raises(AutoFocusError, match="more than 9000 bytes when it is expanded"):
+        CocoSource(str(tmp_path)).open("train")

@@ -145,6 +145,21 @@ def test_levels_of_another_detector_are_refused(config, scene, keep):
     keep(scene, [0], never, scales=(dataclasses.replace(config.scales[0], chips=ChipRule(0, 1, 1)), *config.scales[1:]))
 
 
+def test_levels_of_another_shrink_or_of_other_images_are_refused(config, scene, keep, memory_dataset):
+    keep(scene, [0], detector(config, scene))
+    with pytest.raises(AutoFocusError, match=r"shrink: 0.0 -> 0.2.*use another --output"):
+        keep(scene, [0], never, shrink=0.2)
+    with pytest.raises(AutoFocusError, match=r"data.images: 3 -> 2"):
+        keep(memory_dataset(scene.images[:2], scene.truths[:2], scene.categories), [0], never)
+
+
+def test_levels_of_an_older_version_are_one_line(config, scene, keep, tmp_path):
+    keep(scene, [0], detector(config, scene))
+    (tmp_path / "levels" / "tune" / "origin.json").write_text('{"version": 1, "weights": "a"}')
+    with pytest.raises(AutoFocusError, match=r"tune was made by an older version .*remove the folder, or use another"):
+        keep(scene, [0], never)
+
+
 def test_damaged_and_unreadable_files(config, scene, keep, tmp_path):
     scene.images[1] = None
     kept = keep(scene, [0, 1, 2], detector(config, scene, [0, 2]))

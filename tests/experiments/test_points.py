@@ -30,7 +30,8 @@ def test_asked_once(tmp_path):
 
 def test_damaged_file(tmp_path):
     kept_points(lambda rules: Point(rules, 1, 2, 3), tmp_path, {})(RULES)
-    (file,) = tmp_path.iterdir()
-    file.write_text("{")
-    with pytest.raises(AutoFocusError, match="remove it, and its points are run again"):
-        kept_points(lambda rules: Point(rules, 1, 2, 3), tmp_path, {})
+    (file,) = tmp_path.glob("*/points.json")
+    for content in ("{", "[]", '{"a": {"AP": 1}}'):
+        file.write_text(content)
+        with pytest.raises(AutoFocusError, match="remove it, and its points are run again"):
+            kept_points(lambda rules: Point(rules, 1, 2, 3), tmp_path, {})(RULES)

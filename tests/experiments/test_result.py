@@ -44,7 +44,7 @@ def test_the_same_figure_gives_the_same_file(tmp_path):
 
 def test_where_nothing_can_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(AutoFocusError, match="--output"):
+    with pytest.raises(AutoFocusError, match="cannot be written"):
         write(Result({}, ROWS, (), draw), tmp_path / "file" / "below", "name")
 
 

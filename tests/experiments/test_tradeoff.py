@@ -46,6 +46,36 @@ def never(chips, placements):
     raise AssertionError("the detector ran")
 
 
+@pytest.mark.parametrize("setting", ["shrink", "boxes", "images"])
+def test_points_of_other_settings_or_data_are_not_taken(
+    made, metric, setting, tmp_path, monkeypatch, tiny_config_file, memory_dataset, truth
+):
+    """The folder's kept levels are of other settings too, so these are looked for in another split's folder."""
+    objects = truth([[52, 36, 60, 44], [70, 5, 120, 60]], [0, 0])
+    images = [np.zeros((64, 128, 3), np.uint8)] * 2
+    dataset = memory_dataset(images, [objects, truth() if setting == "boxes" else objects], categories=("a",))
+    if setting == "images":
+        dataset = memory_dataset([np.zeros((64, 112, 3), np.uint8), images[1]], dataset.truths, categories=("a",))
+    ran = []
+
+    def detect(chips, placements):
+        ran.append(len(placements))
+        return oracle_detect(dataset.truths, config.focus_range, 1)(chips, placements)
+
+    more = ["--shrink", "0.1"] if setting == "shrink" else []
+    config = load_config(tiny_config_file, ["--stacking.border-tolerance", "0.5", "--metric", metric, *more])
+    monkeypatch.setattr(tradeoff, "open_images", lambda *_: dataset)
+    monkeypatch.setattr(tradeoff, "load_detector", lambda *_: detector.Trained(detect, "oracle"))
+    arguments = tradeoff.Arguments(
+        config=tiny_config_file, output=str(tmp_path), thresholds=(0.5, 2.0), dilations=(1,), min_sizes=(16, 32),
+        savings=(1.5, 3.0, 100.0), search_split="other",
+    )  # fmt: skip
+    before = {path.parent.name for path in tmp_path.glob("points/*/points.json")}
+    tradeoff.run(arguments, config, silent)
+    after = {path.parent.name for path in tmp_path.glob("points/*/points.json")}
+    assert ran and len(after - before) == len(before)
+
+
 def test_known_answer(made, metric, tmp_path):
     result, splits = made
     first, second = {"coco": ("AP", "AP50"), "voc": ("AP50", "AP70")}[metric]

@@ -11,7 +11,8 @@ from autofocus_jax.foreign.found import CropDetector, ForeignError, Found, nothi
 
 CANVAS = (40, 56)
 SIDES = st.tuples(st.integers(1, 100), st.integers(1, 130))
-CONFIGS = st.builds(CanvasConfig, gutter=st.integers(0, 9), overlap=st.floats(0, 0.6), packed=st.booleans())
+CONFIGS = st.builds(CanvasConfig, gutter=st.integers(0, 9), grid=st.integers(1, 40), overlap=st.floats(0, 0.6),
+                    packed=st.booleans())  # fmt: skip
 
 
 @hypothesis.given(st.lists(SIDES, max_size=12), CONFIGS)
@@ -28,6 +29,7 @@ def test_pieces_cover_each_chip_and_never_overlap(sizes, config):
             slice(max(0, piece.x - config.gutter), place[1].stop),
         )
         assert not taken[piece.canvas][near].any(), "pieces overlap, or the gutter is missing"
+        assert piece.x % config.grid == piece.y % config.grid == 0
         taken[piece.canvas][place] = True
         times[piece.chip][y1:y2, x1:x2] += 1
     for size, count in zip(sizes, times):
@@ -119,7 +121,7 @@ def test_a_box_between_two_chips_belongs_to_none_and_one_over_the_edge_is_cut():
 
 def test_packing_takes_fewer_canvases():
     sizes = [(18, 20)] * 8
-    assert max(piece.canvas for piece in canvases.arrange(sizes, CANVAS, CanvasConfig(gutter=2))) == 1
+    assert max(piece.canvas for piece in canvases.arrange(sizes, CANVAS, CanvasConfig(gutter=2, grid=1))) == 1
     assert max(piece.canvas for piece in canvases.arrange(sizes, CANVAS, CanvasConfig(packed=False))) == 7
 
 
@@ -141,7 +143,7 @@ def test_windows_follow_each_other_and_end_at_the_border():
     assert canvases.windows((50, 30), CANVAS, 0.2) == [(0, 0, 30, 40), (0, 10, 30, 50)]
 
 
-@pytest.mark.parametrize("wrong", [{"gutter": -1}, {"overlap": 1}, {"nms_iou": 0}])
+@pytest.mark.parametrize("wrong", [{"gutter": -1}, {"grid": 0}, {"overlap": 1}, {"nms_iou": 0}])
 def test_settings_that_make_no_sense(wrong):
     with pytest.raises(ForeignError, match=next(iter(wrong))):
         CanvasConfig(**wrong)

@@ -80,7 +80,7 @@ def test_a_run_that_goes_on_has_no_step_twice(tmp_path, tail):
     assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == read(tmp_path)
     assert [step for step, _, _ in scalars(tmp_path)] == [2, 4, 6, 8, 10]
     assert scalars(tmp_path)[2][2] == pytest.approx(0.06)
-    assert not list(tmp_path.glob("*.draft"))
+    assert not list(tmp_path.rglob(".*.partial*"))
 
 
 def test_a_run_that_begins_anew_drops_all(tmp_path):

@@ -6,9 +6,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from autofocus_jax.training.proposals import ProposalsError, read, write
+from autofocus_jax.files import WriteError
+from autofocus_jax.structures import ImageInfo
+from autofocus_jax.training import proposals
+from autofocus_jax.training.proposals import ProposalsError
 
 SIDES = st.floats(0, 3000, width=32)
+
+
+class Named:
+    """A data set of so many images, or of given names; of 60 x 90 px."""
+
+    def __init__(self, names):
+        self.names = [f"{number}.png" for number in range(names)] if isinstance(names, int) else names
+
+    def __len__(self):
+        return len(self.names)
+
+    def info(self, index):
+        return ImageInfo(index + 1, self.names[index], 60, 90)
+
+
+def write(path, boxes, **origin):
+    proposals.write(path, boxes, Named(len(boxes)), origin)
+
+
+def read(path, names):
+    return proposals.read(path, Named(names))
+
 
 
 @settings(max_examples=25)
@@ -16,14 +41,14 @@ SIDES = st.floats(0, 3000, width=32)
 def test_boxes_come_back_on_whole_pixels(tmp_path_factory, images):
     path = tmp_path_factory.getbasetemp() / "proposals.npz"
     write(path, images)
-    proposals = read(path, len(images))
+    found_again = read(path, len(images))
     for index, boxes in enumerate(images):
-        found = proposals(index)
+        found = found_again(index)
         assert found.dtype == np.float32 and found.shape == boxes.shape
         low, high = boxes[:, :2] - found[:, :2], found[:, 2:] - boxes[:, 2:]
         assert (found == np.round(found)).all() and (low >= 0).all() and (high >= 0).all()
         assert (low <= 1).all() and (high <= 1).all()  # the least floats round up to 1
-    assert not path.with_name("proposals.npz.partial").exists()
+    assert not list(path.parent.glob(".*.partial*"))
 
 
 def test_images_of_more_than_65535_pixels(tmp_path):
@@ -42,7 +67,7 @@ def test_files_that_do_not_fit(tmp_path):
     with pytest.raises(ProposalsError, match=r"do not exist; run train\.py with --stage proposals"):
         read(path, 1)
     write(path, [np.ones((2, 4), np.float32), np.zeros((0, 4), np.float32)])
-    with pytest.raises(ProposalsError, match="of 2 images but the data set has 3"):
+    with pytest.raises(ProposalsError, match=r"are of other images .*images: 2 -> 3"):
         read(path, 3)
     whole = path.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"no archive"):
@@ -56,6 +81,25 @@ def test_files_that_do_not_fit(tmp_path):
     np.savez(path, boxes=np.ones((2, 4), np.uint16))
     with pytest.raises(ProposalsError, match="cannot be read"):
         read(path, 2)
+
+
+def test_other_images_of_the_same_number(tmp_path):
+    """Boxes that lie on one image say nothing of another one."""
+    write(tmp_path / "p.npz", [np.ones((1, 4), np.float32)] * 2)
+    assert len(read(tmp_path / "p.npz", ["0.png", "1.png"])(1)) == 1
+    with pytest.raises(ProposalsError, match=r"p.npz are of other images \(names and sizes: .*\); remove the file"):
+        read(tmp_path / "p.npz", ["0.png", "2.png"])
+
+
+def test_a_file_knows_the_weights_that_proposed(tmp_path):
+    write(tmp_path / "p.npz", [np.ones((1, 4), np.float32)], weights="0123")
+    assert proposals.origin_of(tmp_path / "p.npz") == {"weights": "0123"}
+
+
+def test_a_file_of_an_older_version(tmp_path):
+    np.savez(tmp_path / "p.npz", boxes=np.ones((2, 4), np.uint16), starts=np.array([0, 1, 2]))
+    with pytest.raises(ProposalsError, match=r"of an older version, .*; remove the file and run train.py with"):
+        read(tmp_path / "p.npz", 2)
 
 
 def test_any_byte_may_be_wrong(tmp_path):
@@ -81,6 +125,7 @@ def test_boxes_that_are_none_are_not_written(tmp_path, value):
 
 def test_what_was_there_stays_when_writing_fails(tmp_path):
     write(tmp_path / "p.npz", [np.ones((1, 4), np.float32)])
-    with pytest.raises(ProposalsError, match="cannot be written"):
-        write(tmp_path / "none" / "p.npz", [])
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="cannot be written"):
+        write(tmp_path / "file" / "p.npz", [])
     assert read(tmp_path / "p.npz", 1)(0).tolist() == [[1, 1, 1, 1]]

@@ -1,0 +1,115 @@
+"""What `autofocus compare` says: the rows of comparison.json, the table, and the lines below it."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from autofocus_jax.command.compare_rows import best_slices
+from autofocus_jax.files import whole_file
+from autofocus_jax.inference.comparison import Comparison
+from autofocus_jax.inference.measure import metrics
+from autofocus_jax.metrics.agreement import IOU, SURE, agreement
+
+# Key in comparison.json -> heading, format.
+_SCORES = {"AP": "AP", "AP50": "AP50", "APs": "S", "APm": "M", "APl": "L"}
+_COSTS = {
+    "side": ("side", ".0f"), "net_side": ("net side", ".0f"), "canvases_per_image": ("canvases", ".1f"),
+    "ms": ("ms", ".0f"), "images_per_second": ("images/s", ".2f"),
+}  # fmt: skip
+
+Row = Mapping[str, Any]
+
+
+def rows(comparison: Comparison, reference: str, boxes: bool) -> dict[str, dict[str, Any]]:
+    """Return the rows of comparison.json by name.
+
+    Args:
+        comparison: what was run.
+        reference: the row that others are compared with where there are no boxes.
+        boxes: whether the dataset has ground truth.
+    """
+    return {name: _row(comparison, name, reference, boxes) for name in comparison.names}
+
+
+def _row(comparison: Comparison, name: str, reference: str, boxes: bool) -> dict[str, Any]:
+    measured = comparison.measurement(name)
+    found, cost = metrics(measured), measured.cost
+    row = {key: found[key] for key in (*_SCORES, "AP75") if boxes}
+    if not boxes:
+        agreed = agreement(comparison.detections(reference), comparison.detections(name))
+        row = {"found": None if math.isnan(agreed.found) else 100 * agreed.found, "extra": agreed.extra}
+    return row | {
+        "side": found["side"], "net_side": math.sqrt(found["padded_pixels_per_image"]),
+        "canvases_per_image": float(cost.runs.sum()) / cost.images, "ms": 1000 / found["images_per_second"],
+        "images_per_second": found["images_per_second"], "chips_per_image": found["chips_per_image"],
+    }  # fmt: skip
+
+
+def table(rows: Mapping[str, Row], title: str, boxes: bool) -> Table:
+    """Return the table of the rows."""
+    result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    scores = _SCORES if boxes else {"found": "found %", "extra": "extra"}
+    result.add_column("", no_wrap=True)
+    for heading in (*scores.values(), *(heading for heading, _ in _COSTS.values())):
+        result.add_column(heading, justify="right", no_wrap=True)
+    for name, row in rows.items():
+        shown = ["-" if row[key] is None else f"{row[key]:.1f}" for key in scores]
+        result.add_row(name, *shown, *(format(row[key], how) for key, (_, how) in _COSTS.items()))
+    return result
+
+
+def gain(comparison: Comparison, whole: str, reference: str, boxes: bool, rest: int) -> str:
+    """Return what slices gain over the whole photograph so far, for how much work, and how long the rest takes."""
+    both = {name: _row(comparison, name, reference, boxes) for name in (whole, reference)}
+    less, more = both[whole], both[reference]
+    work = (more["net_side"] / less["net_side"]) ** 2
+    per_image = (sum(comparison.measurement(name).run.seconds for name in comparison.names) + comparison.reading) / (
+        comparison.images)  # fmt: skip
+    if boxes:
+        before, after = less["AP50"], more["AP50"]
+        gained = "nothing to score" if before is None else f"{after - before:+.1f} AP50"
+    else:
+        missed = "-" if less["found"] is None else f"{100 - less['found']:.0f}%"
+        gained = f"{missed} more of what they are sure of"
+    text = (f"{comparison.images} photographs say: {reference} have {gained} over the whole photograph, for {work:.0f} "
+            f"times the work ({more['ms']:.0f} instead of {less['ms']:.0f} ms)")  # fmt: skip
+    return f"{text}; the other {rest} take about {_duration(rest * per_image)}" if rest else text
+
+
+def lines(rows: Mapping[str, Row], reference: str, boxes: bool) -> list[str]:
+    """Return a line for each row of the cascade: what it gains or loses against slices at their best."""
+    key = "AP" if boxes else "found"
+    best = best_slices(rows, key) if boxes else reference
+    said = []
+    if not boxes:
+        said.append(f"found: share of what {reference} find with a score of {SURE:g} or more that is found with an IoU "
+                    f"of {IOU:g}; extra: such detections a photograph that they do not have")  # fmt: skip
+    other = rows[best]
+    for name, row in rows.items():
+        if not name.startswith(("weak", "perfect")) or row[key] is None or other[key] is None:
+            continue
+        difference = f"{row[key] - other[key]:+.1f} {key}" if boxes else f"{row[key]:.0f}% found"
+        pixels = (other["side"] / row["side"]) ** 2
+        said.append(f"{name} against {best}: {difference}, {pixels:.1f} times fewer pixels, "
+                    f"{row['images_per_second'] / other['images_per_second']:.1f} times the images/s")  # fmt: skip
+    return said
+
+
+def write_table(path: Path, shown: Table, said: Sequence[str]) -> None:
+    """Write the table and the lines as text."""
+    text = io.StringIO()
+    Console(file=text, width=200).print(shown)
+    with whole_file(path) as place:
+        place.write_text(text.getvalue() + "\n".join([*said, ""]), encoding="utf-8")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,109 @@
+"""Options of a detector that is not ours, shared by the commands that take one, and the detector that they describe."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+import tyro
+
+from autofocus_jax.command.names import read_names
+from autofocus_jax.config import ConfigError
+from autofocus_jax.foreign.canvases import CanvasConfig
+from autofocus_jax.foreign.detect import ForeignDetect
+from autofocus_jax.foreign.found import CropDetector
+from autofocus_jax.foreign.onnx_model import load_onnx
+from autofocus_jax.foreign.onnx_settings import OnnxSettings
+from autofocus_jax.foreign.preparation import Numbers
+from autofocus_jax.where.combine import Where
+from autofocus_jax.where.weak import weak
+
+_FILE_SAYS = "(default: as the file says)"
+
+
+def _said_by_file(metavar: str) -> object:
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=_FILE_SAYS)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOptions:
+    """How an ONNX file is to be understood and run."""
+
+    layout: Annotated[str | None, _said_by_file("NAME")] = None
+    """how the outputs are to be read, as yolox or end2end; a wrong name lists all of them"""
+    names: Annotated[str | None, _said_by_file("FILE")] = None
+    """names of the classes: a text file with one a line, or a COCO file"""
+    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...", help_behavior_hint="(default: all)")] = ()
+    """names of the classes that count"""
+    channels: Annotated[Literal["RGB", "BGR"] | None, _said_by_file("{RGB,BGR}")] = None
+    """order of the channels in the input"""
+    mean: Annotated[Numbers | None, _said_by_file("R G B")] = None
+    """an input value is (pixel - mean) / deviation, of pixels 0..255"""
+    deviation: Annotated[Numbers | None, _said_by_file("R G B")] = None
+    """see --mean; 255 255 255 alone gives 0..1"""
+    padding: Annotated[tuple[int, int, int] | None, _said_by_file("R G B")] = None
+    """colour of what surrounds a chip in the input"""
+    fit: Annotated[Literal["letterbox", "stretch"] | None, _said_by_file("{letterbox,stretch}")] = None
+    """how a whole photograph is put into a fixed input; chips are never resized"""
+    centred: Annotated[bool | None, _said_by_file("{True,False}")] = None
+    """whether a letterboxed photograph lies in the centre of the input, or in its upper left corner"""
+    canvas: Annotated[
+        tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH", help_behavior_hint="(default: each chip's own)")
+    ] = None
+    """input size, px, for a file that takes any size"""
+    batch: Annotated[int | None, _said_by_file("N")] = None
+    """inputs of one run, for a file that takes any number"""
+    score_threshold: float = 0.01
+    """least score of a detection; weaker ones tell nothing, not even where to look again"""
+    nms_iou: float = 0.65
+    """of NMS inside each class, for outputs that still need it"""
+    providers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ("cpu",)
+    """what the model runs on, best first: cpu, cuda, tensorrt, or onnxruntime's own names; the first must start"""
+    threads: int = 0
+    """of one run of the model; 0 leaves the number to onnxruntime"""
+
+    def load(self, path: str) -> CropDetector:
+        """Return the detector of an ONNX file; ForeignError or ConfigError, one line, where there is none."""
+        names = read_names(self.names) if self.names is not None else None
+        same = ("layout", "channels", "mean", "deviation", "padding", "fit", "centred", "batch", "score_threshold",
+                "nms_iou", "providers", "threads")  # fmt: skip
+        values = {name: getattr(self, name) for name in same}
+        return load_onnx(path, OnnxSettings(categories=names, only=self.only or None, side=self.canvas, **values))
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorOptions(ModelOptions):
+    """A detector in an ONNX file, and where it looks again."""
+
+    detector: Annotated[str | None, tyro.conf.arg(metavar="MODEL", help_behavior_hint="")] = None
+    """an .onnx file: a detector that you already have"""
+    packed: bool = True
+    """let chips of one photograph share a fixed input"""
+    focus: Literal["weak", "none"] = "weak"
+    """where to look again. weak: where the detector itself found something small, however weakly; none: everywhere,
+    which is the whole image pyramid"""
+    focus_size: Annotated[float, tyro.conf.arg(metavar="PX")] = 64.0
+    """a detection below this size (square root of its area, px of the level) is small"""
+    focus_score: Annotated[float | None, tyro.conf.arg(metavar="T", help_behavior_hint="(default: as proposed)")] = None
+    """score from which a small detection is looked at again"""
+
+    def __post_init__(self):
+        if self.focus_score is not None and not 0 <= self.focus_score <= 1:
+            raise ConfigError(f"--focus-score must be in [0, 1], got {self.focus_score:g}")
+
+
+def load_detector(options: DetectorOptions) -> CropDetector:
+    """Return the detector that options describe; ConfigError where they name no file."""
+    if options.detector is None:
+        raise ConfigError("--detector is missing; give an .onnx file")
+    return options.load(options.detector)
+
+
+def where_to_look(options: DetectorOptions) -> Where | None:
+    """Return the function that says where to look again; None for everywhere."""
+    return weak(options.focus_size) if options.focus == "weak" else None
+
+
+def load_foreign(options: DetectorOptions) -> ForeignDetect:
+    """Return the detector that options describe as a `detect` for the cascade."""
+    return ForeignDetect(load_detector(options), where_to_look(options), CanvasConfig(packed=options.packed))

@@ -1,0 +1,219 @@
+"""Folders of results that know what they depend on, and that one run at a time uses."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autofocus_jax.files import DRAFTS, WriteError, make_folder, plain, reason, write_json
+from autofocus_jax.structures import AutoFocusError, Dataset
+
+LOCK = "ledger.lock"  # stays in a folder; the operating system's lock on it ends with the process
+_VERSION = 1  # of a ledger's note
+_ABANDONED = 3600  # seconds since a draft was last written, until nobody writes it any more
+
+
+class LedgerError(AutoFocusError):
+    """A folder holds something else than the results that were asked for, or another run is using it."""
+
+
+def digest(content: Any) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of JSON data; 5 and 5.0 are the same number."""
+    same = json.loads(json.dumps(plain(content)), parse_int=float)
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def weights_digest(variables: Mapping[str, Any]) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of nested dictionaries of arrays, whatever file they came in."""
+    sums = hashlib.sha256()
+
+    def add(tree: Mapping[str, Any], prefix: str) -> None:
+        for name in sorted(tree):
+            if isinstance(tree[name], Mapping):
+                add(tree[name], f"{prefix}{name}/")
+                continue
+            array = np.asarray(tree[name])
+            sums.update(f"{prefix}{name} {array.dtype} {array.shape}\n".encode())
+            sums.update(array.tobytes())
+
+    add(variables, "")
+    return sums.hexdigest()[:16]
+
+
+def data_identity(
+    dataset: Dataset, indices: Iterable[int] | None = None, bytes_too: bool = False, boxes: bool = False
+) -> dict[str, Any]:
+    """Return what tells images, in their order, from others, as JSON data.
+
+    Args:
+        dataset: opens no image.
+        indices: of the images that count; all by default.
+        bytes_too: the sizes of the files count, where the dataset has `files`; else names, heights and widths alone.
+        boxes: categories, boxes, labels and ignore flags count too.
+    """
+    chosen = list(range(len(dataset)) if indices is None else indices)
+    infos = [dataset.info(index) for index in chosen]
+    names = [[info.file_name, info.height, info.width] for info in infos]
+    files = getattr(dataset, "files", ()) if bytes_too else ()
+    found = {"images": len(chosen), "names and sizes": digest([names, [_bytes(files[i]) for i in chosen if files]])}
+    if boxes:
+        sums = hashlib.sha256()
+        for truth in map(dataset.ground_truth, chosen):
+            sums.update(f"{len(truth.labels)}\n".encode())
+            for values, kind in zip(truth, (np.float32, np.int32, bool), strict=True):
+                sums.update(np.asarray(values, kind).tobytes())
+        found |= {"categories": list(dataset.categories), "boxes": sums.hexdigest()[:16]}
+    return found
+
+
+def differences(before: Any, after: Any) -> list[str]:
+    """Return where two pieces of JSON data differ: lines "key: x -> y", by key."""
+    old, new = _flatten(before), _flatten(after)
+    shown = ((key, old.get(key, "nothing"), new.get(key, "nothing")) for key in sorted(old.keys() | new.keys()))
+    return [f"{key}: {was} -> {now}" for key, was, now in shown if was != now]
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is made, so that no other run uses it; a process that dies lets go of it.
+
+    Raises LedgerError, which names the process, when another run holds it, and WriteError.
+    """
+    path = make_folder(folder) / LOCK
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise WriteError(f"{path} cannot be written ({reason(error)}); choose another folder") from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(handle, 200, 0).decode(errors="replace").strip()
+            raise LedgerError(f"{folder} is in use by {owner or 'another run'}; wait for its end, or choose another "
+                              "folder") from None  # fmt: skip
+        except OSError as error:  # some network disks have no locks
+            warnings.warn(f"{folder} cannot be locked ({reason(error)}); let no other run use it now", stacklevel=4)
+        with contextlib.suppress(OSError):  # on a full disk the name is missing in the other run's message
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ledger:
+    """A folder of results that knows what they depend on, as FOLDER/NOTE says.
+
+    folder: need not exist.
+    depends_on: JSON data: settings, weights_digest, data_identity …
+    note: file name of the note.
+    makes: globs, relative to the folder, of the result files; no others are ever removed, nor is a folder. With globs
+        the folder must be new, empty or made by a ledger before. Without, nothing is removed and any folder will do.
+    fix: what a user can do when the folder holds other results; ends an error's message.
+    upgrade: turns what the note of an older version says into what today's would; without it such a folder is refused.
+    """
+
+    folder: Path
+    depends_on: Mapping[str, Any]
+    note: str = "ledger.json"
+    makes: tuple[str, ...] = ()
+    fix: str = "choose another folder"
+    upgrade: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+
+    def recorded(self) -> dict[str, Any] | None:
+        """Return what the results in the folder depend on; None without a note. Raises LedgerError for a damaged one
+        and for one of another version."""
+        path = self.folder / self.note
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            version = content.pop("ledger", None)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise LedgerError(f"{path} is damaged ({reason(error)}); put it back, or {self.fix}") from None
+        if version not in (_VERSION, None):
+            raise LedgerError(f"{self.folder} was made by another version of this program; update it, or {self.fix}")
+        if version is None and self.upgrade is None:
+            raise LedgerError(f"{self.folder} was made by an older version of this program; remove the folder, or "
+                              f"{self.fix}")  # fmt: skip
+        return content
+
+    def changes(self) -> list[str]:
+        """Return where today's dependences differ from those of the results: lines "key: before -> now"."""
+        before = self.recorded()
+        if before is None:
+            return []
+        return differences(self.upgrade(before) if self.upgrade else before, plain(self.depends_on))
+
+    @contextlib.contextmanager
+    def claim(self, anew: bool = False, accept: bool = False) -> Iterator[list[str]]:
+        """Make or go on with the folder, and hold it while the block runs; gives the changes that were accepted.
+
+        Args:
+            anew: remove the results that are there.
+            accept: go on although the results depend on something else; the note then says what they depend on now.
+
+        Raises:
+            LedgerError: the folder holds other results or files of somebody else, or another run holds it.
+            WriteError: the folder cannot be written.
+        """
+        if self.makes and self.recorded() is None and (stranger := self._stranger()):
+            raise LedgerError(f"{self.folder} was not made by this version of the program: it holds {stranger}; move "
+                              f"the folder away, or {self.fix}")  # fmt: skip
+        with locked(self.folder):
+            changed = self.changes()
+            if changed and not anew and not accept:
+                raise LedgerError(f"{self.folder} holds results of other settings or inputs ({'; '.join(changed)}); "
+                                  f"{self.fix}")  # fmt: skip
+            self._sweep(anew)
+            now = {**plain(self.depends_on), "ledger": _VERSION}
+            if self.recorded() != plain(self.depends_on):
+                write_json(self.folder / self.note, now)
+            yield [] if anew else changed
+
+    def _stranger(self) -> str | None:
+        """The name of a file or folder that no claim of a ledger leaves in a folder without a note."""
+        entries = sorted(self.folder.iterdir()) if self.folder.is_dir() else []
+        return next((entry.name for entry in entries if entry.name != LOCK and not entry.match(DRAFTS)), None)
+
+    def _sweep(self, results: bool) -> None:
+        """Remove the drafts of killed runs and, if asked for, the results."""
+        for pattern in ("*", *self.makes):
+            for draft in self.folder.glob(str(Path(pattern).with_name(DRAFTS))):
+                with contextlib.suppress(FileNotFoundError):
+                    if draft.is_file() and draft.stat().st_mtime < time.time() - _ABANDONED:
+                        draft.unlink()
+        for pattern in self.makes if results else ():
+            for path in self.folder.glob(pattern):
+                if path.is_file() and not path.parent.is_symlink():
+                    path.unlink()
+
+
+def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    nested = isinstance(tree, dict) or (isinstance(tree, list) and any(isinstance(item, dict) for item in tree))
+    if not nested or (prefix and not tree):
+        return {prefix: tree}
+    flat = {}
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _bytes(path: str | os.PathLike) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None

@@ -1,0 +1,41 @@
+"""How far detections agree with other detections of the same images, where nobody drew boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from autofocus_jax import boxes as box_ops
+from autofocus_jax.structures import Detections
+
+SURE = 0.5  # score from which a detection is asked for on the other side
+KNOWN = 0.25  # score from which a detection on the other side answers, so that no single threshold decides
+IOU = 0.5  # from which two boxes of a class are the same object
+
+
+class Agreement(NamedTuple):
+    """Detections against a reference."""
+
+    found: float  # share of the reference's sure detections that are among the detections, 0..1; NaN without any
+    extra: float  # sure detections an image that the reference does not know
+
+
+def agreement(reference: Sequence[Detections], detections: Sequence[Detections]) -> Agreement:
+    """Compare detections of images with those of a reference, image by image.
+
+    A detection is sure from a score of SURE; it is found on the other side where a detection of its class with a score
+    from KNOWN overlaps it by an IoU of IOU.
+    """
+    pairs = list(zip(reference, detections, strict=True))
+    found = np.concatenate([np.zeros(0, bool), *(_found(one, other) for one, other in pairs)])
+    extra = sum(int((~_found(other, one)).sum()) for one, other in pairs)
+    return Agreement(float(found.mean()) if len(found) else float("nan"), extra / max(1, len(pairs)))
+
+
+def _found(wanted: Detections, there: Detections) -> np.ndarray:
+    """[n] bool: which sure detections of `wanted` are known in `there`."""
+    sure, known = wanted.scores >= SURE, there.scores >= KNOWN
+    same = wanted.labels[sure][:, None] == there.labels[known]
+    return (same & (box_ops.iou(wanted.boxes[sure], there.boxes[known]) >= IOU)).any(axis=1)
