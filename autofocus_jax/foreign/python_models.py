@@ -19,6 +19,7 @@ from autofocus_jax.foreign.answers import array
 from autofocus_jax.foreign.callback import PythonSettings, detector_around, from_callback
 from autofocus_jax.foreign.coco_classes import COCO_NAMES
 from autofocus_jax.foreign.found import CropDetector, ForeignError
+from autofocus_jax.foreign.keras_models import from_keras, is_keras
 from autofocus_jax.foreign.nms_layouts import foreground_labels
 
 _LOCK = threading.Lock()  # SAHI's models keep their answers in themselves
@@ -29,7 +30,7 @@ def from_model(model: Any, settings: PythonSettings = PythonSettings(), processo
 
     Args:
       model: a SAHI DetectionModel, an Ultralytics model, a torchvision detector, a detection model of transformers, an
-        MMDetection DetInferencer, or a function image -> detections.
+        MMDetection DetInferencer, an object detector of KerasHub, or a function image -> detections.
       settings: what is known better than the model says it.
       processor: the image processor of a transformers model.
 
@@ -43,7 +44,7 @@ def from_model(model: Any, settings: PythonSettings = PythonSettings(), processo
         return from_callback(model, settings)
     raise ForeignError(
         f"a {type(model).__name__} is no detector that is known (SAHI, Ultralytics, torchvision, transformers, "
-        "MMDetection's DetInferencer); give a function image -> detections around it"
+        "KerasHub, MMDetection's DetInferencer); give a function image -> detections around it"
     )
 
 
@@ -142,6 +143,7 @@ def _is_torchvision(model: Any) -> bool:
 # What a model must be able to do, and the adapter for it; looked through in this order.
 KINDS: tuple[tuple[Callable[[Any], bool], Callable[..., CropDetector]], ...] = (
     (lambda model: hasattr(model, "convert_original_predictions") and hasattr(model, "perform_inference"), from_sahi),
+    (is_keras, from_keras),
     (_is_mmdetection, from_mmdetection),
     (lambda model: hasattr(getattr(model, "config", None), "id2label"), from_transformers),
     (lambda model: hasattr(model, "predict") and hasattr(model, "names") and hasattr(model, "task"), from_ultralytics),
