@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -88,6 +90,22 @@ def _options(keep: int) -> ocp.CheckpointManagerOptions:
         best_fn=_ranking,  # or else scores are not written, and a run that goes on would not know them
         multiprocessing_options=_alone(),
     )  # fmt: skip
+
+
+@functools.cache
+def _ignore_closed_loops() -> None:
+    """Keep Python from printing a traceback for each write that was pending when another write of its save failed.
+
+    The first failure ends orbax's event loop. Writes that end later find the loop closed and raise where nobody can
+    catch it; the failure itself is raised by `save` or `close`.
+    """
+    before = sys.unraisablehook
+
+    def hook(found: sys.UnraisableHookArgs) -> None:
+        if not (isinstance(found.exc_value, RuntimeError) and str(found.exc_value) == "Event loop is closed"):
+            before(found)
+
+    sys.unraisablehook = hook
 
 
 def _ranking(metrics: dict) -> float:
