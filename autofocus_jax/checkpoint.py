@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import shutil
@@ -60,6 +61,7 @@ def manager(workdir: str | Path, keep: int = 2) -> Manager:
     """
     folder = _folder(workdir)
     folder.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("absl").addFilter(_hush)  # the same filter is added once
     for unfinished in folder.glob(_UNFINISHED):  # orbax would do so in the background, at some later time
         shutil.rmtree(unfinished)
     # BestN sorts rising and keeps the last.
@@ -70,6 +72,11 @@ def manager(workdir: str | Path, keep: int = 2) -> Manager:
         multiprocessing_options=_alone(),
     )  # fmt: skip
     return Manager(folder, options=options)
+
+
+def _hush(record: logging.LogRecord) -> bool:
+    """False for what orbax logs: it prints the traceback of an error that it raises too, once for each thread."""
+    return f"{os.sep}orbax{os.sep}" not in record.pathname
 
 
 def _ranking(metrics: dict) -> float:
