@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import logging
 import math
 import os
 import shutil
@@ -71,6 +72,8 @@ def manager(workdir: str | Path, keep: int = 2) -> Manager:
     It is for one process: of several, one alone may have it. What an interrupt left behind is removed. Raises
     LedgerError, and removes nothing, while another manager of the folder is not closed.
     """
+    logging.getLogger("absl").addFilter(_hush)  # the same filter is added once
+    _ignore_closed_loops()
     folder, held = _folder(workdir), contextlib.ExitStack()
     try:
         held.enter_context(locked(folder))
@@ -106,6 +109,11 @@ def _ignore_closed_loops() -> None:
             before(found)
 
     sys.unraisablehook = hook
+
+
+def _hush(record: logging.LogRecord) -> bool:
+    """False for what orbax logs: it prints the traceback of an error that it raises too, once for each thread."""
+    return f"{os.sep}orbax{os.sep}" not in record.pathname
 
 
 def _ranking(metrics: dict) -> float:

@@ -236,6 +236,7 @@ except checkpoint.CheckpointError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "cannot be written" in done.stdout and "check the space on the disk" in done.stdout, done.stderr[-2000:]
     assert "Event loop" not in done.stderr, "pending writes are no news beside that line"
+    assert "ERROR:" not in done.stderr and "orbax" not in done.stderr, done.stderr[-2000:]
     assert done.returncode == 0 and checkpoint.steps(tmp_path) == []
 
 

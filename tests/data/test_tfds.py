@@ -220,6 +220,7 @@ def test_different_categories_cannot_be_written_together(sample, memory_dataset,
     assert "same categories" in complaint(lambda: write_tfds(tmp_path, "mine", {"train": sample, "test": other}))
 
 
+# The detector and the training of tests/command/conftest.py, so that both share their compiled programs.
 CONFIG = """
 import dataclasses, math
 from autofocus_jax import *
@@ -239,8 +240,8 @@ def get_config():
             roi_channels=4, head_channels=8, focus_channels=4,
         ),
         training=TrainingConfig(
-            steps=1, batch=2, chip=64, ranges=(ValidRange(10, math.inf), ValidRange(0, 50)), max_boxes=4,
-            rpn_batch=8, roi_batch=4, log_every=1, checkpoint_every=1,
+            steps=1, batch=2, chip=48, chip_stride=8, ranges=(ValidRange(20, math.inf), ValidRange(0, 50)), max_boxes=4,
+            rpn_batch=8, roi_batch=8, log_every=1, checkpoint_every=1, warmup_steps=2, drop_at=None,
         ),
         stacking=StackingConfig(score_threshold=0.0),
     )
