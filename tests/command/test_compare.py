@@ -25,10 +25,15 @@ def compare(autofocus, square_finder, squares, tmp_path):
     return run
 
 
+def ours(rows):
+    """Names of the rows but for those of SAHI's own merging, which are there where its package is installed."""
+    return [name for name in rows if "SAHI" not in name]
+
+
 def test_rows_with_boxes(compare, tmp_path):
     content, out = compare()
     rows = content["rows"]
-    assert list(rows) == [
+    assert ours(rows) == [
         "whole 96", "whole 384", "slices 96", "slices 96, ranges", "pyramid", "weak focus 0.02",
         "weak focus 0.02, canvas 160", "perfect focus", "perfect focus, canvas 160",
     ]  # fmt: skip
@@ -66,7 +71,7 @@ def test_rows_without_boxes(compare):
 
 def test_a_fixed_input_has_no_larger_one_and_canvases_of_its_own(compare, square_finder):
     rows = compare(detector=square_finder(96))[0]["rows"]
-    assert list(rows) == ["whole 96", "slices 96", "slices 96, ranges", "slices 192", "slices 192, ranges", "pyramid",
+    assert ours(rows) == ["whole 96", "slices 96", "slices 96, ranges", "slices 192", "slices 192, ranges", "pyramid",
                           "weak focus 0.02", "perfect focus"]  # fmt: skip
     assert rows["perfect focus"]["net_side"] ** 2 == pytest.approx(rows["perfect focus"]["canvases_per_image"] * 96**2)
 
@@ -150,7 +155,7 @@ def test_photographs_no_larger_than_the_input(compare, tmp_path):
     cv2.imwrite(str(tmp_path / "small" / "a.png"), np.zeros((64, 64, 3), np.uint8))
     content, out = compare(boxes=False, photos="small")
     assert "one scale: photographs of 64 px are no larger" in out
-    assert list(content["rows"]) == ["whole 96", "slices 96", "pyramid"]
+    assert ours(content["rows"]) == ["whole 96", "slices 96", "pyramid"]
 
 
 @pytest.mark.parametrize(("words", "says"), [

@@ -1,5 +1,6 @@
 """The region proposals as a detector's answer: those of `propose`, and nothing in rows that hold none."""
 
+import jax
 import numpy as np
 
 from autofocus_jax.detector.model import forward, propose
@@ -10,8 +11,9 @@ def test_they_are_those_of_propose(tiny_detector, tiny_variables, chip_batch):
     random = np.random.default_rng(0)
     chips = [random.integers(0, 256, (height, width, 3), np.uint8) for height, width in ((48, 64), (20, 37))]
     batch = chip_batch(chips, 48, 64, 3)
-    answer = region_proposals(tiny_detector, tiny_variables, batch)
-    expected = propose(tiny_detector, forward(tiny_detector, tiny_variables, batch), batch.size)
+    answer = jax.jit(region_proposals, static_argnums=0)(tiny_detector, tiny_variables, batch)
+    maps = jax.jit(forward, static_argnums=0)(tiny_detector, tiny_variables, batch)
+    expected = jax.jit(propose, static_argnums=0)(tiny_detector, maps, batch.size)
     count = tiny_detector.proposals
     assert answer.boxes.shape == (3, count, 4) and answer.scores.shape == (3, count, 1)
     np.testing.assert_allclose(answer.boxes, expected.boxes, atol=1e-4)
