@@ -43,7 +43,7 @@ class Arguments:
     """evaluate the first so many images only"""
     split: str = "val"
     """which images of the data source"""
-    panels: int = 6
+    panels: int = 4
     """how many images to draw panels of"""
     resume: bool = False
     """go on with an interrupted evaluation of the same --workdir; finished images are not processed again"""

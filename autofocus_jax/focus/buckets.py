@@ -65,7 +65,7 @@ def shapes(buckets: Sequence[Bucket]) -> np.ndarray:
 
 
 # A program costs about as much CPU time as 10 small images; each bucket more saves the less the more there are.
-_FEWEST, _IMAGES_PER_BUCKET = 8, 12
+_FEWEST, _IMAGES_PER_BUCKET = 8, 16
 
 
 def for_images(buckets: Buckets, images: int) -> Buckets:
