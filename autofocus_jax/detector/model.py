@@ -48,6 +48,7 @@ class Seen(NamedTuple):
     deltas: Array  # [B, M, 4]
     anchors: Array  # [B, M, 4], chip frame
     size: Array  # [B, 2] int, true (height, width), px
+    slots: Array  # [B, N] bool, the proposals that each chip may have; N serves many buckets
     valid: Array  # [B] bool, False for empty rows
 
 
@@ -166,28 +167,32 @@ def candidates(config: DetectorConfig, maps: Maps, size: Array) -> tuple[Array, 
 
 
 def suppressed(
-    config: DetectorConfig, scores: Array, deltas: Array, references: Array, size: Array, count: int
+    config: DetectorConfig, scores: Array, deltas: Array, references: Array, size: Array, slots: Array
 ) -> Proposals:
     """Proposals from `candidates`: anchors moved by their deltas, clipped to the true size and thinned by NMS.
 
-    Args: size: [B, 2] int, true (height, width), px. Returns N = count rows a chip.
+    Args:
+      size: [B, 2] int, true (height, width), px.
+      slots: [B, N] bool, True for the first rows, as many as a chip may have.
+
+    Returns: N rows a chip.
     """
     least = config.proposal_least_side
 
-    def one_chip(best, deltas, references, size):
+    def one_chip(best, deltas, references, size, slots):
         boxes = clip(decode(deltas, references), size[0], size[1])
         low = jnp.minimum(boxes[:, :2], jnp.maximum(size[::-1] - least, 0))
         boxes = jnp.concatenate([low, jnp.maximum(boxes[:, 2:], least)], axis=1)
-        index, kept = nms(boxes, best >= 0, config.proposal_nms_iou, count)
+        index, kept = nms(boxes, best >= 0, config.proposal_nms_iou, len(slots), slots.sum())
         return Proposals(jnp.where(kept[:, None], boxes[index], 0), jnp.where(kept, best[index], 0), kept)
 
-    return jax.tree.map(jax.lax.stop_gradient, jax.vmap(one_chip)(scores, deltas, references, size))
+    return jax.tree.map(jax.lax.stop_gradient, jax.vmap(one_chip)(scores, deltas, references, size, slots))
 
 
 def propose(config: DetectorConfig, maps: Maps, size: Array, count: int | None = None) -> Proposals:
     """Where the box head is to look: `candidates`, `suppressed`. Returns N = count rows, default config.proposals."""
     count = config.proposals if count is None else count
-    return suppressed(config, *candidates(config, maps, size), size, count)
+    return suppressed(config, *candidates(config, maps, size), size, jnp.ones((len(size), count), bool))
 
 
 def look(
@@ -195,8 +200,9 @@ def look(
 ) -> tuple[Seen, Array]:
     """The first part of `detect`, the convolutions: what `answer` needs, and the focus map [B, H/16, W/16].
 
-    The features are padded to multiples of GRID cells, so that one program of `answer` serves many buckets. Masked and
-    one_by_one are those of `forward`; what is not masked is not padded either.
+    The features are padded to multiples of GRID cells, and the number of proposals is a power of two or all of them, so
+    that one program of `answer` serves many buckets. masked and one_by_one are those of `forward`; what is not masked is
+    not padded either.
     """
     maps = forward(config, variables, chips, masked, one_by_one)
     reduced = Network(config).apply(variables, maps.features, method="reduced")
@@ -205,22 +211,22 @@ def look(
     if masked:
         height, width = focus.shape[1:]
         reduced = jnp.pad(reduced * inside, ((0, 0), (0, -height % GRID), (0, -width % GRID), (0, 0)))
-    seen = Seen(reduced, *candidates(config, maps, chips.size), chips.size, chips.valid)
+    # The bucket sets how many rows there are, a chip's true size how many of them it may use.
+    rows = min(1 << (int(proposal_share(config, *chips.pixels.shape[1:3])) - 1).bit_length(), config.proposals)
+    own = jnp.reshape(proposal_share(config, chips.size[:, 0], chips.size[:, 1]), (-1, 1))
+    slots = jnp.broadcast_to(jnp.arange(rows) < own, (len(chips.pixels), rows))
+    seen = Seen(reduced, *candidates(config, maps, chips.size), chips.size, slots, chips.valid)
     return seen, jnp.where(inside[..., 0], focus, 0)
 
 
 def answer(config: DetectorConfig, variables: Variables, seen: Seen, masked: bool = True) -> tuple[Array, Array, Array]:
     """The second part of `detect`: boxes, scores and valid of DetectorOutput. masked: as in `look`."""
-    # The shape of the map sets how many rows there are, a chip's true size how many of them it may use.
-    rows = int(proposal_share(config, *(side * STRIDE for side in seen.features.shape[1:3])))
-    proposals = suppressed(config, seen.scores, seen.deltas, seen.anchors, seen.size, rows)
-    own = jnp.reshape(proposal_share(config, seen.size[:, 0], seen.size[:, 1]), (-1, 1))
-    valid = proposals.valid & (jnp.arange(rows) < own)
+    proposals = suppressed(config, seen.scores, seen.deltas, seen.anchors, seen.size, seen.slots)
     size = seen.size if masked else None
     logits, deltas = Network(config).apply(variables, seen.features, proposals.boxes, size, method="box")
     boxes = decode(deltas, proposals.boxes, config.box_deviations)
     boxes = clip(boxes, seen.size[:, None, 0], seen.size[:, None, 1])
-    return boxes, jax.nn.softmax(logits, axis=-1)[..., 1:], valid & seen.valid[:, None]
+    return boxes, jax.nn.softmax(logits, axis=-1)[..., 1:], proposals.valid & seen.valid[:, None]
 
 
 def detect(

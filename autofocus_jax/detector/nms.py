@@ -9,7 +9,9 @@ from autofocus_jax.boxes import iou
 from autofocus_jax.structures import Array
 
 
-def nms(boxes: Array, valid: Array, threshold: float, count: int) -> tuple[Array, Array]:
+def nms(
+    boxes: Array, valid: Array, threshold: float, count: int, limit: Array | int | None = None
+) -> tuple[Array, Array]:
     """Keeps the first `count` boxes that greedy suppression leaves.
 
     Only the survivors need their overlaps, so the cost is count * n and not n * n.
@@ -17,14 +19,16 @@ def nms(boxes: Array, valid: Array, threshold: float, count: int) -> tuple[Array
     Args:
       boxes: [n, 4] sorted by falling score. valid: [n] bool, False for rows to pass over.
       threshold: a box is suppressed when its IoU with a kept one is larger. count: capacity of the answer.
+      limit: how many boxes are wanted, at most `count`; by default as many.
 
     Returns: indices [count] int32 into boxes, in order of score, and kept [count] bool, False past the last survivor.
     """
     n = boxes.shape[0]
+    limit = count if limit is None else limit
 
     def pending(carry):
         position, alive, _ = carry
-        return (position < count) & alive.any()
+        return (position < limit) & alive.any()
 
     def keep_best(carry):
         position, alive, indices = carry
