@@ -8,7 +8,7 @@ float32, half-open. K is the number of foreground classes, numbered 0..K-1.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -168,6 +168,12 @@ class Detections(NamedTuple):
     boxes: np.ndarray  # [n, 4] float32, image frame
     scores: np.ndarray  # [n] float32
     labels: np.ndarray  # [n] int32
+
+
+# A function that says where to look: the chips of one image and scale (uint8 RGB [h, w, 3] each), where each of them
+# comes from, and what the detector found in each (chip px), None if it did not run -> a focus map for each chip,
+# [ceil(h / 16), ceil(w / 16)] float32 in 0..1.
+Where = Callable[[Sequence[np.ndarray], Sequence[Placement], Sequence[Detections] | None], list[np.ndarray]]
 
 
 class TrainBatch(NamedTuple):

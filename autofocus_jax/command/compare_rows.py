@@ -18,8 +18,7 @@ from autofocus_jax.foreign.found import CropDetector
 from autofocus_jax.foreign.slices import Part, SliceConfig
 from autofocus_jax.inference.comparison import Answer, Way, by_plan
 from autofocus_jax.inference.measure import PYRAMID
-from autofocus_jax.structures import STAGES, Cost, Dataset, Detections, ValidRange
-from autofocus_jax.where.combine import Where
+from autofocus_jax.structures import STAGES, Cost, Dataset, Detections, ValidRange, Where
 from autofocus_jax.where.truth import truth
 from autofocus_jax.where.weak import weak
 

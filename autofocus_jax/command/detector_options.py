@@ -15,7 +15,7 @@ from autofocus_jax.foreign.found import CropDetector
 from autofocus_jax.foreign.onnx_model import load_onnx
 from autofocus_jax.foreign.onnx_settings import OnnxSettings
 from autofocus_jax.foreign.preparation import Numbers
-from autofocus_jax.where.combine import Where
+from autofocus_jax.structures import Where
 from autofocus_jax.where.weak import weak
 
 _FILE_SAYS = "(default: as the file says)"

@@ -201,8 +201,8 @@ def look(
     """The first part of `detect`, the convolutions: what `answer` needs, and the focus map [B, H/16, W/16].
 
     The features are padded to multiples of GRID cells, and the number of proposals is a power of two or all of them, so
-    that one program of `answer` serves many buckets. masked and one_by_one are those of `forward`; what is not masked is
-    not padded either.
+    that one program of `answer` serves many buckets. masked and one_by_one are those of `forward`. What is not masked
+    is not padded either.
     """
     maps = forward(config, variables, chips, masked, one_by_one)
     reduced = Network(config).apply(variables, maps.features, method="reduced")

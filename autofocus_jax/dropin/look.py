@@ -16,8 +16,7 @@ from autofocus_jax.foreign.canvases import CanvasConfig
 from autofocus_jax.foreign.detect import ForeignDetect
 from autofocus_jax.foreign.found import CropDetector
 from autofocus_jax.foreign.proposal import THRESHOLD, propose
-from autofocus_jax.structures import AutoFocusError, Cost, Detections
-from autofocus_jax.where.combine import Where
+from autofocus_jax.structures import AutoFocusError, Cost, Detections, Where
 from autofocus_jax.where.weak import weak
 
 _UNMERGED = {"nms_iou": 1.0, "max_detections": 100_000}  # settings of StackingConfig that keep all there is

@@ -14,8 +14,7 @@ from autofocus_jax.focus.plan import Plan
 from autofocus_jax.foreign.callback import PythonSettings
 from autofocus_jax.foreign.found import CropDetector, Found
 from autofocus_jax.foreign.python_models import from_sahi
-from autofocus_jax.structures import STAGES, Cost, ImageError
-from autofocus_jax.where.combine import Where
+from autofocus_jax.structures import STAGES, Cost, ImageError, Where
 
 if TYPE_CHECKING:
     from sahi.models.base import DetectionModel

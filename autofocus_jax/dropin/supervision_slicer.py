@@ -11,8 +11,7 @@ from autofocus_jax.dropin.look import DropInError, look, package, plan_for, refu
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.foreign.callback import PythonSettings, from_callback
 from autofocus_jax.foreign.found import ForeignError
-from autofocus_jax.structures import ImageError
-from autofocus_jax.where.combine import Where
+from autofocus_jax.structures import ImageError, Where
 
 if TYPE_CHECKING:
     import supervision

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from autofocus_jax.foreign.canvases import CanvasConfig, find_in_chips
 from autofocus_jax.foreign.found import CropDetector, ForeignError, Found
-from autofocus_jax.structures import HostAnswer, Placement
-
-# See where/combine.py; a room of its own, which this one does not know.
-Where = Callable[..., list[np.ndarray]]
+from autofocus_jax.structures import HostAnswer, Placement, Where
 
 
 class ForeignDetect:

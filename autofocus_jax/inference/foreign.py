@@ -16,7 +16,7 @@ from autofocus_jax.foreign.onnx_model import load_onnx
 from autofocus_jax.foreign.onnx_settings import OnnxSettings
 from autofocus_jax.foreign.proposal import propose
 from autofocus_jax.foreign.python_models import from_model
-from autofocus_jax.where.combine import Where
+from autofocus_jax.structures import Where
 from autofocus_jax.where.weak import weak
 
 Propose = Callable[[Sequence[tuple[int, int]]], Plan]  # (height, width) of photographs, px -> a plan for them

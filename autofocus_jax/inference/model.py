@@ -23,8 +23,7 @@ from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
 from autofocus_jax.inference.foreign import Propose, ready
 from autofocus_jax.inference.stored import checked_names, read_weights
 from autofocus_jax.result import Result
-from autofocus_jax.structures import Bucket, ImageError
-from autofocus_jax.where.combine import Where
+from autofocus_jax.structures import Bucket, ImageError, Where
 
 
 class Model:

@@ -1,16 +1,12 @@
-"""The type of a function that says where to look, and how two of them make one."""
+"""How two functions that say where to look make one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
-from autofocus_jax.structures import STRIDE, Detections, Placement
-
-# The chips of one image and scale (uint8 RGB [h, w, 3] each), where each comes from, and what the detector found in
-# each (chip px), None if it did not run -> a focus map for each chip: [ceil(h / 16), ceil(w / 16)] float32 in 0..1.
-Where = Callable[[Sequence[np.ndarray], Sequence[Placement], Sequence[Detections] | None], list[np.ndarray]]
+from autofocus_jax.structures import STRIDE, Where
 
 
 def either(a: Where, b: Where) -> Where:

@@ -15,8 +15,8 @@ from autofocus_jax.structures import (
     FocusRange,
     GroundTruth,
     Placement,
+    Where,
 )
-from autofocus_jax.where.combine import Where
 
 SMALL = FocusRange(0, 64, 90)
 
