@@ -2,7 +2,7 @@
 
 import sys
 
-from autofocus_jax.command.evaluate import main
+from autofocus_jax.command.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

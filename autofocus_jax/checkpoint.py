@@ -160,7 +160,7 @@ def restore(checkpoints: ocp.CheckpointManager, like: TrainState) -> Saved:
     expected = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), expected)
     arguments = ocp.args.Composite(state=ocp.args.StandardRestore(expected), run=ocp.args.JsonRestore())
     where = f"checkpoint {checkpoints.directory}/{step}"
-    advice = "use another --workdir or the config it was made with"
+    advice = "use another workdir or the config it was made with"
     try:
         stored = checkpoints.restore(step, args=arguments)
     except (ValueError, OSError, KeyError) as error:
@@ -224,7 +224,7 @@ def put_aside(workdir: Path) -> list[str]:
             newest = max(broken)
             raise CheckpointError(
                 f"no checkpoint in {workdir}/checkpoints can be read (the newest, {newest}: {broken[newest]}); "
-                "use another --workdir"
+                "use another workdir"
             )
     for step, reason in broken.items():
         number = 0
@@ -262,9 +262,9 @@ def load_variables(path: str | Path, config: Config) -> Variables:
         variables = _stored(path.absolute())
         made_with = trained_with(path.absolute().parents[1])
     elif path.exists():
-        raise CheckpointError(f"{path} holds no checkpoint; give a .safetensors file or the --workdir of a training")
+        raise CheckpointError(f"{path} holds no checkpoint; give a .safetensors file or the workdir of a training")
     else:
-        raise CheckpointError(f"checkpoint {path} does not exist; give a .safetensors file or a training's --workdir")
+        raise CheckpointError(f"checkpoint {path} does not exist; give a .safetensors file or a training's workdir")
     fit.strict(variables, expected)
     safetensors.check_finite(safetensors.flatten(variables), str(path))
     changed = changed_meaning(made_with.get("detector", {}), config.detector)

@@ -167,11 +167,12 @@ class Config:
     detector: DetectorConfig
     training: TrainingConfig
     stacking: StackingConfig = StackingConfig()
+    rules: tuple[Callable, ...] | None = None  # chip rules of one's own (focus.plan.Plan); None: Algorithm 1
     window: int = 32  # images whose chips are pooled
     shrink: float = 0.0  # share of its sides, at most, that a chip may lose to fit a smaller bucket
     metric: Literal["coco", "voc"] = "coco"  # how detections are scored: COCO's AP, or PASCAL VOC's at IoU 0.5 and 0.7
     seed: int = 0
-    weights: str | None = None  # shipped weights: a file name inside autofocus_jax/weights/shipped
+    shipped: str | None = None  # weights that come with the package: a file name inside weights/shipped
 
     def __post_init__(self):
         check(self)
@@ -207,13 +208,17 @@ def check(config: Config) -> None:
         want(0 < item.min_side <= item.max_side, f"{where} {sides}; want 0 < min_side <= max_side")
         want(0 <= item.valid.low < item.valid.high, f"{where} valid range {item.valid}; want 0 <= low < high")
         last = number == len(config.scales)
-        want(last or item.chips is not None, f"{where} no chip rule; only the finest scale goes without")
+        without = last or config.rules is not None
+        want(without or item.chips is not None, f"{where} no chip rule; only the finest scale goes without")
         if item.chips is not None:
             dilation, least = item.chips.dilation, item.chips.min_size
             want(dilation >= 1 and dilation % 2 == 1, f"{where} dilation {dilation}; want an odd number of cells")
             want(least >= 1, f"{where} min_size {least}; want at least 1 px")
     for coarse, fine in zip(config.scales, config.scales[1:]):
         want(coarse.min_side < fine.min_side, "scales must go from coarse to fine (min_side rising)")
+    count = len(config.scales) - 1
+    fits = config.rules is None or len(config.rules) == count
+    want(fits, f"rules has {len(config.rules or ())} entries; want {count}, one for each scale but the last")
     focus = config.focus_range
     want(0 <= focus.a < focus.b <= focus.c, f"focus_range {focus}; want 0 <= a < b <= c")
     want(len(config.buckets) >= 1, "buckets is empty; give at least one Bucket")

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import inspect
 import io
 import math
 import os
 import runpy
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -71,7 +73,20 @@ def to_dict(settings: Any) -> Any:
         return [to_dict(value) for value in settings]
     if isinstance(settings, float) and not math.isfinite(settings):
         return str(settings)
+    if isinstance(settings, functools.partial):
+        return {"function": to_dict(settings.func), "arguments": to_dict([*settings.args, settings.keywords])}
+    if inspect.isroutine(settings):
+        return _function(settings)
     return settings if settings is None or isinstance(settings, bool | int | float | str) else repr(settings)
+
+
+def _function(function: Callable) -> str:
+    """The name of a function and a digest of its text, by which results of another one are told from its own."""
+    name = f"{function.__module__}.{function.__qualname__}"
+    try:
+        return f"{name} {ledger.digest(inspect.getsource(function))}"
+    except (OSError, TypeError):  # made without a file
+        return name
 
 
 def differences(before: Any, after: Any) -> list[str]:
@@ -81,7 +96,7 @@ def differences(before: Any, after: Any) -> list[str]:
 
 def detection_settings(config: Config) -> dict[str, Any]:
     """Return the settings that detections depend on, beside the weights and the images, as JSON data."""
-    others = ("name", "data", "training", "weights", "window", "metric")
+    others = ("name", "data", "training", "shipped", "window", "metric")
     return {name: value for name, value in to_dict(config).items() if name not in others}
 
 
@@ -102,7 +117,8 @@ def _read(path: Path) -> Config:
     except (Exception, SystemExit) as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f"config file {path}, line {lines[-1]}" if lines else f"config file {path}"
-        raise ConfigError(f"{where}: {type(error).__name__}: {_one_line(str(error))}") from None
+        hint = "; Config.weights is called Config.shipped now" if "argument 'weights'" in str(error) else ""
+        raise ConfigError(f"{where}: {type(error).__name__}: {_one_line(str(error))}{hint}") from None
     if not isinstance(config, Config):
         raise ConfigError(f"get_config() of {path} returned {type(config).__name__}; want an autofocus_jax Config")
     return config

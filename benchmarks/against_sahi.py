@@ -190,7 +190,7 @@ def main(options: Options, console: Console) -> None:
     if unknown or (options.only and not options.choose):
         raise AutoFocusError(f"--only {options.only}; want names of candidates, and --choose: {', '.join(CANDIDATES)}")
     config = load_config(options.config)
-    if config.weights is None:
+    if config.shipped is None:
         raise AutoFocusError(f"config {config.name!r} ships no weights; choose one that does")
     dataset = open_split(config, options.split)
     indices = range(len(dataset))[: options.limit]
@@ -199,7 +199,7 @@ def main(options: Options, console: Console) -> None:
         slicings = {name: replace(CANDIDATES[name], overlap=options.overlaps[0]) for name in named}
     else:
         slicings = {f"SAHI {overlap:.0%}": replace(CANDIDATES[CHOSEN], overlap=overlap) for overlap in options.overlaps}
-    variables = load_variables(safetensors.shipped(config.weights), config)
+    variables = load_variables(safetensors.shipped(config.shipped), config)
 
     sizes = {(info.height, info.width) for info in map(dataset.info, indices)}
     buckets = slicing_buckets(slicings.values(), sizes)

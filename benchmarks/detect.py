@@ -105,7 +105,7 @@ def detected(model: Model, items: Sequence[Item], scratch: Path, pictures: bool)
 def main() -> None:
     arguments, config = command_line(Arguments, sys.argv[1:], "detect.py", __doc__)
     parallel.cache_compilations()
-    model = load(safetensors.shipped(config.weights), config)
+    model = load(safetensors.shipped(config.shipped), config)
     start = time.perf_counter()
     model.warm_up()
     print(f"{len(model.config.buckets)} programs ready after {time.perf_counter() - start:.1f} s", flush=True)

@@ -41,7 +41,7 @@ class Arguments:
 def main() -> None:
     arguments, config = command_line(Arguments, sys.argv[1:], "end_to_end.py", __doc__)
     parallel.cache_compilations()
-    variables = load_variables(safetensors.shipped(config.weights), config)
+    variables = load_variables(safetensors.shipped(config.shipped), config)
     dataset = open_split(config, arguments.split)
     indices = range(min(arguments.limit, len(dataset)))
     config = dataclasses.replace(config, buckets=parallel.spread(config.buckets, len(jax.local_devices())))

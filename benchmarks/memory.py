@@ -61,11 +61,11 @@ def peak_bytes() -> int:
 def run_here(options: Options) -> dict[str, Any]:
     """Runs the first count of images; memory in bytes, and how many were processed in how many seconds."""
     config = load_config(options.config)
-    if config.weights is None:
+    if config.shipped is None:
         raise AutoFocusError(f"config {config.name!r} ships no weights; choose one that does")
     dataset = open_split(config, options.split)
     parallel.cache_compilations()
-    detect = compile_detector(config, load_variables(safetensors.shipped(config.weights), config))
+    detect = compile_detector(config, load_variables(safetensors.shipped(config.shipped), config))
     detect.warm_up()
     process = psutil.Process()
     warm, seen = process.memory_info().rss, []

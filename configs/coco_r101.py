@@ -16,7 +16,7 @@ from autofocus_jax.structures import Bucket, ChipRule, FocusRange, Scale, ValidR
 
 # Height, width, chips a batch; ours: the 16 shapes that pad least the chips that perfect focus maps make of COCO val
 # 2017 when these may lose 5% of their sides (docs/benchmarks.md), and batches of about one finest level:
-#   python -m autofocus_jax.buckets --config configs/coco_r101.py --annotations FILE --count 16 --batch-pixels 2816000
+#   autofocus buckets --config configs/coco_r101.py --annotations FILE --count 16 --batch-pixels 2816000
 # Every level fits: those of the three scales are at most 480x512, 800x1280 and 1400x2000 px, either way up.
 BUCKETS = (
     (368, 496, 15), (496, 368, 15), (512, 512, 10), (576, 576, 8), (624, 768, 5), (576, 1024, 4), (864, 768, 4),

@@ -66,5 +66,5 @@ def get_config() -> Config:
             roi_batch=64,
         ),
         window=192,
-        weights="demo.safetensors",
+        shipped="demo.safetensors",
     )

@@ -82,7 +82,7 @@ def test_another_config(state, workdir, tiny_config, changes):
     assert "\n" not in str(error.value)
     with (
         checkpoint.manager(workdir) as checkpoints,
-        pytest.raises(CheckpointError, match=r"3 is not of this config.* use another --workdir") as error,
+        pytest.raises(CheckpointError, match=r"3 is not of this config.* use another workdir") as error,
     ):
         checkpoint.restore(checkpoints, state(0, config.detector))
     assert "\n" not in str(error.value)

@@ -31,7 +31,7 @@ def test_there_and_back(path):
 def test_all_values_that_settings_take():
     config = load_config(ROOT / "configs" / "demo.py")
     config = dataclasses.replace(
-        config, weights=None, stacking=dataclasses.replace(config.stacking, nms_iou=0.5), seed=3,
+        config, shipped=None, stacking=dataclasses.replace(config.stacking, nms_iou=0.5), seed=3,
         training=dataclasses.replace(config.training, drop_at=0.7, ranges=(ValidRange(90, math.inf),) * 3),
     )  # fmt: skip
     assert from_dict(json.loads(json.dumps(to_dict(config))), SOURCES) == config

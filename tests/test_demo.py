@@ -49,7 +49,7 @@ def scenes(config, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def detect(config):
-    return compile_detector(config, load_variables(safetensors.shipped(config.weights), config))
+    return compile_detector(config, load_variables(safetensors.shipped(config.shipped), config))
 
 
 def with_rule(config, **changes):
@@ -114,7 +114,7 @@ def test_the_oracle_finds_every_object_in_range(config, scenes):
 def test_the_table_of_the_readme(whole_config):
     """The whole of val, some minutes; images/s is for README's table, where the two rows run side by side."""
     config = whole_config
-    detect = compile_detector(config, load_variables(safetensors.shipped(config.weights), config))
+    detect = compile_detector(config, load_variables(safetensors.shipped(config.shipped), config))
     dataset = config.data.open("val")
     measured = {
         name: measure.metrics(measure.measure(dataset, detect, plan))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from autofocus_jax import checkpoint
-from autofocus_jax.command import train
+from autofocus_jax.command.main import main
 from autofocus_jax.config_file import load_config
 from autofocus_jax.detector.freezing import in_frozen_stage
 from autofocus_jax.detector.model import init
@@ -21,6 +21,10 @@ from autofocus_jax.structures import ChipBatch, TrainBatch
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step
 from autofocus_jax.weights.safetensors import flatten
+
+
+def train_main(words):
+    return main(["train", *words])
 
 ROOT = Path(__file__).parent.parent
 
@@ -100,7 +104,7 @@ def test_three_steps_of_train_py(tmp_path, capsys):
     words = f"""--config {ROOT}/configs/coco_r101.py --workdir {workdir} --data.root {tmp_path / "data"}
         --validation-images 0 --training.steps 3 --training.batch 1 --training.log-every 1
         --training.negative-chips 0"""
-    assert train.main(words.split()) == 0, capsys.readouterr().err
+    assert train_main(words.split()) == 0, capsys.readouterr().err
     entries = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in entries] == [1, 2, 3]
     assert all(np.isfinite(value) for entry in entries for value in entry.values())

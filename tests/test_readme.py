@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autofocus_jax import Config, load_config
-from autofocus_jax.command import evaluate, train
+from autofocus_jax.command.options import evaluate, train
 from autofocus_jax.config_file import command_line
 
 ROOT = Path(__file__).parent.parent
@@ -65,7 +65,7 @@ def test_the_config_for_own_data(tmp_path, monkeypatch):
     (block,) = [block for block in blocks("python") if "def get_config" in block]
     (tmp_path / "mine.py").write_text(block)
     config = load_config(tmp_path / "mine.py")
-    assert config.name == "mine" and config.detector.num_classes == 3 and config.weights is None
+    assert config.name == "mine" and config.detector.num_classes == 3 and config.shipped is None
 
 
 @pytest.mark.skipif(not SHIPPED.is_file(), reason=f"no weights are shipped: {SHIPPED.name} is absent")

@@ -82,7 +82,7 @@ def cluster(address: str | None, cores: int | None = None, weights_bytes: int = 
                          object_store_memory=_STORE + 2 * weights_bytes, _temp_dir=folder, **quiet)  # fmt: skip
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             where = f"cluster at {address} cannot be joined" if address else "a local cluster cannot be started"
-            raise ClusterError(f"{where} ({' '.join(str(error).split())[:200]}); check --address") from None
+            raise ClusterError(f"{where} ({' '.join(str(error).split())[:200]}); check the address") from None
         stack.callback(ray.shutdown)
         yield
 
@@ -110,8 +110,8 @@ def share(workers: tuple[int, int] | None, cores: int | None, per_gpu: int) -> S
         cores = max(1, min([even, *(cpus for cpus, _ in machines if cpus)]))
     fit = sum(min(cpus // cores, slots) for cpus, slots in machines)
     if fit < least:
-        raise ClusterError(f"{least} workers of {cores} cores{' and a GPU' * gpus}, but {fit} fit on the cluster; give "
-                           "--workers or --cores fewer, or add machines")  # fmt: skip
+        raise ClusterError(f"{least} workers of {cores} cores{' and a GPU' * gpus}, but {fit} fit on the cluster; ask "
+                           "for fewer workers or cores, or add machines")  # fmt: skip
     return Share(least, most, cores, 1 / per_gpu if gpus else 0)
 
 
@@ -214,7 +214,7 @@ def _cores_here() -> int:
 
 def _deadly(piece: Piece) -> Failed:
     files = " … ".join(dict.fromkeys((piece.files[0], piece.files[-1])))
-    advice = "give each more memory (fewer --workers, a smaller --window), or take out the image that they died of"
+    advice = "give each more memory (fewer workers, a smaller window), or take out the image that they died of"
     return Failed(piece.number, f"two workers died of it ({files}); {advice}")
 
 

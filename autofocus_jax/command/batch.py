@@ -1,68 +1,25 @@
-"""Detects in many images on many machines with Ray, and writes a Parquet data set.
-
-autofocus batch s3://bucket/shards s3://bucket/found --weights model.safetensors --address auto
-
-INPUT is a folder, a glob in quotes, Parquet files (a column of image bytes or of paths) or tar shards, on a local disk
-or in a store (s3://, gs://). Without --address a cluster is started on this machine and ends with the command. A run
-that was stopped goes on when the same command is given again. Exit codes: 0 all images; 3 all, but rows of some say why
-they could not be read; 1 not finished; 130 interrupted.
-"""
+"""`autofocus batch`: many images on many machines with Ray, into a Parquet data set."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import re
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Annotated
+from collections.abc import Iterator
 
 import jax
 import numpy as np
-import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from autofocus_jax.command.console import Screen
+from autofocus_jax.command.options.batch import Arguments
+from autofocus_jax.command.stopping import exit_code, stoppable, word
 from autofocus_jax.config import ConfigError
-from autofocus_jax.config_file import load_config, parse
+from autofocus_jax.config_file import load_config
 from autofocus_jax.inference.settings import with_sides, with_thresholds
 from autofocus_jax.inference.stored import read_weights
 from autofocus_jax.structures import AutoFocusError
 
 _FAILED = 16  # pieces that may fail before the run ends
-
-
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    input: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="INPUT")]] = ""
-    """folder, glob in quotes, Parquet files or tar shards; local, s3:// or gs://"""
-    output: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="OUTPUT")]] = ""
-    """folder of the Parquet data set; local, s3:// or gs://"""
-    weights: Annotated[str, tyro.conf.arg(metavar="FILE")] = ""
-    """a .safetensors file, a training's --workdir, or "demo", which comes with the program (required)"""
-    address: str | None = None
-    """a running Ray cluster: HOST:PORT, or auto on one of its machines; else one is started here"""
-    workers: Annotated[str, tyro.conf.arg(metavar="N|LEAST:MOST")] = ""
-    """how many, or bounds between which Ray scales (by default one for each GPU, or for every 4 cores)"""
-    cores: int | None = None
-    """of each worker (by default an even share)"""
-    per_gpu: int = 1
-    """workers that share a GPU and its memory"""
-    piece: int = 512
-    """images whose results are one file, and are done again when a worker dies; a tar shard is one piece"""
-    score: float = 0.0
-    """detections below this score are left out"""
-    threshold: Annotated[tuple[float, ...], tyro.conf.arg(metavar="T...")] = ()
-    """thresholds of the focus maps, one for all scales but the last or one for each (by default as the weights say)"""
-    scales: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SHORTERxLONGER...")] = ()
-    """sides of the pyramid, coarse to fine, as 480x512 800x1280 1400x2000 (by default as the weights say)"""
-    window: int | None = None
-    """images that a worker holds at a time; fewer where they are very large (by default as the weights say)"""
-    paths_anywhere: bool = False
-    """read absolute paths, URIs and ".." in Parquet files too; for tables that you trust"""
-    config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
-    """a config file, in place of the settings that lie beside the weights"""
 
 
 @dataclasses.dataclass
@@ -80,9 +37,8 @@ class Tally:
     ended: float = 0.0  # of the last one
 
 
-def run(argv: Sequence[str], console: Console) -> int:
-    """The command; returns its exit code."""
-    arguments = parse(Arguments, list(argv), prog="autofocus batch", description=__doc__)
+def run(arguments: Arguments, console: Screen) -> int:
+    """Run the command; return its exit code."""
     workers, sides = _checked(arguments)
     try:
         from autofocus_jax.batch import cluster, job, plan, storage
@@ -105,7 +61,7 @@ def run(argv: Sequence[str], console: Console) -> int:
     before, damaged = job.count_parts(made, there)
     there -= damaged
     missing = [piece for piece in planned.pieces if piece.number not in there]
-    say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    say = console.say
     if damaged:
         say(f"{len(damaged)} pieces are there, but cut off or damaged; they are done again")
     if there:
@@ -115,7 +71,7 @@ def run(argv: Sequence[str], console: Console) -> int:
     try:
         if missing:
             # Ray has a SIGTERM handler of its own, which ours replaces.
-            with cluster.cluster(arguments.address, weights_bytes=size), _term_as_interrupt():
+            with cluster.cluster(arguments.address, weights_bytes=size), stoppable(always=True):
                 share = cluster.share(workers, arguments.cores, arguments.per_gpu)
                 say(_shared(share))
                 results = cluster.run(made, variables, missing, share, arguments.window)
@@ -126,16 +82,14 @@ def run(argv: Sequence[str], console: Console) -> int:
     return _report(tally, before, len(missing) - len(tally.done), stopped, arguments, say)
 
 
-def _gather(results: Iterator, total: int | None, tally: Tally, console: Console) -> None:
+def _gather(results: Iterator, total: int | None, tally: Tally, console: Screen) -> None:
     """Adds the results up, with a bar, and names the pieces that failed; AutoFocusError when they are too many."""
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(),
-               TextColumn("{task.fields[speed]}"))  # fmt: skip
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("batch", total=total, speed="starting workers")
+    with console.progress() as progress:
+        task = progress.add_task("batch", total=total, text="starting workers")
         for done in results:
             if not hasattr(done, "images"):  # cluster.Failed
                 tally.failed += 1
-                progress.console.print(f"piece {done.number} failed: {done.reason}", soft_wrap=True, markup=False)
+                console.say(f"piece {done.number} failed: {done.reason}")
                 if tally.failed > _FAILED:
                     raise AutoFocusError(f"more than {_FAILED} pieces failed, the last: {done.reason}")
                 continue
@@ -144,7 +98,7 @@ def _gather(results: Iterator, total: int | None, tally: Tally, console: Console
                 setattr(tally, name, getattr(tally, name) + getattr(done, name))
             tally.begun = min(tally.begun, done.begun)
             tally.ended = max(tally.ended, done.begun + done.seconds)
-            progress.update(task, completed=tally.images, speed=f"{_speed(tally)}, {tally.errors} errors")
+            progress.update(task, completed=tally.images, text=f"{_speed(tally)}, {tally.errors} errors")
 
 
 def _report(tally: Tally, before, missing: int, stopped, arguments: Arguments, say) -> int:
@@ -155,8 +109,8 @@ def _report(tally: Tally, before, missing: int, stopped, arguments: Arguments, s
         say(f"{tally.images} images, {tally.found} detections; {_speed(tally)}{share}")
     say(f"{arguments.output} holds {images} images; {errors} of them could not be read, their rows say why")
     if isinstance(stopped, KeyboardInterrupt):
-        print("autofocus batch: interrupted; what was finished is kept, the same command goes on", file=sys.stderr)
-        return 130
+        print(f"autofocus batch: {word(stopped)}; what was finished is kept, the same command goes on", file=sys.stderr)
+        return exit_code(stopped)
     if stopped is not None or missing:
         reason = f"{stopped}; " if stopped is not None else ""
         print(f"autofocus batch: {reason}not finished; the same command goes on", file=sys.stderr)
@@ -204,21 +158,3 @@ def _shared(share) -> str:
 def _speed(tally: Tally) -> str:
     """Images/s from the first piece's beginning to the last one's end, without the start of the workers."""
     return f"{tally.images / max(tally.ended - tally.begun, 1e-9):.1f} images/s"
-
-
-@contextlib.contextmanager
-def _term_as_interrupt() -> Iterator[None]:
-    """A SIGTERM, as schedulers send it, ends the run as Ctrl-C does, with the cluster stopped."""
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread, which signals go to
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,53 +1,27 @@
-"""Shows how a detector in an ONNX file is understood, and what it finds in one photograph.
-
-autofocus check-detector model.onnx photo.jpg
-
-prints the inputs, the layout of the outputs, the preparation of pixels and the classes, and writes
-runs/check-detector/PHOTO.jpg with the boxes. What is wrong can be said with the options.
-"""
+"""`autofocus check-detector`: how a detector in an ONNX file is understood, and what it finds in one photograph."""
 
 from __future__ import annotations
 
 import collections
-import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import tyro
-from rich.console import Console
 
-from autofocus_jax.command.detector_options import ModelOptions
+from autofocus_jax.command.console import Screen
+from autofocus_jax.command.options.check_detector import Arguments
 from autofocus_jax.config import ConfigError
-from autofocus_jax.config_file import parse
 from autofocus_jax.data.image import quiet_decoders, read_image
 from autofocus_jax.visualize import draw_boxes, write_picture
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    model: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="MODEL")]]
-    """an .onnx file"""
-    photo: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="PHOTO")]]
-    """an image file"""
-    options: Annotated[ModelOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ModelOptions)
-    """what is known better than the file says it"""
-    shown: float = 0.3
-    """least score of a box in the picture"""
-    output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/check-detector"
-    """folder of the picture"""
-
-
-def run(argv: Sequence[str], console: Console) -> int:
+def run(arguments: Arguments, console: Screen) -> int:
     """Run the command; return its exit code."""
     quiet_decoders()
-    arguments = parse(Arguments, list(argv), prog="autofocus check-detector", description=__doc__)
     if not 0 <= arguments.shown <= 1:
         raise ConfigError(f"--shown must be in [0, 1], got {arguments.shown}")
     detector = arguments.options.load(arguments.model)
     image = read_image(arguments.photo, oriented=True)
-    say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    say = console.say
     width = max(len(heading) for heading, _ in detector.about)
     for heading, text in detector.about:
         say(f"{heading:<{width}}  {text}")

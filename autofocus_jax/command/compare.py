@@ -1,31 +1,19 @@
-"""Compares ways to use a detector that you have: whole photographs, slices, and looking closer where it pays.
-
-autofocus compare photos/ --detector model.onnx --annotations boxes.json
-
-runs every way on every photograph, side by side, prints a table and writes runs/compare/comparison.json. With boxes the
-table has average precision; without, how far each way agrees with slices. Photographs that cannot be read are named and
-skipped. Reading is not timed, because all ways share it.
-"""
+"""`autofocus compare`: a detector that you have on whole photographs, in slices, and looking closer where it pays."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import Any
 
 from autofocus_jax import files
 from autofocus_jax.command import compare_report, photographs
 from autofocus_jax.command.compare_rows import Wanted, default_larger, default_tiles, slice_row, ways
-from autofocus_jax.command.detector_options import ModelOptions
+from autofocus_jax.command.console import Screen
+from autofocus_jax.command.options.compare import Arguments
 from autofocus_jax.command.plan_file import read_plan
-from autofocus_jax.command.stopping import stoppable
 from autofocus_jax.config import ConfigError
-from autofocus_jax.config_file import parse, to_dict
+from autofocus_jax.config_file import to_dict
 from autofocus_jax.data.image import quiet_decoders
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.foreign.found import CropDetector
@@ -34,50 +22,9 @@ from autofocus_jax.inference.comparison import Comparison
 from autofocus_jax.inference.pieces import Skipped
 from autofocus_jax.structures import STRIDE, Dataset
 
-_DETECTOR_SAYS = "(default: by the detector and the plan)"
 
-
-def _by_detector(metavar: str) -> object:
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint=_DETECTOR_SAYS)
-
-
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    photos: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="PHOTOS")]] = ()
-    """a folder of photographs; without --annotations also files, several folders and globs"""
-    detector: Annotated[str, tyro.conf.arg(metavar="MODEL", help_behavior_hint="(required)")] = ""
-    """an .onnx file"""
-    annotations: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
-    """boxes of the photographs, a COCO file; its classes count, as far as --only does not choose among them"""
-    options: Annotated[ModelOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ModelOptions)
-    """the detector"""
-    plan: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: proposed)")] = None
-    """scales, valid ranges and chip rules: a .json file as `autofocus suggest --detector` writes it"""
-    side: Annotated[int | None, _by_detector("PX")] = None
-    """the longer side of a whole photograph that the detector sees well"""
-    larger: Annotated[tuple[int, ...], _by_detector("PX...")] = ()
-    """further sides that the whole photograph is given at, to a detector of any input size"""
-    slices: Annotated[tuple[int, ...], _by_detector("PX...")] = ()
-    """sides of slices; the others are compared with the first"""
-    canvases: Annotated[tuple[int, ...], tyro.conf.arg(metavar="PX...")] = (640,)
-    """sides of fixed inputs that chips are packed into, for a detector of any input size"""
-    focus: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FOCUS...")] = ("weak",)
-    """where to look again. weak: where the detector found something small, however weakly; weak:0.05 from that score"""
-    sample: int = 3
-    """photographs after which it is said what slices gain and how long the rest takes"""
-    limit: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")] = None
-    """photographs at most, spread evenly"""
-    output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/compare"
-    """folder of comparison.json and comparison.txt"""
-
-
-def run(argv: Sequence[str], console: Console) -> int:
+def run(arguments: Arguments, console: Screen) -> int:
     """Run the command; return its exit code."""
-    with stoppable():
-        return _run(parse(Arguments, list(argv), prog="autofocus compare", description=__doc__), console)
-
-
-def _run(arguments: Arguments, console: Console) -> int:
     quiet_decoders()
     _check(arguments)
     dataset, detector, skipped = _open(arguments, console)
@@ -87,14 +34,13 @@ def _run(arguments: Arguments, console: Console) -> int:
                     default_tiles(detector, side, plan), arguments.canvases, arguments.focus)  # fmt: skip
     boxes = arguments.annotations is not None
     made = ways(detector, plan, wanted, dataset if boxes else None)
-    say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    say = console.say
     for reason in proposed.reasons:
         say(f"- {reason}")
     comparison = Comparison(dataset, made)
     reference = slice_row(wanted.tiles[0])
     sample, rest = _split(photographs.spread(len(dataset), arguments.limit), arguments.sample)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with console.progress() as progress:
         task = progress.add_task("photographs", total=len(sample) + len(rest))
         tick = lambda count: progress.advance(task, count)  # noqa: E731
         comparison.run(sample, tick)
@@ -143,7 +89,7 @@ def _check(arguments: Arguments) -> None:
                 raise ConfigError(f"{name} must be at least {bound}, got {value}")
 
 
-def _open(arguments: Arguments, console: Console) -> tuple[Dataset, CropDetector, list[Skipped]]:
+def _open(arguments: Arguments, console: Screen) -> tuple[Dataset, CropDetector, list[Skipped]]:
     """The photographs, the detector, whose classes are theirs in their order, and the photographs without a size."""
     options = arguments.options
     if arguments.annotations is None:
@@ -152,7 +98,7 @@ def _open(arguments: Arguments, console: Console) -> tuple[Dataset, CropDetector
         return dataset, detector, skipped
     dataset, found = photographs.annotated(arguments.photos, arguments.annotations)
     for line in found.lines():
-        console.print(line, style="yellow", soft_wrap=True, markup=False, highlight=False)
+        console.say(line, style="yellow")
     dataset = photographs.OfClasses(dataset, options.only or dataset.categories)
     return dataset, dataclasses.replace(options, only=dataset.categories).load(arguments.detector), []
 

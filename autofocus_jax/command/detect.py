@@ -1,11 +1,4 @@
-"""Finds objects in images, folders of images, globs and videos, coarse to fine.
-
-autofocus detect photos/ --weights model.safetensors
-autofocus detect photos/ --detector model.onnx
-
-writes runs/detect/pictures/ and runs/detect/detections.json. Files that cannot be read are skipped, counted and named.
-What is finished is kept when the run is interrupted (Ctrl-C) or told to end (SIGTERM, a closed terminal).
-"""
+"""`autofocus detect`: objects in images, folders of images, globs and videos, coarse to fine."""
 
 from __future__ import annotations
 
@@ -18,25 +11,24 @@ import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import get_args
 
 import numpy as np
-import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from autofocus_jax import parallel
 from autofocus_jax.command import video, writers
 from autofocus_jax.command.budget import thresholds_within
+from autofocus_jax.command.console import Screen
 from autofocus_jax.command.detect_report import report, share_of, speed_of
 from autofocus_jax.command.detection_run import count, readers, run_detection
 from autofocus_jax.command.detector_model import described, detector_model
-from autofocus_jax.command.detector_options import DetectorOptions, without_detector
 from autofocus_jax.command.inputs import Item, collect
 from autofocus_jax.command.names import read_names
-from autofocus_jax.command.stopping import stoppable
+from autofocus_jax.command.options.detect import Arguments, Form
+from autofocus_jax.command.options.detector import without_detector
 from autofocus_jax.config import Config, ConfigError
-from autofocus_jax.config_file import load_config, parse
+from autofocus_jax.config_file import load_config
 from autofocus_jax.data.findings import Findings, listen
 from autofocus_jax.data.image import image_size, limit_pixels, max_pixels, printable, quiet_decoders
 from autofocus_jax.focus.buckets import for_images
@@ -52,50 +44,8 @@ _REDUCED = 0.25  # how large the finest scale shows an image that is worth a wor
 _TRIED = 16  # images that --pixels is chosen on
 _NAMED = 20  # skipped files that are named
 _MANY = 100  # images from which on everything is compiled before the first; fewer need few of the programs
-_WEIGHTS_SAY = "(default: as the weights say)"
-
-Form = Literal["pictures", "panels", "coco", "csv", "yolo", "yolo-scores"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    paths: tyro.conf.Positional[
-        Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...", help_behavior_hint="(required)")]
-    ] = ()
-    """images, folders (with all below them), globs in quotes, videos"""
-    weights: Annotated[str, tyro.conf.arg(metavar="FILE", help_behavior_hint="(or --detector)")] = ""
-    """a .safetensors file, a training's --workdir, or "demo", which comes with the program and knows rendered scenes
-    alone, no photographs"""
-    output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/detect"
-    """folder of the results"""
-    write: Annotated[tuple[Form, ...], tyro.conf.arg(metavar="FORM...")] = ("pictures", "coco")
-    """pictures: boxes, categories and scores on each image, an .mp4 of each video; panels: focus maps and chips of
-    every scale; coco: detections.json; csv: detections.csv; yolo: labels/, a text file an image, to train on or to
-    correct; yolo-scores: labels_scores/, the same with scores"""
-    score: float = 0.5
-    """detections below this score are left out; 0.001 to compute average precision of the results"""
-    threshold: Annotated[tuple[float, ...], tyro.conf.arg(metavar="T...", help_behavior_hint=_WEIGHTS_SAY)] = ()
-    """FocusPixel probability from which a place is looked at again: one for all scales, or one for each but the last;
-    lower sees more and costs more, 0 is the whole image pyramid"""
-    pixels: Annotated[float | None, tyro.conf.arg(metavar="SIDE", help_behavior_hint="")] = None
-    """pixels an image on average, as the side of a square: chooses the thresholds on 16 of the images"""
-    scales: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SHORTERxLONGER...", help_behavior_hint=_WEIGHTS_SAY)] = ()
-    """sides of the pyramid, coarse to fine, as 480x512 800x1280 1400x2000"""
-    max_pixels: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
-    """pixels that an image may have, larger ones are skipped (default: 67108864, as 8192x8192, about 1 GB)"""
-    config: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
-    """a config file, in place of the settings that lie beside the weights"""
-    options: Annotated[DetectorOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=DetectorOptions)
-    """a detector that you already have"""
-
-
-def run(argv: Sequence[str], console: Console) -> int:
-    """The command; returns its exit code."""
-    with stoppable():
-        return _run(parse(Arguments, list(argv), prog="autofocus detect", description=__doc__), console)
-
-
-def _run(arguments: Arguments, console: Console) -> int:
+def run(arguments: Arguments, console: Screen) -> int:
+    """Run the command; return its exit code."""
     quiet_decoders()
     parallel.cache_compilations()
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet too
@@ -112,9 +62,7 @@ def _run(arguments: Arguments, console: Console) -> int:
     sized = _sizes(items)
     model = _model(arguments, given.names if given else None, [size for _, size in sized], sides, total, console)
     largest = _say_what_is_huge(sized, model.plan.scales[-1], console)
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(),
-               TextColumn("{task.fields[speed]}"))  # fmt: skip
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with console.progress() as progress:
         compiles = model.config is not None
         if compiles and total >= _MANY:
             _compile(model, progress, console)
@@ -123,14 +71,14 @@ def _run(arguments: Arguments, console: Console) -> int:
             model = _within_budget(model, arguments.pixels, items, progress, console)
         # A stream holds the images of its window and as many that are read ahead.
         window = max(1, min(model.plan.window, _HELD // max(1, 2 * largest)))
-        task = progress.add_task("detect", total=total or None, speed="" if warm else "compiling")
+        task = progress.add_task("detect", total=total or None, text="" if warm else "compiling")
         advance = lambda done: progress.update(  # noqa: E731
-            task, completed=done.images + len(done.skipped), speed=f"{speed_of(done)}, {share_of(done)}"
+            task, completed=done.images + len(done.skipped), text=f"{speed_of(done)}, {share_of(done)}"
         )
         forms = _writers(arguments, output, model, given.ids if given else ())
         summary = run_detection(model, items, forms, arguments.score, "panels" in arguments.write, window, advance)
     for line in found.lines():
-        console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
+        console.say(printable(line))
     ours = arguments.options.detector is None
     return report(summary, arguments.output, arguments.score, ours, warm, console)
 
@@ -141,23 +89,23 @@ def _model(
     sizes: Sequence[tuple[int, int]],
     sides: Sequence[tuple[int, int]],
     images: int,
-    console: Console,
+    console: Screen,
 ) -> Model:
     """The model of --weights or --detector with the scales and thresholds that are asked for."""
     if arguments.options.detector is not None:
         model = detector_model(arguments.options, sizes, sides, arguments.threshold)
         for line in described(model, sizes):
-            console.print(line, soft_wrap=True, markup=False, highlight=False)
+            console.say(line)
         return model
     model = load(arguments.weights, load_config(arguments.config) if arguments.config else None, names)
     _say_what_it_knows(model, console)
     return model.changed(lambda config: _overridden(config, sides, arguments.threshold, images))
 
 
-def _compile(model: Model, progress: Progress, console: Console) -> None:
+def _compile(model: Model, progress: Progress, console: Screen) -> None:
     """Compiles everything before the clock of the run starts, and says how long it took."""
     start = time.perf_counter()
-    task = progress.add_task("compile", total=len(model.config.buckets), speed="once; the next run finds it done")
+    task = progress.add_task("compile", total=len(model.config.buckets), text="once; the next run finds it done")
     model.warm_up(lambda _: progress.advance(task))
     progress.remove_task(task)
     console.print(f"{len(model.config.buckets)} programs ready after {time.perf_counter() - start:.1f} s",
@@ -220,11 +168,11 @@ def _spare_inputs(items: Sequence[Item], output: Path, forms: Sequence[str]) -> 
             raise ConfigError(f"{labels} would be replaced; move these labels away, or give another --output")
 
 
-def _say_what_it_knows(model: Model, console: Console) -> None:
+def _say_what_it_knows(model: Model, console: Screen) -> None:
     """A word to those who look at photographs with weights that have never seen one."""
     if isinstance(model.config.data, ScenesSource):
-        console.print(f"these weights know rendered scenes alone ({', '.join(model.categories[:3])} …); what they find "
-                      "in photographs means nothing", soft_wrap=True, markup=False, highlight=False)  # fmt: skip
+        console.say(f"these weights know rendered scenes alone ({', '.join(model.categories[:3])} …); what they find "
+                      "in photographs means nothing")  # fmt: skip
 
 
 def _sizes(items: Sequence[Item]) -> list[tuple[Item, tuple[int, int]]]:
@@ -238,7 +186,7 @@ def _sizes(items: Sequence[Item]) -> list[tuple[Item, tuple[int, int]]]:
     return sized
 
 
-def _say_what_is_huge(sized: Sequence[tuple[Item, tuple[int, int]]], finest: Scale, console: Console) -> int:
+def _say_what_is_huge(sized: Sequence[tuple[Item, tuple[int, int]]], finest: Scale, console: Screen) -> int:
     """Name images that take much memory or lose small objects, before they are read; return bytes of the largest."""
     largest, lines = 0, []
     for item, (height, width) in sized:
@@ -250,23 +198,23 @@ def _say_what_is_huge(sized: Sequence[tuple[Item, tuple[int, int]]], finest: Sca
                          "px is one cell there")  # fmt: skip
     more = [f"… and {len(lines) - _NAMED} more"] if len(lines) > _NAMED else []
     for line in lines[:_NAMED] + more:
-        console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
+        console.say(printable(line))
     return largest
 
 
 def _within_budget(
-    model: Model, side: float, items: Sequence[Item], progress: Progress, console: Console
+    model: Model, side: float, items: Sequence[Item], progress: Progress, console: Screen
 ) -> Model:
     """The model with the thresholds that keep to a budget on images spread over the items."""
     images = [item for item in items if not item.video] or list(items)
     spread = sorted({round(position) for position in np.linspace(0, len(images) - 1, _TRIED)})
     chosen = list(itertools.islice(readers([images[position] for position in spread]), _TRIED))
-    task = progress.add_task("thresholds", total=None, speed=f"for {side:g} px on a side")
+    task = progress.add_task("thresholds", total=None, text=f"for {side:g} px on a side")
     found = thresholds_within(model, side, chosen)
     progress.remove_task(task)
     shown = " ".join(f"{threshold:.3g}" for threshold in found.thresholds)
-    console.print(f"--pixels {side:g}: --threshold {shown} costs {math.sqrt(found.pixels):.0f} on a side, "
-                  f"on {len(chosen)} of the images", soft_wrap=True, highlight=False)  # fmt: skip
+    console.say(f"--pixels {side:g}: --threshold {shown} costs {math.sqrt(found.pixels):.0f} on a side, "
+                  f"on {len(chosen)} of the images")  # fmt: skip
     return model.planned(model.plan.with_thresholds(*found.thresholds))
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from rich.console import Console
-
+from autofocus_jax.command.console import Screen
 from autofocus_jax.command.detection_run import Summary
 from autofocus_jax.command.stopping import exit_code, word
 from autofocus_jax.structures import AutoFocusError
@@ -13,7 +12,7 @@ from autofocus_jax.structures import AutoFocusError
 _NAMED = 20  # skipped files that are named
 
 
-def report(summary: Summary, output: str, score: float, ours: bool, warm: bool, console: Console) -> int:
+def report(summary: Summary, output: str, score: float, ours: bool, warm: bool, console: Screen) -> int:
     """Print what was done and left; return the exit code.
 
     Args:
@@ -24,7 +23,7 @@ def report(summary: Summary, output: str, score: float, ours: bool, warm: bool, 
         warm: nothing was compiled during the run.
         console: where to.
     """
-    say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    say = console.say
     if summary.images:
         speed = speed_of(summary) if warm else f"{summary.seconds:.1f} s with compiling"
         say(f"{summary.images} images, {summary.found} detections of score {score:g} or more; "

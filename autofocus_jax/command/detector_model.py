@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autofocus_jax.command.detector_options import DetectorOptions, load_foreign
+from autofocus_jax.command.options.detector import DetectorOptions
 from autofocus_jax.command.plan_file import read_plan
 from autofocus_jax.config import ConfigError
 from autofocus_jax.focus.plan import Plan
+from autofocus_jax.foreign.canvases import CanvasConfig
+from autofocus_jax.foreign.detect import ForeignDetect
 from autofocus_jax.foreign.found import CropDetector
 from autofocus_jax.foreign.proposal import of_scales, own_side, propose
 from autofocus_jax.inference.model import Model
+from autofocus_jax.where.weak import weak
 
 _APART = 2  # times the median side, from which on photographs had better be run apart
 
@@ -39,7 +42,8 @@ def detector_model(
     thresholds = tuple(thresholds) or (() if options.focus_score is None else (options.focus_score,))
     if options.focus == "none" and thresholds:
         raise ConfigError("--focus none looks everywhere and has no threshold; leave it out, or give --focus weak")
-    detect = load_foreign(options)
+    where = weak(options.focus_size) if options.focus == "weak" else None
+    detect = ForeignDetect(options.load(options.detector), where, CanvasConfig(packed=options.packed))
     plan = _plan(options, detect.detector, sizes, sides)
     if options.focus == "none":
         plan = plan.pyramid()

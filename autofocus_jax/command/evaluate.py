@@ -1,24 +1,24 @@
-"""Evaluates a detector: every scale alone, the full image pyramid and AutoFocus, with a table, metrics and panels."""
+"""`autofocus evaluate`: every scale alone, the full image pyramid and AutoFocus, with a table, metrics and panels."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from autofocus_jax import files, parallel
 from autofocus_jax.checkpoint import load_variables
+from autofocus_jax.command.console import Screen
+from autofocus_jax.command.options.evaluate import Arguments
 from autofocus_jax.command.panels import write_panels
 from autofocus_jax.config import Config, ConfigError, open_split
-from autofocus_jax.config_file import command_line, detection_settings
+from autofocus_jax.config_file import detection_settings
 from autofocus_jax.detector.model import Variables
 from autofocus_jax.focus.buckets import for_images
 from autofocus_jax.focus.plan import Plan
@@ -27,62 +27,21 @@ from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
 from autofocus_jax.ledger import Ledger, data_identity, weights_digest
 from autofocus_jax.metrics.coco import coco_results
 from autofocus_jax.planning import budget
-from autofocus_jax.structures import AutoFocusError, Dataset
+from autofocus_jax.structures import Dataset
 from autofocus_jax.weights import safetensors
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    config: str
-    """config file: Python that defines get_config()"""
-    checkpoint: str | None = None
-    """a .safetensors file or a training's --workdir; default: the weights shipped for the config"""
-    workdir: str | None = None
-    """folder of the results; default: runs/NAME/evaluation with the config's name"""
-    limit: int | None = None
-    """evaluate the first so many images only"""
-    split: str = "val"
-    """which images of the data source"""
-    panels: int = 4
-    """how many images to draw panels of"""
-    resume: bool = False
-    """go on with an interrupted evaluation of the same --workdir; finished images are not processed again"""
-    pixels: float | None = None
-    """choose the thresholds, on --tune-split, for so many pixels an image, given as the side of a square"""
-    drop: float | None = None
-    """choose the thresholds, on --tune-split, for the fewest pixels within so many points of AP below the pyramid"""
-    tune_split: str = "tune"
-    """images that --pixels and --drop choose on; never the ones that are reported"""
-    coordinator: str | None = None
-    """HOST:PORT of the first of several processes that share the images and --workdir; "auto" asks the cluster"""
-    processes: int | None = None
-    """how many processes there are; each is given the same command and its own --process"""
-    process: int | None = None
-    """number of this process, 0 to --processes - 1"""
-
-
-def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
-    """Writes metrics.json and details.json after each row, then detections_autofocus.json, chips.json and panels/.
-
-    chips.json holds how often chips of which size were processed, by AutoFocus ("chips") and by the pyramid ("levels"):
-    from it `python -m autofocus_jax.buckets --chips` chooses buckets. What a resumed run did before is not in it.
-    """
-    with contextlib.ExitStack() as held:
-        _evaluate(arguments, config, console, held)
-
-
-def _evaluate(arguments: Arguments, config: Config, console: Console, held: contextlib.ExitStack) -> None:
-    weights = _weights(arguments, config)
-    variables = load_variables(weights, config)
+def evaluate(arguments: Arguments, config: Config, console: Screen, held: contextlib.ExitStack) -> None:
+    """Measure every row and write the files; `held` keeps the folder for this run."""
+    variables = load_variables(safetensors.of_config(config, arguments.weights), config)
     dataset = open_split(config, arguments.split)
     indices = _indices(arguments, dataset)
     buckets = parallel.spread(for_images(config.buckets, len(indices)), len(jax.local_devices()))
     config = dataclasses.replace(config, buckets=buckets)
-    workdir = files.make_folder(Path(arguments.workdir or f"runs/{config.name}/evaluation"))
+    workdir = files.make_folder(Path(arguments.output or f"runs/{config.name}/evaluation"))
     first = jax.process_index() == 0
     metrics, details = {}, {}
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not first) as progress:
+    with console.progress() as progress:
         detect = compile_detector(config, variables, jax.local_devices())
         compiling = progress.add_task("compile", total=len(config.buckets))
         detect.warm_up(lambda _: progress.advance(compiling))
@@ -116,14 +75,14 @@ def _evaluate(arguments: Arguments, config: Config, console: Console, held: cont
 
     title = f"{config.name}, {arguments.split}, {len(run.indices)} images"
     console.print(measure.table(metrics, title))
-    console.print(measure.comparison(metrics), soft_wrap=True)
+    console.say(measure.comparison(metrics))
     for line in chosen.values():
-        console.print(line, soft_wrap=True, highlight=False)
-    console.print(f"written: {workdir}/metrics.json, details.json, detections_autofocus.json, panels/", soft_wrap=True)
+        console.say(line)
+    console.say(f"written: {workdir}/metrics.json, details.json, detections_autofocus.json, panels/")
     if run.skipped:
         console.print(f"{len(run.skipped)} of {len(indices)} images could not be read and were skipped:")
         for skipped in run.skipped:
-            console.print(f"  {skipped.file_name}: {skipped.reason}", soft_wrap=True, markup=False)
+            console.say(f"  {skipped.file_name}: {skipped.reason}")
 
 
 def _within_budget(
@@ -176,15 +135,7 @@ def _pieces(rows: Iterable[str]) -> tuple[str, ...]:
 
 
 def _fix(arguments: Arguments) -> str:
-    return "run again without --resume, or choose another --workdir" if arguments.resume else "choose another --workdir"
-
-
-def _weights(arguments: Arguments, config: Config) -> str | Path:
-    if arguments.checkpoint is not None:
-        return arguments.checkpoint
-    if config.weights is None:
-        raise ConfigError(f"config {config.name!r} ships no weights; give --checkpoint")
-    return safetensors.shipped(config.weights)
+    return "run again without --resume, or choose another --output" if arguments.resume else "choose another --output"
 
 
 def _indices(arguments: Arguments, dataset: Dataset) -> range:
@@ -201,25 +152,16 @@ def _indices(arguments: Arguments, dataset: Dataset) -> range:
     return range(min(len(dataset), arguments.limit or len(dataset)))
 
 
-def run(argv: Sequence[str], console: Console, prog: str = "autofocus evaluate") -> int:
-    """The command; returns its exit code."""
-    arguments, config = command_line(Arguments, argv, prog, __doc__)
+def run(arguments: Arguments, config: Config, console: Screen) -> int:
+    """Run the command; return its exit code.
+
+    Writes metrics.json and details.json after each row, then detections_autofocus.json, chips.json and panels/.
+    chips.json holds how often chips of which size were processed, by AutoFocus ("chips") and by the pyramid ("levels"):
+    `autofocus buckets --chips` chooses buckets from it. The part that a resumed run did before is not in it.
+    """
     parallel.cache_compilations()
     parallel.join(arguments.coordinator, arguments.processes, arguments.process)
-    evaluate(arguments, config, console)
+    console.quiet = parallel.process()[0] > 0
+    with contextlib.ExitStack() as held:
+        evaluate(arguments, config, console, held)
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """evaluate.py; returns its exit code. What goes wrong for the user's reasons is one line on stderr."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
-    try:
-        return run(sys.argv[1:] if argv is None else argv, console, "evaluate.py")
-    except AutoFocusError as error:
-        print(f"evaluate.py: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("evaluate.py: interrupted; what was finished is kept, --resume goes on", file=sys.stderr)
-        return 130

@@ -1,29 +1,19 @@
-"""Reports on a data set: counts, sizes, categories, what is wrong with it, and pictures with its boxes.
-
-autofocus inspect data/annotations/instances_train.json --images data/train
-
-prints the report and writes runs/inspect/report.json and runs/inspect/samples/.
-"""
+"""`autofocus inspect`: counts, sizes and categories of a data set, its problems, and pictures with its boxes."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import tyro
 from rich import box
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 from autofocus_jax import visualize
 from autofocus_jax.command.annotations import Opened, open_annotations
+from autofocus_jax.command.console import Screen
+from autofocus_jax.command.options.inspect import Arguments
 from autofocus_jax.config import ConfigError
-from autofocus_jax.config_file import parse
 from autofocus_jax.data.findings import Findings, listen
 from autofocus_jax.data.image import limit_pixels, printable, quiet_decoders
 from autofocus_jax.data.inspection import PERCENTILES, Inspection, inspect, to_json
@@ -31,30 +21,9 @@ from autofocus_jax.files import write_json
 from autofocus_jax.structures import ImageError
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    annotations: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ANNOTATIONS")]]
-    """a COCO file (.json, .json.gz), the folder of a data set, or a config file, whose data are taken"""
-    images: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """folder of a COCO file's images (by default where COCO has them, images/, or beside the file)"""
-    split: str = "train"
-    """which images, where the data have splits"""
-    output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/inspect"
-    """folder of the report and the pictures"""
-    samples: int = 8
-    """pictures with boxes, of images spread over the data set"""
-    decode: bool = False
-    """decode every image, not only those of the samples; finds damaged files, takes time"""
-    categories: int = 100
-    """lines of the table of categories at most"""
-    max_pixels: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """pixels that an image may have to be decoded (default: 67108864, as 8192x8192, which take about 1 GB)"""
-
-
-def run(argv: Sequence[str], console: Console) -> int:
-    """The command; returns its exit code."""
+def run(arguments: Arguments, console: Screen) -> int:
+    """Run the command; return its exit code."""
     quiet_decoders()
-    arguments = parse(Arguments, list(argv), prog="autofocus inspect", description=__doc__)
     for name in ("samples", "categories"):
         if getattr(arguments, name) < 0:
             raise ConfigError(f"--{name} {getattr(arguments, name)}; want 0 or more")
@@ -63,7 +32,7 @@ def run(argv: Sequence[str], console: Console) -> int:
     found = Findings(5)
     listen(found)
     opened = open_annotations(arguments.annotations, arguments.split, found, arguments.images)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    with console.progress() as progress:
         task = progress.add_task("images", total=len(opened.dataset))
         advance = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731
         report = inspect(opened.dataset, found, arguments.decode, advance)
@@ -71,15 +40,15 @@ def run(argv: Sequence[str], console: Console) -> int:
     write_json(output / "report.json", to_json(report))
     _print(report, opened.name, arguments.categories, console)
     written, failed = _samples(opened, output / "samples", arguments.samples)
-    say = lambda text: console.print(printable(text), soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    say = lambda text: console.say(printable(text))  # noqa: E731
     say(f"written: {output}/report.json, {written} pictures in {output}/samples")
     for reason in failed:
         say(f"  no picture: {reason}")
     return 0
 
 
-def _print(report: Inspection, name: str, most: int, console: Console) -> None:
-    say = lambda text: console.print(printable(text), soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+def _print(report: Inspection, name: str, most: int, console: Screen) -> None:
+    say = lambda text: console.say(printable(text))  # noqa: E731
     say(f"{name}: {report.images} images, {report.objects} objects, {report.ignored} ignore regions; "
         f"{report.empty} images without an object, {report.per_image:.1f} objects an image, at most {report.most}; "
         f"{report.small:.0%} of the objects below 32 px, {report.large:.0%} from 96 px on")  # fmt: skip

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from rich.console import Console
 
 from autofocus_jax import checkpoint, parallel
-from autofocus_jax.command import stage
+from autofocus_jax.command import stage, stopping
+from autofocus_jax.command.console import Screen
 from autofocus_jax.command.workdir import PROPOSALS, began, workdir_ledger
 from autofocus_jax.config import Config, StackingConfig, TrainingConfig
 from autofocus_jax.config_file import detection_settings, to_dict
@@ -32,7 +32,7 @@ from autofocus_jax.inference import engine
 from autofocus_jax.inference.compiled import CompiledDetector
 from autofocus_jax.ledger import Ledger, data_identity, digest, weights_digest
 from autofocus_jax.structures import AutoFocusError, Dataset
-from autofocus_jax.training import proposals, stopping
+from autofocus_jax.training import proposals
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step, variables
 
@@ -46,7 +46,7 @@ def run_stage(
     config: Config,
     dataset: Dataset,
     workdir: Path,
-    console: Console,
+    console: Screen,
     put: Callable[[Variables], Variables] = lambda drawn: drawn,
     accept_changes: bool = False,
     problems: Findings | None = None,
@@ -99,7 +99,7 @@ def _make(
     config: Config,
     dataset: Dataset,
     folder: Path,
-    console: Console,
+    console: Screen,
     put: Callable[[Variables], Variables],
     problems: Findings,
 ) -> None:
@@ -109,13 +109,13 @@ def _make(
     training = stage.Stage("region proposals", config, dataset, folder, step, over, problems)
     state, _ = stage.run(training, initial_state(config, transform, put), console)
     weights = parallel.fetch(variables(state))
-    with stopping.requests(parallel.process()[1]) as request:
+    with stopping.requests(parallel.asked_to_stop if parallel.process()[1] > 1 else None) as request:
         give_way = lambda: request.give_way(config.training.steps)  # noqa: E731
         boxes = propose_all(config, dataset, weights, folder / "pieces", console, give_way)
     if parallel.process()[0] == 0:
         proposals.write(path, boxes, dataset, _origin(config, weights))
         total = sum(len(of_image) for of_image in boxes)
-        console.print(f"{total} proposals of {len(boxes)} images in {path}", soft_wrap=True)
+        console.say(f"{total} proposals of {len(boxes)} images in {path}")
     parallel.wait_for_all("proposals.npz")
 
 
@@ -131,7 +131,7 @@ def propose_all(
     dataset: Dataset,
     weights: Variables,
     folder: Path,
-    console: Console,
+    console: Screen,
     give_way: Callable[[], None] = lambda: None,
 ) -> list[np.ndarray]:
     """The best training.proposals_kept proposals [p, 4] (float32, image px) of every image, by probability.
@@ -153,11 +153,11 @@ def propose_all(
     process, processes = parallel.process()
     depends_on = {"weights": weights_digest(weights), "data": data_identity(dataset), **detection_settings(config)}
     kept = Ledger(folder, depends_on, "run.json", makes=(f"{'[0-9]' * 6}.npz",), fix="use another --workdir")
-    with contextlib.ExitStack() as held, stage.progress_bar(console) as progress:
+    with contextlib.ExitStack() as held, console.progress() as progress:
         if process == 0:
             held.enter_context(kept.claim(anew=bool(kept.changes())))
         parallel.wait_for_all("pieces")
-        task = progress.add_task("proposals", total=len(dataset), text="")
+        task = progress.add_task("proposals", total=len(dataset))
 
         def tick(count: int) -> None:
             progress.advance(task, count)
@@ -166,14 +166,14 @@ def propose_all(
         if processes > 1:
             engine.run(dataset, range(len(dataset)), streamed, tick, folder, (process, processes))
             parallel.wait_for_all("proposals")
-            tick = None
-        result = engine.run(dataset, range(len(dataset)), streamed, tick, folder)
+            result = engine.gather(len(dataset), folder)
+        else:
+            result = engine.run(dataset, range(len(dataset)), streamed, tick, folder)
     if result.skipped:
         first = result.skipped[0].reason
         if not result.indices:
             raise AutoFocusError(f"none of {len(dataset)} training images could be read; the first: {first}")
-        console.print(f"{len(result.skipped)} images could not be read and have no proposals; the first: {first}",
-                      soft_wrap=True, markup=False)  # fmt: skip
+        console.say(f"{len(result.skipped)} images could not be read and have no proposals; the first: {first}")
     boxes = [np.zeros((0, 4), np.float32)] * len(dataset)
     for index, found in zip(result.indices, result.detections, strict=True):
         boxes[index] = found.boxes

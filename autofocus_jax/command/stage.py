@@ -12,18 +12,17 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-import rich.progress
 from jax.sharding import Mesh
-from rich.console import Console
 
 from autofocus_jax import checkpoint, parallel
-from autofocus_jax.command import validation
+from autofocus_jax.command import stopping, validation
+from autofocus_jax.command.console import Screen
 from autofocus_jax.config import Config
 from autofocus_jax.config_file import to_dict
 from autofocus_jax.data.findings import UNREADABLE, Findings
 from autofocus_jax.detector.model import Variables, detect
 from autofocus_jax.structures import Dataset, TrainBatch, TrainState
-from autofocus_jax.training import log, loop, panels, pipeline, stopping
+from autofocus_jax.training import log, loop, panels, pipeline
 from autofocus_jax.training.optimizer import schedule
 from autofocus_jax.training.pipeline import Position
 from autofocus_jax.training.sampling import Proposals
@@ -53,11 +52,11 @@ class Stage:
     validate: validation.Validate | None = None
 
 
-def run(stage: Stage, state: TrainState, console: Console) -> tuple[TrainState, Mapping[str, Any] | None]:
+def run(stage: Stage, state: TrainState, console: Screen) -> tuple[TrainState, Mapping[str, Any] | None]:
     """Trains until the last step; returns the last state and, where this run validated it, its scores.
 
     state: to begin with where the folder has no checkpoint. Of several processes all run it, and the first one alone
-    reads and writes the folder. Raises StoppedError on SIGTERM and Ctrl-C, with everything saved, DivergenceError, and
+    reads and writes the folder. Raises Stopped when asked to stop, with everything saved, DivergenceError, and
     CheckpointError when no checkpoint can be read.
     """
     config, training = stage.config, stage.config.training
@@ -72,11 +71,11 @@ def run(stage: Stage, state: TrainState, console: Console) -> tuple[TrainState, 
         state, position = _resume(checkpoints, state)
         first = int(state.step)
         if first:
-            console.print(f"going on from step {first} of {stage.folder}", soft_wrap=True)
+            console.say(f"going on from step {first} of {stage.folder}")
         writer = stack.enter_context(log.open_log(stage.folder, first, write=process == 0))
-        progress = stack.enter_context(progress_bar(console))
-        task = progress.add_task(stage.name, total=training.steps, completed=first, text="")
-        request = stack.enter_context(stopping.requests(processes))
+        progress = stack.enter_context(console.progress())
+        task = progress.add_task(stage.name, total=training.steps, completed=first)
+        request = stack.enter_context(stopping.requests(parallel.asked_to_stop if processes > 1 else None))
         unreadable = lambda reason: stage.problems.add(UNREADABLE, reason)  # noqa: E731
         source = stage.dataset, config, position, stage.proposals, (process, processes), unreadable
         batches = stack.enter_context(contextlib.closing(pipeline.Batches(*source)))
@@ -90,7 +89,7 @@ def run(stage: Stage, state: TrainState, console: Console) -> tuple[TrainState, 
             text = _summary(entry)
             progress.update(task, completed=number, text=text)
             if not console.is_terminal:
-                console.print(f"{stage.name}, step {number}/{training.steps}: {text}", soft_wrap=True)
+                console.say(f"{stage.name}, step {number}/{training.steps}: {text}")
             warn(console, stage.problems.lines(new=True))
 
         def on_save(state: TrainState, position: Position, scores: Mapping[str, Any] | None) -> None:
@@ -105,7 +104,7 @@ def run(stage: Stage, state: TrainState, console: Console) -> tuple[TrainState, 
             seen[:] = [scores]
             writer.scalars(number, {name: scores[name] for name in ("AP", "AP50", "side") if name in scores})
             writer.images(number, {"chips": draw(weights, latest[0])})
-            console.print(f"step {number}: {validation.line(scores)}", soft_wrap=True)
+            console.say(f"step {number}: {validation.line(scores)}")
             return scores
 
         def on_divergence(number: int, position: Position, info: dict[str, float]) -> str:
@@ -123,7 +122,7 @@ def run(stage: Stage, state: TrainState, console: Console) -> tuple[TrainState, 
         state = loop.run(step, parallel.replicate(state, stage.over), batches, training, hooks, put)
         last = int(state.step)
         if request.signal is not None and last < training.steps:
-            raise stopping.StoppedError(last, request.signal)
+            raise stopping.Stopped(request.signal, last)
     return state, seen[0] if seen and last > first else None
 
 
@@ -154,22 +153,13 @@ def _drawing(config: Config, categories: Sequence[str]) -> Callable[[Variables, 
     return draw
 
 
-def warn(console: Console, lines: Sequence[str]) -> None:
+def warn(console: Screen, lines: Sequence[str]) -> None:
     """Prints warnings, a line each."""
     for line in lines:
-        console.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False)
+        console.say(f"warning: {line}")
 
 
 def _summary(entry: Mapping[str, float]) -> str:
     """A line of a log as a person reads it: the parts of the loss, chips per second, waiting."""
     parts = ", ".join(f"{name} {value:.3f}" for name, value in entry.items() if name not in PARTS)
     return f"{parts}, {entry['chips_per_second']:.1f} chips/s, {100 * entry['data_wait']:.0f}% waiting for data"
-
-
-def progress_bar(console: Console) -> rich.progress.Progress:
-    """With the time that is left; shown on a terminal only. Its tasks have a `text`."""
-    return rich.progress.Progress(
-        "[progress.description]{task.description}", rich.progress.BarColumn(bar_width=20),
-        rich.progress.MofNCompleteColumn(), rich.progress.TimeRemainingColumn(), "{task.fields[text]}",
-        console=console, disable=not console.is_terminal,
-    )  # fmt: skip

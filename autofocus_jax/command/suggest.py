@@ -1,38 +1,22 @@
-"""Proposes scales, valid ranges, chips and buckets for a data set, and says whether the method can help it.
-
-autofocus suggest data/annotations/instances_train.json
-
-looks at the sizes of images and boxes, opens no image, and writes runs/suggest/NAME.py, a config that loads, and
-runs/suggest/NAME.png, a plot of the sizes. Without boxes, for a detector that you already have,
-
-autofocus suggest photos/ --detector model.onnx
-
-runs it on a sample at several magnifications and writes runs/suggest/NAME.json, a plan that `autofocus compare` takes.
-"""
+"""`autofocus suggest`: scales, valid ranges, chips and buckets for a data set, and whether the method can help it."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 from rich import box
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from autofocus_jax.command.annotations import open_annotations
 from autofocus_jax.command.config_text import config_text, paper_detector, small_detector
-from autofocus_jax.command.detector_options import ModelOptions
+from autofocus_jax.command.console import Screen
+from autofocus_jax.command.options.suggest import Arguments
 from autofocus_jax.command.suggest_detector import Tried, suggest_for
 from autofocus_jax.config import ConfigError
-from autofocus_jax.config_file import parse
 from autofocus_jax.data.findings import Findings, listen
 from autofocus_jax.data.image import printable
 from autofocus_jax.files import whole_file, write_text
@@ -42,35 +26,8 @@ from autofocus_jax.structures import STRIDE
 _NETWORKS = {"small": small_detector, "paper": paper_detector}
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    annotations: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ANNOTATIONS")]]
-    """a COCO file (.json, .json.gz), the folder of a data set, or a config file, whose data are taken; with an .onnx
-    file as --detector photographs: a folder, a file or a glob"""
-    split: str = "train"
-    """which images, where the data have splits"""
-    output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/suggest"
-    """folder of the config and the plot"""
-    chip: int = 512
-    """side of a training chip in px: 512 as the paper, 256 for a small detector on a CPU"""
-    longest: int = 2560
-    """the longer side of the finest level in px, at most; memory and time grow with its square"""
-    detector: str = "small"
-    """small: the network of the config trains on a CPU; paper: the paper's, for GPUs; else an .onnx file, a detector
-    that you already have"""
-    options: Annotated[ModelOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ModelOptions)
-    """a detector that you already have"""
-    photographs: int = 8
-    """photographs that such a detector is tried on"""
-    side: Annotated[int | None, tyro.conf.arg(metavar="PX", help_behavior_hint="(default: the detector's own)")] = None
-    """the longer side of a whole photograph that such a detector sees well"""
-    sample: int = 2000
-    """images whose chips are worked out"""
-
-
-def run(argv: Sequence[str], console: Console) -> int:
-    """The command; returns its exit code."""
-    arguments = parse(Arguments, list(argv), prog="autofocus suggest", description=__doc__)
+def run(arguments: Arguments, console: Screen) -> int:
+    """Run the command; return its exit code."""
     if arguments.sample < 1:
         raise ConfigError(f"--sample {arguments.sample}; want at least 1 image")
     if arguments.detector not in _NETWORKS:
@@ -87,7 +44,7 @@ def run(argv: Sequence[str], console: Console) -> int:
     if given.objects.max() < 2:
         raise ConfigError(f"the largest object has {given.objects.max():.2g} px (sqrt of its area); boxes want pixels, "
                           f"so are these shares of the images' sides, or points?{found.reasons()}")  # fmt: skip
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    with console.progress() as progress:
         task = progress.add_task("chips", total=None)
         advance = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731
         suggestion = suggest(dataset, arguments.chip, arguments.longest, arguments.sample, progress=advance)
@@ -101,8 +58,8 @@ def run(argv: Sequence[str], console: Console) -> int:
         plot(given, suggestion, f"{name}: {len(given.images)} images, {len(given.objects)} objects", path)
     _report(suggestion, given, console)
     for line in found.lines():
-        console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
-    console.print(f"written: {output}/{name}.py, {output}/{name}.png", soft_wrap=True, markup=False, highlight=False)
+        console.say(printable(line))
+    console.say(f"written: {output}/{name}.py, {output}/{name}.png")
     return 0
 
 
@@ -142,7 +99,7 @@ def plot(given: Sizes, suggestion: Suggestion, title: str, path: Path) -> None:
     figure.savefig(path)
 
 
-def _report(suggestion: Suggestion, given: Sizes, console: Console) -> None:
+def _report(suggestion: Suggestion, given: Sizes, console: Screen) -> None:
     """Prints the scales and why they are what they are."""
     table = Table(title=f"{len(given.images)} images, {len(given.objects)} objects", box=box.SIMPLE_HEAD,
                   title_justify="left", pad_edge=False)  # fmt: skip
@@ -157,6 +114,6 @@ def _report(suggestion: Suggestion, given: Sizes, console: Console) -> None:
                       f"{scale.valid.low:g} to {scale.valid.high:g} px", rule or "-", f"{inside:.0%}",
                       f"{share:.0%}")  # fmt: skip
     console.print(table)
-    console.print(suggestion.verdict, soft_wrap=True, markup=False, highlight=False)
+    console.say(suggestion.verdict)
     for reason in suggestion.reasons:
-        console.print(f"- {reason}", soft_wrap=True, markup=False, highlight=False)
+        console.say(f"- {reason}")

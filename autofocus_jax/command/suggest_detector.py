@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from autofocus_jax.command import photographs
-from autofocus_jax.command.detector_options import ModelOptions
+from autofocus_jax.command.console import Screen
+from autofocus_jax.command.options.detector import ModelOptions
 from autofocus_jax.command.plan_file import plan_text
 from autofocus_jax.data.image import quiet_decoders
 from autofocus_jax.files import write_text
@@ -38,7 +37,7 @@ class Tried(NamedTuple):
     output: Path
 
 
-def suggest_for(tried: Tried, console: Console) -> int:
+def suggest_for(tried: Tried, console: Screen) -> int:
     """Try the detector on a sample, say what it finds at which magnification, write the plan; return the exit code."""
     quiet_decoders()
     detector = tried.options.load(tried.detector)
@@ -47,8 +46,7 @@ def suggest_for(tried: Tried, console: Console) -> int:
     longer = float(np.median([max(info.height, info.width) for info in infos]))
     sides = candidate_sides(own_side(detector) if tried.side is None else tried.side, longer)
     sizes, found = [], []
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with console.progress() as progress:
         chosen = photographs.spread(len(dataset), tried.count)
         for index in progress.track(chosen, description="photographs"):
             try:
@@ -65,13 +63,12 @@ def suggest_for(tried: Tried, console: Console) -> int:
     console.print(table(measured, len(found)))
     plan, reasons = suggest_plan(measured)
     for reason in reasons:
-        console.print(f"- {reason}", soft_wrap=True, markup=False, highlight=False)
+        console.say(f"- {reason}")
     for one in skipped:
-        console.print(f"skipped: {one.reason}", soft_wrap=True, markup=False, highlight=False)
+        console.say(f"skipped: {one.reason}")
     path = tried.output / f"{re.sub(r'[^0-9A-Za-z_]', '_', Path(tried.photos).resolve().stem)}.json"
     write_text(path, plan_text(plan))
-    console.print(f"written: {path}; try it with autofocus compare --plan {path}", soft_wrap=True, markup=False,
-                  highlight=False)  # fmt: skip
+    console.say(f"written: {path}; try it with autofocus compare --plan {path}")  # fmt: skip
     return 0
 
 

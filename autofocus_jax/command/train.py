@@ -1,82 +1,38 @@
-"""Trains a detector: python train.py --config configs/demo.py --workdir runs/demo
-
-Goes on from the newest checkpoint of the workdir, if there is one; else starts from random weights, or from those of
---initial. Ends with model.safetensors in the workdir and with an evaluation of AutoFocus on the validation images.
-SIGTERM and Ctrl-C save and stop; the same command goes on, to the bit as if it had not been stopped.
-"""
+"""`autofocus train`: the whole run of a training, from the data source to validated weights."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal
-
-from rich.console import Console
 
 from autofocus_jax import checkpoint, heap, parallel
 from autofocus_jax.command import stage, validation
-from autofocus_jax.command.memory import USED_UP, used_up
+from autofocus_jax.command.console import Screen
+from autofocus_jax.command.options.train import Arguments
 from autofocus_jax.command.proposals import run_stage
 from autofocus_jax.command.workdir import began, started_from, workdir_ledger
 from autofocus_jax.config import Config
-from autofocus_jax.config_file import command_line, to_dict
+from autofocus_jax.config_file import to_dict
 from autofocus_jax.data.cleaning import open_clean
 from autofocus_jax.data.findings import Findings
 from autofocus_jax.detector.model import Variables
 from autofocus_jax.ledger import data_identity
-from autofocus_jax.structures import AutoFocusError, Dataset
+from autofocus_jax.structures import Dataset
 from autofocus_jax.training import proposals
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step, variables
-from autofocus_jax.training.stopping import StoppedError
 from autofocus_jax.weights import initial, safetensors
 from autofocus_jax.weights.safetensors import WeightsError
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    """Trains a detector and validates it."""
+def train(arguments: Arguments, config: Config, console: Screen, held: contextlib.ExitStack) -> None:
+    """Train from the data source, and weights to start from if there is a file of them, to validated weights.
 
-    config: str
-    """Config file, as configs/demo.py."""
-    workdir: str | None = None
-    """Where checkpoints, log and weights go; default runs/NAME of the config."""
-    validation_images: int = 100
-    """Images of a validation, at the end and every training.validate_every steps; 0 for none."""
-    validation_split: str = "val"
-    """Which images of the data source those are; "tune", where there is one, when the best checkpoint is to be used."""
-    initial: str | None = None
-    """A .safetensors file to start from, as a converted backbone or a whole detector; what does not fit stays random.
-    A workdir that was started from it goes on without reading it again."""
-    stage: Literal["all", "proposals", "detector"] = "all"
-    """Only train region proposals and write proposals.npz, for negative chips; or only what follows; or both."""
-    accept_changes: bool = False
-    """Go on in a workdir that was trained with another config, with the settings of this one."""
-    strict: bool = False
-    """Refuse training data that have something wrong in them, before training; else it is only reported."""
-    coordinator: str | None = None
-    """HOST:PORT of the first of several processes that train together; "auto" asks the cluster"""
-    processes: int | None = None
-    """how many processes there are; each is given the same command and its own --process"""
-    process: int | None = None
-    """number of this process, 0 to --processes - 1"""
-
-
-def train(arguments: Arguments, config: Config, console: Console) -> None:
-    """The whole run, from the data source, and weights to start from if there is a file of them, to validated ones.
-
-    Of several processes all run it; the first one alone prints and writes the workdir.
+    Of several processes the first one alone writes the workdir, which `held` keeps for this run.
     """
-    with contextlib.ExitStack() as held:
-        _train(arguments, config, console, held)
-
-
-def _train(arguments: Arguments, config: Config, console: Console, held: contextlib.ExitStack) -> None:
     workdir = Path(arguments.workdir or f"runs/{config.name}")
     validate = validation.validator(config, arguments.validation_split, arguments.validation_images)
     found = Findings()
@@ -100,9 +56,9 @@ def _train(arguments: Arguments, config: Config, console: Console, held: context
     weights, path = parallel.fetch(variables(state)), workdir / "model.safetensors"
     facts = {"categories": list(dataset.categories), "steps": config.training.steps, "training_seconds": round(seconds)}
     safetensors.save(path, weights, to_dict(config), facts | ({"initial": source} if source else {}))
-    console.print(f"{seconds / 60:.1f} min; weights in {path}", soft_wrap=True)
+    console.say(f"{seconds / 60:.1f} min; weights in {path}")
     if validate is not None and scores is None:  # nothing was left to train
-        console.print(validation.line(validate(weights, None)), soft_wrap=True)
+        console.say(validation.line(validate(weights, None)))
 
 
 def start(
@@ -110,7 +66,7 @@ def start(
     config: Config,
     dataset: Dataset,
     workdir: Path,
-    console: Console,
+    console: Screen,
     held: contextlib.ExitStack,
 ) -> tuple[Callable[[Variables], Variables], dict | None]:
     """What variables to begin with, out of those drawn at random, and where they come from: file and sha256 of the
@@ -131,47 +87,23 @@ def start(
         ledger = workdir_ledger(config, workdir, data_identity(dataset, boxes=True), source)
         claim = ledger.claim(anew=not began(workdir), accept=arguments.accept_changes)
         for line in held.enter_context(claim):
-            console.print(f"changed: {line}", soft_wrap=True, markup=False, highlight=False)
+            console.say(f"changed: {line}")
     if arguments.initial is not None and going_on:
-        console.print(f"--initial {arguments.initial} is what it started from, and is not read again", soft_wrap=True)
+        console.say(f"--initial {arguments.initial} is what it started from, and is not read again")
     if found is None:
         return lambda drawn: drawn, source
     for line in initial.summary(found, source["file"]):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        console.say(line)
     return partial(initial.put, found), source
 
 
-def run(argv: Sequence[str], console: Console, prog: str = "autofocus train") -> int:
-    """The command; returns its exit code: 0, or 128 and the signal's number when it was asked to stop."""
-    arguments, config = command_line(Arguments, argv, prog=prog, description=__doc__)
+def run(arguments: Arguments, config: Config, console: Screen) -> int:
+    """Run the command; return its exit code. Of several processes all run it, and the first one alone prints."""
     heap.share_one()
     heap.keep_freed()  # on a CPU a step is a third shorter where its arrays are not new memory every time
     parallel.join(arguments.coordinator, arguments.processes, arguments.process)
     parallel.cache_compilations()
     console.quiet = parallel.process()[0] > 0
-    try:
-        train(arguments, config, console)
-    except StoppedError as stopped:
-        console.print(f"{stopped}; everything is saved, and the same command goes on from there", soft_wrap=True)
-        return 128 + stopped.signal
+    with contextlib.ExitStack() as held:
+        train(arguments, config, console, held)
     return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """train.py; returns its exit code. What goes wrong for the user's reasons is one line on stderr."""
-    try:
-        return run(sys.argv[1:] if argv is None else argv, Console(), "train.py")
-    except OSError as error:
-        print(f"train.py: {error.filename or 'a file'} cannot be used: {error.strerror or error}", file=sys.stderr)
-        return 1
-    except AutoFocusError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 1
-    except (MemoryError, RuntimeError) as error:
-        if not used_up(error):
-            raise
-        print(f"train.py: {USED_UP}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("train.py: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130

@@ -9,6 +9,7 @@ from typing import Any
 
 from autofocus_jax import checkpoint
 from autofocus_jax.config import Config
+from autofocus_jax.config_dict import renamed
 from autofocus_jax.config_file import to_dict
 from autofocus_jax.ledger import Ledger
 from autofocus_jax.weights.safetensors import WeightsError
@@ -31,7 +32,7 @@ def workdir_ledger(config: Config, workdir: Path, data: Mapping[str, Any], initi
     known = {"trained on": dict(data)} | ({"initial": dict(initial)} if initial else {})
 
     def upgrade(before: dict[str, Any]) -> dict[str, Any]:
-        return with_defaults({**known, **before}, config)
+        return with_defaults(renamed({**known, **before}), config)
 
     fix = "use another --workdir, or --accept-changes to go on with what is given now"
     return Ledger(workdir, to_dict(config) | known, "config.json", fix=fix, upgrade=upgrade)

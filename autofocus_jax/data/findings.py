@@ -241,7 +241,7 @@ class Findings:
         lines = self.lines()
         if any(kind not in NOTES for kind in self.counts()):
             raise BadDataError(
-                f"the training data are not clean: {' | '.join(lines)} | mend them, or train without --strict"
+                f"the training data are not clean: {' | '.join(lines)} | mend them, or do not be strict"
             )
 
     def _line(self, kind: str) -> str:

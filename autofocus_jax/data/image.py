@@ -75,7 +75,7 @@ def max_pixels() -> int:
 def limit_pixels(most: int) -> None:
     """Set the most pixels that an image may have, for this process and those that it starts."""
     if most < 1:
-        raise ImageError(f"--max-pixels {most}; want at least 1 pixel")
+        raise ImageError(f"the limit of pixels must be at least 1, got {most}")
     os.environ["AUTOFOCUS_MAX_PIXELS"] = str(most)
 
 
@@ -97,7 +97,7 @@ def decode_image(content: bytes, name: str | os.PathLike, oriented: bool = False
     if head.height * head.width > limit:
         raise ImageError(
             f"image {printable(name)} has {head.width}x{head.height} px, above the limit of {limit} pixels; make it "
-            "smaller, or raise the limit (--max-pixels, or the environment variable AUTOFOCUS_MAX_PIXELS)"
+            "smaller, or raise the limit (max-pixels, or the environment variable AUTOFOCUS_MAX_PIXELS)"
         )
     try:
         image, reach = _of_tiff(content) if picture is None else _of_pillow(picture, head, oriented)

@@ -53,6 +53,8 @@ def _of_pil(image: Any) -> np.ndarray:
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I;16"):
             return np.asarray(image).astype(np.uint16)
+        if image.mode in ("I", "F"):  # whose conversion makes everything above 255 white
+            raise ValueError(f"its samples have 32 bits (mode {image.mode}); scale them to 8")
         transparent = image.has_transparency_data
         return np.asarray(image.convert("RGBA" if transparent else "RGB"))
     except (OSError, ValueError, SyntaxError) as error:

@@ -1,6 +1,4 @@
-"""Chooses the chip rules (t, d, k) of a config on its tune split, as in section 5.4 of the paper.
-
-python -m autofocus_jax.experiments.chip_rules --config configs/demo.py
+"""Section 5.4: the chip rules (t, d, k) of a config, chosen on its tune split.
 
 Rules are searched from the finest scale to the coarsest: those of finer scales keep what was chosen for them, coarser
 scales pass on their whole level meanwhile. Every candidate is a real run of the cascade.
@@ -10,31 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from rich.console import Console
-from rich.table import Table
-
-from autofocus_jax.checkpoint import load_variables
-from autofocus_jax.config import Config, ConfigError, open_split
-from autofocus_jax.config_file import command_line
+from autofocus_jax.config import Config
+from autofocus_jax.experiments.detector import DetectorInputs, load_detector, open_images
+from autofocus_jax.experiments.inputs import describe as describe_inputs
+from autofocus_jax.experiments.inputs import indices
+from autofocus_jax.experiments.result import Result, Track, table
 from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
-from autofocus_jax.inference.compiled import compile_detector
-from autofocus_jax.planning.rule_search import Point, Rules, chip_functions, within_drop
+from autofocus_jax.planning.rule_search import Point, Rules, chip_functions, describe, short, within_drop
 from autofocus_jax.structures import AutoFocusError, ChipRule, Dataset
-from autofocus_jax.weights import safetensors
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments:
-    config: str
-    """config file: Python that defines get_config()"""
-    checkpoint: str | None = None
-    """a .safetensors file or a training's --workdir; default: the weights shipped for the config"""
+class Arguments(DetectorInputs):
     split: str = "tune"
     """images to choose on; never those that are reported"""
     drop: float = 0.0
@@ -56,20 +46,22 @@ class Candidate(NamedTuple):
 
 def search(
     config: Config, detect: Detect, dataset: Dataset, rules: Sequence[ChipRule], drop: float,
-    report: Callable[[Candidate], None],
+    report: Callable[[Candidate], None], chosen: Sequence[int] | None = None,
 ) -> list[ChipRule]:  # fmt: skip
     """The chosen rule of every scale but the last, coarse to fine.
 
     At each scale the rule with the fewest pixels is taken among those whose AP is within that scale's equal share of
-    `drop` below the pyramid's; when none is, the one of highest AP (planning.rule_search). report gets each candidate.
+    `drop` below the pyramid's; when none is, the one of highest AP (planning.rule_search).
+
+    report gets each candidate. chosen: which images; by default all.
     """
 
     def run(rules: Rules) -> Point:
         plan = Plan.of(config, chip_functions(rules))
-        found = measure.metrics(measure.measure(dataset, detect, plan, metric=config.metric))
+        found = measure.metrics(measure.measure(dataset, detect, plan, metric=config.metric, indices=chosen))
         first, second = (found[key] for key in measure.HEADLINES[config.metric])
         if first is None:
-            raise AutoFocusError("no image holds an object, so rules cannot be compared; choose another --split")
+            raise AutoFocusError("no image holds an object, so rules cannot be compared; choose on other images")
         scale = next((number for number, rule in enumerate(rules, 1) if rule is not None), len(rules))
         report(Candidate(scale, rules[scale - 1], first, found["pixels_per_image"]))
         return Point(rules, first, second, found["pixels_per_image"])
@@ -77,35 +69,29 @@ def search(
     return list(within_drop(run, len(config.scales) - 1, rules, drop).rules)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the program; returns its exit code."""
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    table = Table("scale", "t", "d", "k", "AP", "side", title="chip rules")
-    try:
-        arguments, config = command_line(Arguments, sys.argv[1:] if argv is None else argv, "chip_rules", __doc__)
-        detect = compile_detector(config, load_variables(_weights(arguments, config), config))
-        grid = itertools.product(arguments.thresholds, arguments.dilations, arguments.min_sizes)
+def run(arguments: Arguments, config: Config, track: Track) -> Result:
+    """The experiment; every candidate is a run of the detector."""
+    dataset = open_images(arguments, config)
+    grid = [
+        ChipRule(*values)
+        for values in itertools.product(arguments.thresholds, arguments.dilations, arguments.min_sizes)
+    ]
+    seen: list[Candidate] = []
+    bar = iter(track(range(2 + len(grid) * (len(config.scales) - 1)), "rules"))
 
-        def report(c: Candidate) -> None:
-            cells = dataclasses.astuple(c.rule) if c.rule else ("whole", "", "")
-            table.add_row(str(c.scale), *map(str, cells), f"{c.ap:.2f}", f"{c.pixels**0.5:.0f}")
+    def report(candidate: Candidate) -> None:
+        seen.append(candidate)
+        next(bar)
 
-        rules = [ChipRule(*values) for values in grid]
-        chosen = search(config, detect, open_split(config, arguments.split), rules, arguments.drop, report)
-    except AutoFocusError as error:
-        print(f"chip_rules: {error}", file=sys.stderr)
-        return 1
-    console.print(table)
-    for scale, rule in enumerate(chosen, 1):
-        console.print(f"scale {scale}: {rule}")
-    return 0
-
-
-def _weights(arguments: Arguments, config: Config):
-    if arguments.checkpoint is None and config.weights is None:
-        raise ConfigError(f"config {config.name!r} ships no weights; give --checkpoint")
-    return arguments.checkpoint or safetensors.shipped(config.weights)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    next(bar)
+    detect = load_detector(arguments, config).detect
+    chosen = search(config, detect, dataset, grid, arguments.drop, report, indices(arguments, dataset))
+    name = measure.HEADLINES[config.metric][0]
+    rows = [
+        {"scale": str(scale), "rule (t, d, k)": short((rule,)), name: ap, "side": pixels**0.5}
+        for scale, rule, ap, pixels in seen
+    ]
+    facts = {**describe_inputs(arguments, config, len(indices(arguments, dataset))), "chosen": describe(tuple(chosen))}
+    shown = table("chip rules", rows, {"scale": "{}", "rule (t, d, k)": "{}", name: "{:.2f}", "side": "{:.0f}"})
+    notes = tuple(f"scale {number}: {rule}" for number, rule in enumerate(chosen, 1))
+    return Result(facts, rows, (shown,), None, notes)

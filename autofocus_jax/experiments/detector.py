@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import NamedTuple
 
 from autofocus_jax.config import Config, ConfigError
@@ -18,8 +17,9 @@ from autofocus_jax.weights import safetensors
 class DetectorInputs(Inputs):
     """Inputs of an experiment that runs a detector."""
 
-    checkpoint: str | None = None
-    """a .safetensors file or a training's --workdir; default: the weights shipped for the config"""
+    weights: str | None = None
+    """a .safetensors file, a training's --workdir, or "demo", which comes with the program; default: the weights
+    shipped for the config"""
 
 
 class Trained(NamedTuple):
@@ -30,17 +30,14 @@ class Trained(NamedTuple):
 
 
 def load_detector(inputs: DetectorInputs, config: Config) -> Trained:
-    """The detector of --checkpoint or of the config's shipped weights; compiles nothing yet.
+    """Return the detector of --weights, or of the config's shipped weights; compile nothing yet.
 
     Raises ConfigError when there are no weights, and AutoFocusError for weights that cannot be read or do not fit.
     """
     from autofocus_jax.checkpoint import load_variables  # here, so that the command's other experiments go without JAX
     from autofocus_jax.inference.compiled import compile_detector
 
-    if inputs.checkpoint is None and config.weights is None:
-        raise ConfigError(f"config {config.name!r} ships no weights; give --checkpoint")
-    path: str | Path = inputs.checkpoint or safetensors.shipped(config.weights)
-    variables = load_variables(path, config)
+    variables = load_variables(safetensors.of_config(config, inputs.weights), config)
     return Trained(compile_detector(config, variables), weights_digest(variables))
 
 

@@ -55,8 +55,8 @@ class Plan:
 
     @classmethod
     def of(cls, config: Config, rules: Sequence[ChipFunction] | None = None) -> Plan:
-        """Return the plan of a config, with chip rules of one's own where they are given."""
-        given = None if rules is None else tuple(rules)
+        """Return the plan of a config, with chip rules of one's own in place of the config's where they are given."""
+        given = config.rules if rules is None else tuple(rules)
         return cls(config.scales, config.buckets, config.stacking, given, config.shrink, config.window)
 
     @functools.cached_property

@@ -129,6 +129,24 @@ def run(
     return _joined([results[number] for number in mine])
 
 
+def gather(count: int, folder: Path, patience: float = 60.0, piece: int = PIECE) -> RunResult:
+    """Return the result of a run of `count` images whose pieces other processes have finished in a shared folder.
+
+    patience: seconds that a piece may need to show up on a network file system. Raises PieceError, which names a piece
+    that does not: no process does it once more.
+    """
+    parts, end = [], time.monotonic() + patience
+    for number in range(-(-count // piece)):
+        path = folder / f"{number:06d}.npz"
+        while not path.is_file():
+            if time.monotonic() > end:
+                raise pieces.PieceError(f"{path} does not show up; the processes must share one folder")
+            time.sleep(0.1)
+            os.listdir(folder)  # asks a network file system for what is new
+        parts.append(pieces.load(path))
+    return _joined(parts)
+
+
 def _joined(parts: Sequence[Piece]) -> RunResult:
     indices, detections, skipped = (
         [entry for part in parts for entry in getattr(part, name)] for name in ("indices", "detections", "skipped")

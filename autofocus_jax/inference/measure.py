@@ -98,8 +98,9 @@ def measure(
     if processes > 1:
         engine.run(dataset, indices, streamed, progress, folder, (process, processes))
         parallel.wait_for_all(name)
-        progress = None
-    result = engine.run(dataset, indices, streamed, progress, folder)
+        result = engine.gather(len(indices), folder)
+    else:
+        result = engine.run(dataset, indices, streamed, progress, folder)
     if result.cost is None:
         reason = f"; the first: {result.skipped[0].reason}" if result.skipped else ""
         raise AutoFocusError(f"none of {len(indices)} images could be read{reason}")

@@ -13,7 +13,7 @@ from autofocus_jax.structures import AutoFocusError, Cost, Detections
 
 
 class PieceError(AutoFocusError):
-    """A stored piece is damaged."""
+    """A stored piece is damaged or missing."""
 
 
 class Skipped(NamedTuple):

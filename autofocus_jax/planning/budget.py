@@ -67,7 +67,7 @@ def for_drop(scales: Sequence[Scale], measure: Callable[[Sequence[Scale]], Reach
     return _search(
         scales, measure, lambda cost: cost.ap >= least_ap, highest=True,
         failed=lambda cost: f"even the lowest thresholds have {cost.ap:.1f} AP, and {least_ap:.1f} is wanted; allow a "
-        "larger --drop",
+        "larger drop",
     )  # fmt: skip
 
 

@@ -140,7 +140,7 @@ def choose_scales(given: Sizes, chip: int = CHIP, longest: int = 2560) -> tuple[
         return (Scale(*sides, ValidRange(0.0, math.inf), None),), reasons
     count = 1 + max(1, math.ceil(round(math.log(finest / coarse) / math.log(STEP), 6)))
     why = "" if finest == wanted else (
-        f"; {finest:.2g} times is all that --longest {longest} allows" if finest < ENLARGED
+        f"; {finest:.2g} times is all that a longer side of {longest} px allows" if finest < ENLARGED
         else f"; {ENLARGED:g} times is the most that shows more"
     )  # fmt: skip
     reasons.append(f"scale {count}: a tenth of the objects is below {smallest:.0f} px and should have "
@@ -163,7 +163,7 @@ def choose_scales(given: Sizes, chip: int = CHIP, longest: int = 2560) -> tuple[
     least = " and ".join(str(scale.chips.min_size) for scale in scales[:-1])
     reasons.append(f"chips of at least {least} level px: half a training chip, so the context that the detector "
                    "learnt with is there; thresholds are the paper's kind, to be chosen on `tune` after training "
-                   "(python -m autofocus_jax.experiments.chip_rules)")  # fmt: skip
+                   "(autofocus experiment chip_rules)")  # fmt: skip
     return tuple(scales), reasons
 
 

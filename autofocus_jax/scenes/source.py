@@ -12,8 +12,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import rich.progress
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from autofocus_jax.config import DataSource
 from autofocus_jax.cores import cores
@@ -82,19 +82,16 @@ def _render(folder: Path, seed: int, split: str, count: int) -> list[dict]:
     workers = max(1, min(cores(), count // IMAGES_PER_WORKER))
     parts = [range(first, min(first + _PART, count)) for first in range(0, count, _PART)]
     part = functools.partial(render_part, folder, seed, split)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    track = functools.partial(rich.progress.track, total=len(parts), console=Console(stderr=True), transient=True)
     records = []
     with contextlib.ExitStack() as stack:
-        progress = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
-        task = progress.add_task(f"rendering scenes ({split})", total=count)
         render = map
         if workers > 1:  # spawned: a fork would copy JAX's threads
             context = multiprocessing.get_context("spawn")
             render = stack.enter_context(ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,))).map
         try:
-            for done in render(part, parts):
+            for done in track(render(part, parts), f"rendering scenes ({split})"):
                 records += done
-                progress.advance(task, len(done))
         except BrokenProcessPool:
             raise AutoFocusError(
                 "rendering scenes failed, as a process of it ended; a program that renders them needs the line "

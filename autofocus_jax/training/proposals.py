@@ -13,7 +13,7 @@ from autofocus_jax import files
 from autofocus_jax.ledger import data_identity, differences
 from autofocus_jax.structures import AutoFocusError, Dataset
 
-_AGAIN = "remove the file and run train.py with --stage proposals"
+_AGAIN = "remove the file and run the stage of the proposals again"
 
 
 class ProposalsError(AutoFocusError):
@@ -72,7 +72,7 @@ def _content(path: Path) -> dict[str, np.ndarray]:
         if missing := {"boxes", "starts"} - content.keys():
             raise ValueError(f"{sorted(missing)} are not in it")
     except FileNotFoundError:
-        raise ProposalsError(f"proposals {path} do not exist; run train.py with --stage proposals") from None
+        raise ProposalsError(f"proposals {path} do not exist; run the stage of the proposals first") from None
     except (OSError, ValueError) as error:
         raise ProposalsError(f"proposals {path} cannot be read ({files.reason(error)}); {_AGAIN}") from None
     return content

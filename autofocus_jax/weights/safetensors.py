@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
+from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.files import write_bytes
 from autofocus_jax.structures import AutoFocusError
 
@@ -86,8 +87,27 @@ def shipped(name: str) -> Path:
     if not path.is_file():
         known = sorted(item.name for item in _SHIPPED.glob("*.safetensors"))
         have = f"shipped are {', '.join(known)}" if known else "none are shipped"
-        raise WeightsError(f"no weights {name!r} are shipped with autofocus_jax; {have}; give --checkpoint")
+        raise WeightsError(f"no weights {name!r} are shipped with autofocus_jax; {have}; give a file of weights")
     return path
+
+
+def find(weights: str | os.PathLike) -> Path:
+    """Return the path of weights: a file or a folder, or the name of shipped ones, as "demo".
+
+    A name alone is that of shipped weights first, or a folder "demo" would take their place; ./demo is the folder.
+    """
+    path = Path(weights)
+    bare = os.fspath(weights) == path.name and (not path.suffix or not path.exists())
+    if bare and path.suffix in ("", ".safetensors") and (_SHIPPED / f"{path.stem}.safetensors").is_file():
+        return _SHIPPED / f"{path.stem}.safetensors"
+    return path
+
+
+def of_config(config: Config, weights: str | os.PathLike | None = None) -> Path:
+    """Return the path of `weights`, as `find` does, or of those shipped for the config; ConfigError without either."""
+    if weights is None and config.shipped is None:
+        raise ConfigError(f"no weights are shipped for config {config.name!r}; give a file of weights")
+    return shipped(config.shipped) if weights is None else find(weights)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

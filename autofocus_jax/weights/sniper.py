@@ -141,7 +141,7 @@ def _box_deltas(
             if wanted.shape == test.shape and not np.allclose(wanted, test, rtol=1e-2, atol=1e-4):  # may be float16
                 factor = "" if folded else f" times the box deviations {config.box_deviations}"
                 raise WeightsError(f"weights {source}: {name}_test is not {name}{factor}; set detector.box_deviations "
-                                   "to those of its training, and --folded-boxes as it is")  # fmt: skip
+                                   "to those of its training, and say whether the file has them folded in")  # fmt: skip
     if folded:
         arrays.update({name: _scaled(arrays[name], config, -1) for name in given})
     return arrays, [f"{name}_test" for name in tests]

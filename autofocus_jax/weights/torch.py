@@ -188,7 +188,7 @@ def _check_pixels(config: DetectorConfig, pixels: tuple[tuple[float, ...], tuple
     if not np.allclose(given, pixels, atol=1, rtol=0):
         raise FitError(f"{source} was trained with pixels of mean {pixels[0]} and deviation {pixels[1]}, the config "
                        f"has {given[0]} and {given[1]}; set detector.pixel_mean and detector.pixel_deviation, or say "
-                       "by --pixels what the file was trained with")  # fmt: skip
+                       "which pixels the file was trained with")  # fmt: skip
 
 
 def _bypass_stem(ours: dict[str, np.ndarray], config: DetectorConfig) -> None:

@@ -179,7 +179,7 @@ FAILURES = [
             (["--config", "c.py", "--scales.0.min-side", "9999"], {"c.py": DEMO}, "min_side"),
         ]
     ],
-    (["evaluate", "--config", "c.py", "--checkpoint", "none"], {"c.py": DEMO}, "none does not exist"),
+    (["evaluate", "--config", "c.py", "--weights", "none"], {"c.py": DEMO}, "none does not exist"),
     (["inspect", "a.json", "--samples", "-1"], {"a.json": coco()}, "--samples"),
     (["inspect", "a.json", "--output", "o"], {"a.json": coco(), "o": b"x"}, "o/report.json cannot be written"),
 ]

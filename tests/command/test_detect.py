@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
-from rich.console import Console
 
 from autofocus_jax.command import budget, detect, video, writers
+from autofocus_jax.command.console import Screen
 from autofocus_jax.data.yolo import YoloSource
 from autofocus_jax.inference.settings import with_thresholds
 from autofocus_jax.scenes.source import ScenesSource
@@ -140,7 +140,7 @@ def test_many_images_find_everything_compiled(autofocus, pictures, monkeypatch, 
 def test_weights_of_rendered_scenes_say_so(capsys, tiny_model):
     for model, says in ((tiny_model.changed(lambda c: dataclasses.replace(c, data=ScenesSource())), True),
                         (tiny_model, False)):  # fmt: skip
-        detect._say_what_it_knows(model, Console(width=300))
+        detect._say_what_it_knows(model, Screen(width=300))
         said = capsys.readouterr().out
         assert ("rendered scenes alone (ape, bee, cat …); what they find in photographs" in said) is says
 

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from autofocus_jax.command import detector_options, video
+from autofocus_jax.command import video
+from autofocus_jax.command.options.detector import ModelOptions
 from autofocus_jax.command.plan_file import plan_text
 from autofocus_jax.foreign.found import CropDetector, ForeignError, nothing
 from autofocus_jax.foreign.proposal import of_scales
@@ -103,7 +104,7 @@ def test_a_photograph_that_the_detector_cannot_bear_is_named_and_the_run_goes_on
         return [nothing() for _ in crops]
 
     detector = CropDetector(find, None, 32, (0, 0, 0), ("red", "green"))
-    monkeypatch.setattr(detector_options.ModelOptions, "load", lambda self, path: detector)
+    monkeypatch.setattr(ModelOptions, "load", lambda self, path: detector)
     cv2.imwrite(str(squares / "3bad.png"), np.full((256, 384, 3), 13, np.uint8))
     (squares / "4.png").write_bytes(b"no picture")
     code, out, err = autofocus("detect", squares, "--detector", "m.onnx", "--write", "csv")

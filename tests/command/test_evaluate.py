@@ -19,6 +19,7 @@ from pycocotools.coco import COCO
 
 from autofocus_jax import checkpoint, config_file
 from autofocus_jax.command import evaluate
+from autofocus_jax.command.main import main
 from autofocus_jax.command.panels import write_panels
 from autofocus_jax.detector.model import init
 from autofocus_jax.focus.plan import Plan
@@ -26,6 +27,10 @@ from autofocus_jax.inference import measure
 from autofocus_jax.ledger import locked
 from autofocus_jax.structures import Detections, DetectorOutput, TrainState
 from autofocus_jax.weights import safetensors
+
+
+def evaluate_main(words):
+    return main(["evaluate", *words])
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,14 +91,14 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def arguments(folder, tmp_path):
     weights = folder / "weights.safetensors"
-    words = ["--config", folder / "config.py", "--checkpoint", weights, "--workdir", tmp_path / "out"]
+    words = ["--config", folder / "config.py", "--weights", weights, "--output", tmp_path / "out"]
     return [str(word) for word in words]
 
 
 def test_rows_files_and_skipped_images(folder, arguments, tmp_path, capsys):
     # Every cell of a focus map is at or above a threshold of 1e-9, so AutoFocus must cost what the pyramid costs.
     threshold = ["--scales.0.chips.threshold", "1e-9"]
-    assert evaluate.main([*arguments, *threshold, "--panels", "1"]) == 0
+    assert evaluate_main([*arguments, *threshold, "--panels", "1"]) == 0
     printed = capsys.readouterr()
     assert "1 of 3 images could not be read" in printed.out and "2.png" in printed.out and printed.err == ""
     assert "AutoFocus against the pyramid: 1.00 times fewer pixels" in printed.out
@@ -133,7 +138,7 @@ def test_rows_files_and_skipped_images(folder, arguments, tmp_path, capsys):
 def test_recorded_chips_are_those_before_they_are_made_to_fit(folder, arguments, tmp_path):
     """Buckets are chosen from them, for chips that may be made smaller again."""
     smaller = ["--buckets.0.height", "64", "--buckets.0.width", "80", "--shrink", "0.2"]
-    assert evaluate.main([*arguments, *smaller, "--scales.0.chips.threshold", "1e-9", "--panels", "0"]) == 0
+    assert evaluate_main([*arguments, *smaller, "--scales.0.chips.threshold", "1e-9", "--panels", "0"]) == 0
     chips = json.loads((tmp_path / "out" / "chips.json").read_text())
     assert chips["chips"] == chips["levels"] == [[32, 48, 2], [64, 96, 2]]
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["scale2"]["pixels_per_image"] == 64 * 80
@@ -164,9 +169,9 @@ def begun(folder, arguments, tmp_path, monkeypatch):
     shutil.copytree(folder / "val", tmp_path / "data" / "val")
     shutil.copytree(folder / "annotations", tmp_path / "data" / "annotations")
     shutil.copy(folder / "weights.safetensors", tmp_path)
-    weights = ["--checkpoint", str(tmp_path / "weights.safetensors"), "--data.root", str(tmp_path / "data")]
+    weights = ["--weights", str(tmp_path / "weights.safetensors"), "--data.root", str(tmp_path / "data")]
     words = [*arguments, *weights, "--panels", "0"]
-    assert evaluate.main(words) == 0
+    assert evaluate_main(words) == 0
     return words
 
 
@@ -179,16 +184,16 @@ def test_what_is_done_is_not_done_again(begun, tmp_path, monkeypatch):
     monkeypatch.setattr(NothingFound, "__call__", never)
     os.rename(tmp_path / "weights.safetensors", tmp_path / "b.safetensors")
     os.rename(tmp_path / "data", tmp_path / "moved")
-    again = [*begun, "--checkpoint", str(tmp_path / "b.safetensors"), "--data.root", str(tmp_path / "moved"),
+    again = [*begun, "--weights", str(tmp_path / "b.safetensors"), "--data.root", str(tmp_path / "moved"),
              "--resume", "--window", "5", "--metric", "voc", "--training.steps", "9"]  # fmt: skip
-    assert evaluate.main(again) == 0
+    assert evaluate_main(again) == 0
 
 
 def refused(words, says, capsys):
-    assert evaluate.main(words) == 1
+    assert evaluate_main(words) == 1
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and says in message and "holds results of other settings or inputs" in message
-    assert "run again without --resume, or choose another --workdir" in message
+    assert "run again without --resume, or choose another --output" in message
 
 
 def test_pieces_of_other_weights_are_refused(begun, tmp_path, capsys):
@@ -197,8 +202,8 @@ def test_pieces_of_other_weights_are_refused(begun, tmp_path, capsys):
     variables["params"]["box_head"]["logits"]["bias"] += 1
     safetensors.save(path, variables, metadata["config"])
     refused([*begun, "--resume"], "weights: ", capsys)
-    assert evaluate.main(begun) == 0
-    assert evaluate.main([*begun, "--resume"]) == 0
+    assert evaluate_main(begun) == 0
+    assert evaluate_main([*begun, "--resume"]) == 0
 
 
 def test_pieces_of_a_training_that_went_on_are_refused(folder, begun, tmp_path, capsys):
@@ -213,9 +218,9 @@ def test_pieces_of_a_training_that_went_on_are_refused(folder, begun, tmp_path, 
             checkpoint.save(checkpoints, state, (0, step), config_file.to_dict(config))
         (tmp_path / "run" / "config.json").write_text(json.dumps(config_file.to_dict(config)))
 
-    words = [*begun, "--checkpoint", str(tmp_path / "run")]
+    words = [*begun, "--weights", str(tmp_path / "run")]
     train(0)
-    assert evaluate.main([*words, "--resume"]) == 0  # the same arrays, in another place
+    assert evaluate_main([*words, "--resume"]) == 0  # the same arrays, in another place
     train(1)
     refused([*words, "--resume"], "weights: ", capsys)
 
@@ -251,10 +256,10 @@ def test_settings_that_pieces_depend_on(begun, capsys):
 
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_folder_of_the_users_is_left_alone(begun, tmp_path, capsys, resume):
-    words = [*begun, "--workdir", str(tmp_path / "mine"), *(["--resume"] if resume else [])]
+    words = [*begun, "--output", str(tmp_path / "mine"), *(["--resume"] if resume else [])]
     (tmp_path / "mine" / "pieces" / "scale1").mkdir(parents=True)
     (tmp_path / "mine" / "pieces" / "scale1" / "000000.npz").write_text("years of work")
-    assert evaluate.main(words) == 1
+    assert evaluate_main(words) == 1
     message = capsys.readouterr().err
     assert "pieces was not made by this version of the program: it holds scale1; move the folder away, or" in message
     assert message.count("\n") == 1
@@ -265,7 +270,7 @@ def test_a_users_file_among_the_pieces_stays(begun, tmp_path):
     (tmp_path / "out" / "pieces" / "notes.txt").write_text("mine")
     (tmp_path / "out" / "pieces" / "own").mkdir()
     (tmp_path / "out" / "pieces" / "own" / "000000.npz").write_text("mine")
-    assert evaluate.main(begun) == 0
+    assert evaluate_main(begun) == 0
     for name in ("notes.txt", "own/000000.npz"):
         assert (tmp_path / "out" / "pieces" / name).read_text() == "mine"
 
@@ -273,7 +278,7 @@ def test_a_users_file_among_the_pieces_stays(begun, tmp_path):
 def test_pieces_of_an_older_version_are_one_line(begun, tmp_path, capsys):
     (tmp_path / "out" / "pieces" / "run.json").write_text('{"weights": "runs/demo", "split": "val"}')
     for more in ([], ["--resume"]):
-        assert evaluate.main([*begun, *more]) == 1
+        assert evaluate_main([*begun, *more]) == 1
         message = capsys.readouterr().err
         assert "pieces was made by an older version of this program; remove the folder, or" in message
         assert message.count("\n") == 1
@@ -282,9 +287,9 @@ def test_pieces_of_an_older_version_are_one_line(begun, tmp_path, capsys):
 def test_two_evaluations_of_one_workdir(begun, tmp_path, capsys):
     kept = tmp_path / "out" / "pieces" / "scale1" / "000000.npz"
     with locked(tmp_path / "out" / "pieces"):
-        assert evaluate.main(begun) == 1
+        assert evaluate_main(begun) == 1
     assert f"pieces is in use by process {os.getpid()}" in capsys.readouterr().err and kept.exists()
-    assert evaluate.main(begun) == 0
+    assert evaluate_main(begun) == 0
 
 
 def test_panels_of_images_of_one_name(tmp_path, memory_dataset, truth, tiny_config):
@@ -300,7 +305,7 @@ def test_panels_of_images_of_one_name(tmp_path, memory_dataset, truth, tiny_conf
 
 def test_nothing_found_and_limit(arguments, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "compile_detector", NothingFound)
-    assert evaluate.main([*arguments, "--limit", "1", "--panels", "0"]) == 0
+    assert evaluate_main([*arguments, "--limit", "1", "--panels", "0"]) == 0
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["autofocus"]["AP"] == 0 and metrics["autofocus"]["chips_per_image"] == [1, 0]
     assert json.loads((tmp_path / "out" / "detections_autofocus.json").read_text()) == []
@@ -317,7 +322,7 @@ def test_an_interrupt_keeps_the_finished_rows(arguments, tmp_path, monkeypatch, 
         return whole(*arguments, **options)
 
     monkeypatch.setattr(measure, "measure", interrupted)
-    assert evaluate.main(arguments) == 130
+    assert evaluate_main(arguments) == 130
     assert list(json.loads((tmp_path / "out" / "metrics.json").read_text())) == ["scale1", "scale2"]
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -336,28 +341,28 @@ def test_an_interrupt_keeps_the_finished_rows(arguments, tmp_path, monkeypatch, 
         (["--drop", "1", "--tune-split", "val"], "choose on other images"),
         (["--drop", "1", "--tune-split", "none"], "instances_none.json"),
         (["--processes", "2"], "no coordinator"),
-        (["--checkpoint", "none.safetensors"], "none.safetensors does not exist"),
-        (["--checkpoint", str(ROOT)], "holds no checkpoint"),
-        (["--checkpoint", str(ROOT / "LICENSE")], "LICENSE"),
+        (["--weights", "none.safetensors"], "none.safetensors does not exist"),
+        (["--weights", str(ROOT)], "holds no checkpoint"),
+        (["--weights", str(ROOT / "LICENSE")], "LICENSE"),
         (["--detector.rpn-channels", "8"], "do not fit"),
         (["--split", "broken"], "instances_broken.json"),
         (["--split", "none"], "instances_none.json"),
         (["--data.root", "/nowhere"], "/nowhere"),
-        (["--workdir", str(ROOT / "LICENSE" / "out")], "LICENSE"),
+        (["--output", str(ROOT / "LICENSE" / "out")], "LICENSE"),
         (["--detector.num-classes", "3"], "3"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_1(arguments, words, says, monkeypatch, capsys):
     monkeypatch.setattr(evaluate, "compile_detector", NothingFound)
-    assert evaluate.main([*arguments, *words]) == 1
+    assert evaluate_main([*arguments, *words]) == 1
     message = capsys.readouterr().err
-    assert message.startswith("evaluate.py: ") and message.count("\n") == 1 and says in message
+    assert message.startswith("autofocus evaluate: ") and message.count("\n") == 1 and says in message
 
 
 def test_no_weights_are_shipped_for_a_config(folder, capsys):
-    assert evaluate.main(["--config", str(folder / "config.py")]) == 1
-    assert "ships no weights; give --checkpoint" in capsys.readouterr().err
-    assert evaluate.main(["--config", str(folder / "config.py"), "--weights", "x.safetensors"]) == 1
+    assert evaluate_main(["--config", str(folder / "config.py")]) == 1
+    assert "no weights are shipped for config" in capsys.readouterr().err
+    assert evaluate_main(["--config", str(folder / "config.py"), "--weights", "x.safetensors"]) == 1
     assert "x.safetensors" in capsys.readouterr().err
 
 
@@ -367,7 +372,7 @@ def test_not_one_image_can_be_read(folder, arguments, tmp_path, monkeypatch, cap
     (tmp_path / "annotations" / "instances_val.json").write_bytes(
         (folder / "annotations" / "instances_val.json").read_bytes()
     )
-    assert evaluate.main([*arguments, "--data.root", str(tmp_path)]) == 1
+    assert evaluate_main([*arguments, "--data.root", str(tmp_path)]) == 1
     message = capsys.readouterr().err
     assert "none of 3 images could be read" in message and message.count("\n") == 1
 
@@ -377,12 +382,13 @@ def test_the_program_itself_says_one_line():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr == (
-        "evaluate.py: config file configs/none.py does not exist; give the path of a file that defines get_config()\n"
+        "autofocus evaluate: config file configs/none.py does not exist; "
+        "give the path of a file that defines get_config()\n"
     )
 
 
 def test_vocs_metric_has_its_own_columns(arguments, tmp_path, capsys):
-    assert evaluate.main([*arguments, "--metric", "voc", "--panels", "0"]) == 0
+    assert evaluate_main([*arguments, "--metric", "voc", "--panels", "0"]) == 0
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     for row in metrics.values():
         assert list(row)[:5] == ["AP50", "AP70", "AP50area", "AP70area", "side"]
@@ -410,7 +416,7 @@ def many(folder):
 
 
 def program(arguments, many, workdir, *more):
-    words = [*arguments[:4], "--data.root", str(many), "--workdir", str(workdir), "--panels", "0", *more]
+    words = [*arguments[:4], "--data.root", str(many), "--output", str(workdir), "--panels", "0", *more]
     return subprocess.Popen([sys.executable, "evaluate.py", *words], cwd=ROOT, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True)  # fmt: skip
 
@@ -482,10 +488,10 @@ def test_thresholds_are_chosen_for_a_budget(folder, arguments, tmp_path, capsys)
     (annotations / "instances_tune.json").write_bytes((annotations / "instances_val.json").read_bytes())
     if not (folder / "tune").exists():
         (folder / "tune").symlink_to(folder / "val")
-    assert evaluate.main([*arguments, "--panels", "0", "--pixels", "60"]) == 1
+    assert evaluate_main([*arguments, "--panels", "0", "--pixels", "60"]) == 1
     assert "cost 88 px of side an image, and 60 are wanted" in capsys.readouterr().err
     for budget in (["--pixels", "100"], ["--drop", "0"]):
-        assert evaluate.main([*arguments, "--panels", "0", *budget]) == 0
+        assert evaluate_main([*arguments, "--panels", "0", *budget]) == 0
         details = json.loads((tmp_path / "out" / "details.json").read_text())
         assert "chosen on 3 images of tune: 88² pixels" in details["autofocus"]["chosen"]
         assert "chosen on 3 images of tune: 88² pixels" in capsys.readouterr().out

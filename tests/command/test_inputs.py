@@ -1,10 +1,12 @@
 """From paths to items: folders, globs, names that do not collide, and what leads to nothing."""
 
 import os
+from pathlib import Path
 
 import pytest
 
 from autofocus_jax.command.inputs import InputError, collect
+from autofocus_jax.data.image import SUFFIXES
 
 
 @pytest.fixture
@@ -30,6 +32,17 @@ def test_a_folder_with_all_below_it(tree):
     assert names(items) == ["a", "a_png", "odd[1]", "sub/a", "sub/clip", "sub/deep/b"]
     assert [item.video for item in items] == [False] * 4 + [True, False]
     assert all(item.path.is_file() for item in items)
+
+
+def test_a_folder_gives_every_kind_that_the_decoder_knows_and_batch_the_same(tmp_path):
+    for suffix in SUFFIXES:
+        (tmp_path / f"a{suffix}").write_bytes(b"x")
+    assert {".avif", ".pnm"} < set(SUFFIXES)
+    found = {Path(item.file_name).suffix for item in collect([str(tmp_path)])}
+    assert found == set(SUFFIXES)
+    plan = pytest.importorskip("autofocus_jax.batch.plan", reason="wants pyarrow: pip install -e '.[test]'")
+    (piece,) = plan.plan(str(tmp_path), 100).pieces
+    assert {Path(name).suffix for name in piece.files} == found
 
 
 def test_files_globs_and_what_comes_twice(tree):

@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 
 from autofocus_jax import checkpoint
-from autofocus_jax.command import train
+from autofocus_jax.command.main import main
 from autofocus_jax.weights import safetensors
+
+
+def train_main(words):
+    return main(["train", *words])
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,7 +65,7 @@ def test_two_processes_of_two_devices_train_as_one_device(folder, tmp_path, norm
     codes, outs = finish(start(words(folder, tmp_path / "several", 5, norm)))
     assert codes == [0, 0], "\n".join(outs)
     assert "step 5/5" in outs[0] and "validation images" in outs[0] and "step" not in outs[1]
-    assert train.main(words(folder, tmp_path / "one", 5, norm)) == 0
+    assert train_main(words(folder, tmp_path / "one", 5, norm)) == 0
     assert_close(tmp_path / "one", tmp_path / "several")
 
 

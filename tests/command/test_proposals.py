@@ -8,10 +8,10 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from rich.console import Console
 
 from autofocus_jax.boxes import iou
 from autofocus_jax.command import proposals as command
+from autofocus_jax.command.console import Screen
 from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.ledger import LedgerError, locked
 from autofocus_jax.structures import AutoFocusError, ValidRange
@@ -54,7 +54,7 @@ def config(tiny_config):
 
 
 def quiet():
-    return Console(quiet=True)
+    return Screen(quiet=True)
 
 
 def recall(dataset, of_image):
@@ -181,7 +181,7 @@ def test_two_stages_of_one_workdir(config, squares, done):
 
 
 def test_images_that_cannot_be_read(config, squares, memory_dataset, tiny_variables, tmp_path):
-    console = Console(record=True, width=200, file=io.StringIO())
+    console = Screen(record=True, width=200, file=io.StringIO())
     images = [*squares.images[:2], None]
     found = command.propose_all(config, memory_dataset(images, squares.truths[:3]), tiny_variables, tmp_path, console)
     assert len(found[0]) and len(found[1]) and found[2].shape == (0, 4)

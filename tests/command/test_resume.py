@@ -14,7 +14,12 @@ import orbax.checkpoint as ocp
 import pytest
 
 from autofocus_jax import checkpoint
-from autofocus_jax.command import stage, train
+from autofocus_jax.command import stage
+from autofocus_jax.command.main import main
+
+
+def train_main(words):
+    return main(["train", *words])
 
 ROOT = Path(__file__).parents[2]
 STEPS = 6
@@ -49,7 +54,7 @@ def assert_same(one, other, step=STEPS):
 def through(folder, tmp_path_factory):
     """The workdir of a run that nothing stopped."""
     workdir = tmp_path_factory.mktemp("through")
-    assert train.main(words(folder, workdir)) == 0
+    assert train_main(words(folder, workdir)) == 0
     return workdir
 
 
@@ -79,11 +84,11 @@ def test_stopped_twice(folder, through, tmp_path, monkeypatch, capsys, number):
     with monkeypatch.context() as patch:
         at_step(patch, lambda step: step in (1, 5) and os.kill(os.getpid(), number))
         for stopped in (1, 5):
-            assert train.main(words(folder, tmp_path)) == 128 + number
-            out = capsys.readouterr().out
-            assert f"stopped after step {stopped}; everything is saved" in out
+            assert train_main(words(folder, tmp_path)) == 128 + number
+            err = capsys.readouterr().err
+            assert f"after step {stopped}; everything is saved; the same command goes on" in err
             assert checkpoint.steps(tmp_path)[-1] == stopped and not (tmp_path / "model.safetensors").exists()
-    assert train.main(words(folder, tmp_path)) == 0
+    assert train_main(words(folder, tmp_path)) == 0
     assert "going on from step 5" in capsys.readouterr().out
     assert_same(through, tmp_path)
     assert logged(tmp_path) == [1, 2, 3, 4, 5, 6]
@@ -108,8 +113,8 @@ def test_cut_short_at_every_step(folder, through, tmp_path, monkeypatch):
         at_step(patch, die)
         for _ in range(STEPS):
             with pytest.raises(Killed):
-                train.main(words(folder, tmp_path))
-        assert train.main(words(folder, tmp_path)) == 0
+                train_main(words(folder, tmp_path))
+        assert train_main(words(folder, tmp_path)) == 0
     assert_same(through, tmp_path)
     assert logged(tmp_path) == [1, 2, 3, 4, 5, 6]
 
@@ -118,14 +123,14 @@ def test_a_damaged_checkpoint_and_one_cut_off(folder, through, tmp_path, monkeyp
     """Both are passed over with a warning; the run goes on from the one before and ends the same."""
     with monkeypatch.context() as patch:
         at_step(patch, lambda step: step == 5 and os.kill(os.getpid(), signal.SIGTERM))
-        assert train.main(words(folder, tmp_path)) == 128 + signal.SIGTERM
+        assert train_main(words(folder, tmp_path)) == 128 + signal.SIGTERM
     checkpoints = tmp_path / "checkpoints"
     assert checkpoint.steps(tmp_path) == [4, 5]
     largest = max((checkpoints / "5" / "state").rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
     os.truncate(largest, largest.stat().st_size - 1)
     (checkpoints / "6.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
     capfd.readouterr()
-    assert train.main(words(folder, tmp_path)) == 0
+    assert train_main(words(folder, tmp_path)) == 0
     out, err = capfd.readouterr()
     assert "warning: checkpoint 6 was cut off while it was written" in out
     assert "warning: checkpoint 5 is damaged" in out and "going on from step 4" in out
@@ -163,10 +168,10 @@ def test_killed_then_stopped(folder, through, tmp_path, monkeypatch, capsys):
     assert code == -signal.SIGKILL, out
     with monkeypatch.context() as patch:
         at_step(patch, lambda step: step == 5 and os.kill(os.getpid(), signal.SIGTERM))
-        assert train.main(words(folder, tmp_path)) == 128 + signal.SIGTERM
-    assert "stopped after step 5; everything is saved" in capsys.readouterr().out
+        assert train_main(words(folder, tmp_path)) == 128 + signal.SIGTERM
+    assert "after step 5; everything is saved" in capsys.readouterr().err
     assert checkpoint.steps(tmp_path)[-1] == 5 and not (tmp_path / "model.safetensors").exists()
-    assert train.main(words(folder, tmp_path)) == 0
+    assert train_main(words(folder, tmp_path)) == 0
     assert "going on from step 5" in capsys.readouterr().out
     assert_same(through, tmp_path)
     assert logged(tmp_path) == [1, 2, 3, 4, 5, 6]

@@ -85,13 +85,63 @@ def test_a_signal_is_not_lost_where_the_work_fails(number, code):
 
 
 def test_outside_of_the_main_thread_nothing_changes():
-    seen = []
+    seen, before = [], [signal.getsignal(number) for number, _ in SIGNALS]
 
     def elsewhere():
-        with stopping.stoppable():
-            seen.append(stopping.whole(print) is print)
+        with stopping.stoppable(), stopping.requests():
+            stopping.whole(lambda: seen.append([signal.getsignal(number) for number, _ in SIGNALS]))()
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
     thread.join()
-    assert seen == [True] and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert seen == [before]
+
+
+def test_the_first_signal_asks_and_the_handlers_return():
+    for number, _ in SIGNALS:
+        before = signal.getsignal(number)
+        with stopping.requests() as request:
+            assert not request(1) and request.signal is None
+            send(number)
+            assert request(2) and request(3) and request.signal == number
+            assert signal.getsignal(number) is before
+        with pytest.raises(ZeroDivisionError), stopping.requests():
+            assert signal.getsignal(number) is not before
+            raise ZeroDivisionError
+        assert signal.getsignal(number) is before
+
+
+def test_what_is_ignored_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with stopping.requests() as request:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert not request(1) and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_the_second_signal_ends_the_program(number, code):
+    with pytest.raises(KeyboardInterrupt) as caught, stopping.stoppable(), stopping.requests() as request:
+        for _ in range(2):
+            send(number)
+            assert request(1)
+    assert stopping.exit_code(caught.value) == code
+
+
+def test_work_that_may_be_left_undone_gives_way():
+    with stopping.requests() as request:
+        request.give_way(3)
+        send(signal.SIGTERM)
+        with pytest.raises(stopping.Stopped) as caught:
+            request.give_way(7)
+    assert stopping.exit_code(caught.value) == 143
+    assert stopping.word(caught.value) == "stopped by SIGTERM after step 7; everything is saved"
+
+
+def test_several_processes_ask_each_other():
+    """After every step, and signals are left to JAX."""
+    asked = []
+    before = [signal.getsignal(number) for number, _ in SIGNALS]
+    with stopping.requests(lambda: asked.append(len(asked)) or len(asked) == 3) as request:
+        assert [signal.getsignal(number) for number, _ in SIGNALS] == before
+        assert [request(step) for step in (11, 12, 13, 14)] == [False, False, True, True]
+    assert len(asked) == 3 and request.signal == signal.SIGTERM

@@ -17,11 +17,16 @@ import pytest
 
 from autofocus_jax import checkpoint
 from autofocus_jax.command import stage, train
+from autofocus_jax.command.main import main
 from autofocus_jax.config_file import load_config, to_dict
 from autofocus_jax.ledger import LOCK, locked
 from autofocus_jax.training import pipeline
 from autofocus_jax.training.optimizer import schedule
 from autofocus_jax.weights import safetensors
+
+
+def train_main(words):
+    return main(["train", *words])
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -36,7 +41,7 @@ def words(folder, workdir, *more):
 def trained(folder, tmp_path_factory):
     """The workdir of a whole run of four steps, with its validation."""
     workdir = tmp_path_factory.mktemp("run") / "a" / "b"
-    assert train.main(words(folder, workdir)) == 0
+    assert train_main(words(folder, workdir)) == 0
     return workdir
 
 
@@ -67,7 +72,7 @@ def test_a_whole_run(folder, trained):
 
 def test_the_same_command_again_has_nothing_left_to_do(folder, trained, capsys):
     before = (trained / "model.safetensors").read_bytes()
-    assert train.main(words(folder, trained, "--validation-images", "0")) == 0
+    assert train_main(words(folder, trained, "--validation-images", "0")) == 0
     assert "going on from step 4" in capsys.readouterr().out and len(log(trained)) == 5
     variables, _ = safetensors.load(trained / "model.safetensors")
     (trained / "model.safetensors").write_bytes(before)
@@ -79,7 +84,7 @@ def test_validations_during_the_training(folder, tmp_path, capsys):
     """Each is logged; the checkpoint of the best is named, kept, and can be evaluated."""
     more = "--training.validate-every", 1, "--training.checkpoints-kept", 1, "--training.checkpoint-every", 9
     given = words(folder, tmp_path, *more, "--validation-split", "train", "--validation-images", 2)
-    assert train.main(given) == 0
+    assert train_main(given) == 0
     out = capsys.readouterr().out
     validations = {entry["step"]: entry["AP"] for entry in log(tmp_path) if "AP" in entry}
     assert sorted(validations) == [1, 2, 3, 4] and all(f"step {n}: autofocus on 2 validation" in out for n in (1, 4))
@@ -99,7 +104,7 @@ def test_starting_from_a_file(folder, trained, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(stage.loop, "run", run)
     more = ["--initial", file, "--validation-images", 0]
-    assert train.main(words(folder, workdir, *more)) == 0
+    assert train_main(words(folder, workdir, *more)) == 0
     out = capsys.readouterr().out
     stored = safetensors.flatten(safetensors.load(file)[0])
     assert f"starting from {file}" in out and f"{len(stored)} of the detector's {len(stored)} arrays taken" in out
@@ -112,18 +117,18 @@ def test_starting_from_a_file(folder, trained, tmp_path, capsys, monkeypatch):
     assert kept == metadata["initial"]
     assert kept == {"file": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
 
-    assert train.main(words(folder, workdir, *more)) == 0
+    assert train_main(words(folder, workdir, *more)) == 0
     out = capsys.readouterr().out
     assert "going on from step 4" in out and "is not read again" in out and "starting from" not in out
     assert all(np.array_equal(begun[1][name], after[name]) for name in after)
-    assert train.main(words(folder, workdir, "--validation-images", 0)) == 0
+    assert train_main(words(folder, workdir, "--validation-images", 0)) == 0
     assert "going on from step 4" in capsys.readouterr().out
     assert json.loads((workdir / "config.json").read_text())["initial"] == kept
 
     before = (workdir / "config.json").read_bytes()
     shutil.copy(workdir / "model.safetensors", file)
     for where, words_of_it in ((workdir, f"started from {file}"), (trained, "started from random weights")):
-        assert train.main(words(folder, where, *more)) == 1
+        assert train_main(words(folder, where, *more)) == 1
         message = capsys.readouterr().err
         assert words_of_it in message and "leave --initial out" in message and message.count("\n") == 1
     assert (workdir / "config.json").read_bytes() == before and len(begun) == 3
@@ -137,14 +142,14 @@ def test_a_file_that_cannot_be_started_from(folder, trained, tmp_path, capsys):
         (trained, (), "cannot be read"),
         (trained / "model.safetensors", ("--detector.rpn-channels", 8), "of another shape: params/proposal_head"),
     ):
-        assert train.main(words(folder, workdir, "--initial", file, *more)) == 1
+        assert train_main(words(folder, workdir, "--initial", file, *more)) == 1
         message = capsys.readouterr().err
         assert says in message and message.count("\n") == 1 and not workdir.exists()
 
 
 def test_another_config_in_the_same_workdir(folder, trained, capsys):
     before = (trained / "config.json").read_bytes()
-    assert train.main(words(folder, trained, "--training.learning-rate", "0.5")) == 1
+    assert train_main(words(folder, trained, "--training.learning-rate", "0.5")) == 1
     message = capsys.readouterr().err
     assert "training.learning_rate: 0.015 -> 0.5" in message and "use another --workdir" in message
     assert "--accept-changes" in message
@@ -154,14 +159,14 @@ def test_another_config_in_the_same_workdir(folder, trained, capsys):
 def test_more_steps_for_a_finished_training(folder, trained, tmp_path, capsys):
     shutil.copytree(trained, tmp_path / "run")
     longer = words(folder, tmp_path / "run", "--training.steps", 6, "--validation-images", 0)
-    assert train.main(longer) == 1
+    assert train_main(longer) == 1
     assert "training.steps: 4 -> 6" in capsys.readouterr().err
-    assert train.main([*longer, "--accept-changes"]) == 0
+    assert train_main([*longer, "--accept-changes"]) == 0
     out = capsys.readouterr().out
     assert "changed: training.steps: 4 -> 6" in out and "going on from step 4" in out
     assert [entry["step"] for entry in log(tmp_path / "run") if "loss" in entry] == [1, 2, 3, 4, 5, 6]
     assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["steps"] == 6
-    assert train.main(longer) == 0
+    assert train_main(longer) == 0
 
 
 @pytest.fixture
@@ -180,7 +185,7 @@ def data(folder, trained, tmp_path):
 def test_other_data_in_the_same_workdir(data, tmp_path, change, capsys):
     """Boxes were corrected, a category renamed or an image added while a training was stopped."""
     given = words(tmp_path / "data", tmp_path / "run", "--validation-images", 0)
-    assert train.main(given) == 0
+    assert train_main(given) == 0
     content = json.loads(data.read_text())
     if change == "box":
         content["annotations"][1]["bbox"] = [1, 1, 5, 5]
@@ -196,15 +201,15 @@ def test_other_data_in_the_same_workdir(data, tmp_path, change, capsys):
     data.write_text(json.dumps(content))
     before = (tmp_path / "run" / "config.json").read_bytes()
     capsys.readouterr()
-    assert train.main(given) == 1
+    assert train_main(given) == 1
     message = capsys.readouterr().err
     which = {"box": "boxes", "label": "boxes", "category": "categories: ['cat', 'dog'] -> ['cat', 'cow']",
              "name": "names and sizes", "image": "images: 4 -> 5"}[change]  # fmt: skip
     assert f"trained on.{which}" in message and "--accept-changes" in message and message.count("\n") == 1
     assert (tmp_path / "run" / "config.json").read_bytes() == before
-    assert train.main([*given, "--accept-changes"]) == 0
+    assert train_main([*given, "--accept-changes"]) == 0
     assert f"changed: trained on.{which}" in capsys.readouterr().out
-    assert train.main(given) == 0
+    assert train_main(given) == 0
 
 
 def test_a_workdir_of_an_older_version_goes_on(data, tmp_path):
@@ -213,7 +218,7 @@ def test_a_workdir_of_an_older_version_goes_on(data, tmp_path):
     settings = json.loads(file.read_text())
     del settings["ledger"], settings["trained on"]
     file.write_text(json.dumps(settings))
-    assert train.main(words(tmp_path / "data", tmp_path / "run", "--validation-images", 0)) == 0
+    assert train_main(words(tmp_path / "data", tmp_path / "run", "--validation-images", 0)) == 0
     assert json.loads(file.read_text())["trained on"]["images"] == 4
 
 
@@ -225,13 +230,13 @@ def test_two_trainings_in_one_workdir(folder, trained, tmp_path, capsys):
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     given = words(folder, tmp_path / "run", "--training.steps", 5, "--accept-changes", "--validation-images", 0)
     with locked(tmp_path / "run"):
-        assert train.main(given) == 1
+        assert train_main(given) == 1
     message = capsys.readouterr().err
     assert f"run is in use by process {os.getpid()} on " in message and message.count("\n") == 1
     after = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     lock = tmp_path / "run" / LOCK
     assert before | {lock: None} == after | {lock: None} and writing.is_dir()
-    assert train.main(given) == 0 and not writing.exists()
+    assert train_main(given) == 0 and not writing.exists()
 
 
 def test_settings_that_are_newer_than_the_workdir(folder, trained, tmp_path, capsys):
@@ -243,16 +248,16 @@ def test_settings_that_are_newer_than_the_workdir(folder, trained, tmp_path, cap
     del settings["scales"][0]["chips"]["dilation"]  # has no default, so nothing is known of it
     file.write_text(json.dumps(settings))
     given = words(folder, tmp_path / "run", "--validation-images", 0)
-    assert train.main(given) == 1
+    assert train_main(given) == 1
     message = capsys.readouterr().err
     assert "scales.0.chips.dilation" in message and "metric" not in message and "kind" not in message
     settings["scales"][0]["chips"]["dilation"] = 1
     file.write_text(json.dumps(settings))
-    assert train.main(given) == 0
+    assert train_main(given) == 0
     assert checkpoint.trained_with(tmp_path / "run") == to_dict(load_config(folder / "config.py"))
     settings["training"].pop("frozen_stages", None)
     file.write_text(json.dumps(settings))
-    assert train.main([*given, "--training.frozen-stages", "1"]) == 1
+    assert train_main([*given, "--training.frozen-stages", "1"]) == 1
     assert "training.frozen_stages: 0 -> 1" in capsys.readouterr().err
 
 
@@ -270,11 +275,11 @@ def test_sigterm_in_a_validation(folder, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(train.validation, "validator", validator)
     interrupting = True
-    assert train.main(given) == 128 + signal.SIGTERM
-    assert "stopped after step 4; everything is saved" in capsys.readouterr().out
+    assert train_main(given) == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM after step 4; everything is saved" in capsys.readouterr().err
     assert checkpoint.steps(tmp_path / "run")[-1] == 4 and not (tmp_path / "run" / "model.safetensors").exists()
     interrupting = False
-    assert train.main(given) == 0
+    assert train_main(given) == 0
     assert "autofocus on" in capsys.readouterr().out and (tmp_path / "run" / "model.safetensors").exists()
 
 
@@ -286,14 +291,14 @@ def test_memory_that_is_used_up_is_one_line(folder, tmp_path, capsys, monkeypatc
         return step
 
     monkeypatch.setattr(train, "make_step", make_step)
-    assert train.main(words(folder, tmp_path / "run")) == 1
+    assert train_main(words(folder, tmp_path / "run")) == 1
     message = capsys.readouterr().err
-    assert "train.py: the memory is used up; make smaller" in message and message.count("\n") == 1
+    assert "autofocus train: the memory is used up; make smaller" in message and message.count("\n") == 1
 
 
 def test_a_batch_that_does_not_split_over_the_devices(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(train.parallel, "mesh", lambda: SimpleNamespace(size=3))
-    assert train.main(words(folder, tmp_path / "run")) == 1
+    assert train_main(words(folder, tmp_path / "run")) == 1
     message = capsys.readouterr().err
     assert "training.batch 2 does not split over 3 devices" in message and message.count("\n") == 1
     assert not (tmp_path / "run").exists()
@@ -303,13 +308,13 @@ def test_negative_chips(folder, tmp_path, capsys):
     """One command trains the region proposals, writes the file of proposals, and trains the detector with them."""
     more = "--training.negative-chips", 2, "--training.negative-proposals", 0, 0, "--training.proposals-steps", 2
     given = words(folder, tmp_path, *more, "--validation-images", 0)
-    assert train.main([*given, "--stage", "detector"]) == 1
+    assert train_main([*given, "--stage", "detector"]) == 1
     message = capsys.readouterr().err
-    assert "proposals.npz do not exist; run train.py with --stage proposals" in message and message.count("\n") == 1
-    assert train.main([*given, "--stage", "proposals"]) == 0
+    assert "proposals.npz do not exist; run the stage of the proposals first" in message and message.count("\n") == 1
+    assert train_main([*given, "--stage", "proposals"]) == 0
     assert (tmp_path / "proposals.npz").exists() and checkpoint.steps(tmp_path) == []
     assert checkpoint.steps(tmp_path / "proposals")[-1] == 2 and "step 2/2" in capsys.readouterr().out
-    assert train.main(given) == 0
+    assert train_main(given) == 0
     out = capsys.readouterr().out
     assert "step 2/2" not in out and "step 4/4" in out and checkpoint.steps(tmp_path)[-1] == 4
 
@@ -327,7 +332,7 @@ def test_divergence_is_one_line_that_names_the_batch(folder, tmp_path, monkeypat
         return step
 
     monkeypatch.setattr(train, "make_step", make_step)
-    assert train.main(words(folder, tmp_path / "run", "--training.checkpoint-every", 1)) == 1
+    assert train_main(words(folder, tmp_path / "run", "--training.checkpoint-every", 1)) == 1
     message = capsys.readouterr().err
     assert "the loss is nan at step 3; lower training.learning_rate" in message and message.count("\n") == 1
     assert [entry["step"] for entry in log(tmp_path / "run")] == [1, 2] and checkpoint.steps(tmp_path / "run") == [1, 2]
@@ -352,31 +357,31 @@ def test_divergence_is_one_line_that_names_the_batch(folder, tmp_path, monkeypat
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_1(folder, tmp_path, more, says, capsys):
-    assert train.main(words(folder, tmp_path / "run", *more)) == 1
+    assert train_main(words(folder, tmp_path / "run", *more)) == 1
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and says in message
 
 
 def test_classes_that_are_not_the_datas_do_not_spoil_the_workdir(folder, tmp_path, capsys):
     workdir = tmp_path / "run"
-    assert train.main(words(folder, workdir, "--detector.num-classes", 5)) == 1
+    assert train_main(words(folder, workdir, "--detector.num-classes", 5)) == 1
     message = capsys.readouterr().err
     assert "num_classes is 5 but the data have 2" in message and message.count("\n") == 1
     (workdir / "log.jsonl").mkdir(parents=True)
-    assert train.main(words(folder, workdir, "--seed", 3)) == 1
+    assert train_main(words(folder, workdir, "--seed", 3)) == 1
     message = capsys.readouterr().err
     assert "log.jsonl cannot be used" in message and message.count("\n") == 1
     (workdir / "log.jsonl").rmdir()
-    assert train.main(words(folder, workdir, "--training.steps", 1, "--validation-images", 0)) == 0
+    assert train_main(words(folder, workdir, "--training.steps", 1, "--validation-images", 0)) == 0
 
 
 def test_validation_images_are_looked_at_before_training(folder, tmp_path, capsys):
     shutil.copytree(folder, tmp_path / "data")
     (tmp_path / "data" / "annotations" / "instances_val.json").write_text("no JSON")
     given = words(folder, tmp_path / "run", "--data.root", tmp_path / "data")
-    assert train.main(given) == 1
+    assert train_main(given) == 1
     assert "instances_val.json are not JSON" in capsys.readouterr().err
-    assert train.main([*given, "--validation-images", "-1"]) == 1
+    assert train_main([*given, "--validation-images", "-1"]) == 1
     assert "--validation-images -1" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
@@ -385,13 +390,13 @@ def test_validation_images_are_looked_at_before_training(folder, tmp_path, capsy
 def test_a_damaged_config_json_is_one_line(folder, trained, tmp_path, content, capsys):
     shutil.copytree(trained, tmp_path / "run")
     (tmp_path / "run" / "config.json").write_text(content)
-    assert train.main(words(folder, tmp_path / "run")) == 1
+    assert train_main(words(folder, tmp_path / "run")) == 1
     message = capsys.readouterr().err
     assert "config.json" in message and message.count("\n") == 1
 
 
 def test_a_config_that_does_not_exist(tmp_path, capsys):
-    assert train.main(["--config", str(tmp_path / "none.py")]) == 1
+    assert train_main(["--config", str(tmp_path / "none.py")]) == 1
     message = capsys.readouterr().err
     assert "none.py does not exist" in message and message.count("\n") == 1
 
@@ -401,6 +406,6 @@ def test_no_images_to_train_on(folder, tmp_path, capsys):
     shutil.copytree(folder, tmp_path / "data")
     annotations = tmp_path / "data" / "annotations"
     shutil.copy(annotations / "instances_empty.json", annotations / "instances_train.json")
-    assert train.main(words(folder, tmp_path / "run", "--data.root", tmp_path / "data")) == 1
+    assert train_main(words(folder, tmp_path / "run", "--data.root", tmp_path / "data")) == 1
     message = capsys.readouterr().err
     assert "no image" in message and message.count("\n") == 1

@@ -59,7 +59,7 @@ def test_refuse_is_one_line_and_only_when_there_is_something():
     problems.report(kinds.BAD_BOX, "a.json: annotations[3] has bbox [1]", "want four")
     with pytest.raises(BadDataError, match=r"1 boxes that are not four finite numbers .*annotations\[3\]") as caught:
         problems.refuse()
-    assert "\n" not in str(caught.value) and "--strict" in str(caught.value)
+    assert "\n" not in str(caught.value) and "do not be strict" in str(caught.value)
 
 
 def test_every_kind_says_what_training_does():

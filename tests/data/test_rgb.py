@@ -1,9 +1,11 @@
 """Images of every kind that Python has, as RGB."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from autofocus_jax.data.rgb import as_rgb
+from autofocus_jax.structures import ImageError
 
 PICTURE = np.random.default_rng(3).integers(0, 255, (60, 90, 3), np.uint8)
 
@@ -33,3 +35,10 @@ def test_orientation_of_pil_images_and_files(tmp_path):
     expected = np.rot90(PICTURE, -1)
     np.testing.assert_array_equal(as_rgb(Image.open(tmp_path / "a.png")), expected)
     np.testing.assert_array_equal(as_rgb(tmp_path / "a.png"), expected)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_pil_images_of_32_bits_are_refused_as_files_are(mode):
+    """Pillow's own conversion makes everything above 255 white."""
+    with pytest.raises(ImageError, match=f"32 bits .mode {mode}.; scale them to 8"):
+        as_rgb(Image.new(mode, (4, 3), 1000))

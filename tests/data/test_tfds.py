@@ -11,9 +11,17 @@ import pytest
 tfds = pytest.importorskip("tensorflow_datasets")
 
 from autofocus_jax import config_file  # noqa: E402
-from autofocus_jax.command import evaluate, train  # noqa: E402
+from autofocus_jax.command.main import main  # noqa: E402
 from autofocus_jax.data.tfds import TfdsSource, coco_features, write_tfds  # noqa: E402
 from autofocus_jax.structures import ImageError  # noqa: E402
+
+
+def evaluate_main(words):
+    return main(["evaluate", *words])
+
+
+def train_main(words):
+    return main(["train", *words])
 
 VOC = ("aeroplane", "bicycle", "bird")
 
@@ -253,9 +261,9 @@ def test_coco_2017_trains_one_step_and_evaluates(coco, tmp_path, quick_compilati
     path, run = tmp_path / "config.py", tmp_path / "run"
     path.write_text(CONFIG.replace("FOLDER", str(tmp_path)))
     assert config_file.load_config(path).data == coco
-    assert train.main(["--config", str(path), "--workdir", str(run), "--validation-images", "0"]) == 0
+    assert train_main(["--config", str(path), "--workdir", str(run), "--validation-images", "0"]) == 0
     assert (run / "model.safetensors").is_file() and "step 1/1" in capsys.readouterr().out
-    words = ["--config", str(path), "--checkpoint", str(run), "--workdir", str(run / "evaluation"), "--split", "train"]
-    assert evaluate.main(words) == 0
+    words = ["--config", str(path), "--weights", str(run), "--output", str(run / "evaluation"), "--split", "train"]
+    assert evaluate_main(words) == 0
     assert (run / "evaluation" / "metrics.json").is_file() and "3 images" in capsys.readouterr().out
     assert "tensorflow" not in sys.modules and jax.device_count() >= 1

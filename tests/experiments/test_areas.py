@@ -52,11 +52,11 @@ def test_equals_painting(drawn, divisor):
 
 
 def test_the_experiment(tmp_path, coco_file, tiny_config_file):
-    from autofocus_jax.experiments.__main__ import main
+    from autofocus_jax.command.main import main
 
     annotations = coco_file([(100, 200, [[10, 10, 20, 20], [0, 0, 100, 100]]), (50, 200, [])])
     command = ["areas", "--config", tiny_config_file, "--annotations", annotations, "--output", str(tmp_path / "out")]
-    assert main(command) == 0
+    assert main(["experiment", *command]) == 0
     content = json.loads((tmp_path / "out" / "areas.json").read_text())
     shares = {row["size"]: (row["objects"], row["area"]) for row in content["rows"]}
     assert shares["small"] == (0.5, pytest.approx(100 / 30000)) and shares["large"] == (0.5, pytest.approx(0.33))

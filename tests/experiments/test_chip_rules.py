@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from autofocus_jax.command.main import main
 from autofocus_jax.config import AnchorConfig, BackboneConfig, Config, DetectorConfig, StackingConfig, TrainingConfig
 from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.experiments import chip_rules
@@ -53,7 +54,7 @@ def test_without_a_good_rule_the_best_is_taken(config, memory_dataset, truth):
 
 
 def test_bad_config_is_one_line(tmp_path, capsys):
-    assert chip_rules.main(["--config", str(tmp_path / "none.py")]) == 1
+    assert main(["experiment", "chip_rules", "--config", str(tmp_path / "none.py"), "--output", str(tmp_path)]) == 1
     assert capsys.readouterr().err.count("\n") == 1
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from autofocus_jax.command.main import main
 from autofocus_jax.config_file import load_config
 from autofocus_jax.experiments import focus_stats, paper
-from autofocus_jax.experiments.__main__ import main
 from autofocus_jax.structures import FocusRange, Scale, ValidRange
 
 RANGE = FocusRange(2, 20, 30)
@@ -46,7 +46,7 @@ def test_ignore_regions_and_empty_images(truth):
 def test_the_experiment(tmp_path, coco_file, tiny_config_file):
     annotations = coco_file([(64, 64, [[20, 20, 30, 30]]), (64, 64, [])])
     command = ["focus_stats", "--config", tiny_config_file, "--annotations", annotations, "--output", str(tmp_path)]
-    assert main(command) == 0
+    assert main(["experiment", *command]) == 0
     content = json.loads((tmp_path / "focus_stats.json").read_text())
     coarse, fine = content["rows"]
     assert content["pyramid side"] == pytest.approx((64**2 + 128**2) ** 0.5)
@@ -58,7 +58,7 @@ def test_the_experiment(tmp_path, coco_file, tiny_config_file):
 
 def test_even_dilations_are_refused(tiny_config_file, coco_file, capsys):
     command = ["focus_stats", "--config", tiny_config_file, "--annotations", coco_file([(8, 8, [])]), "--output", "x"]
-    assert main([*command, "--dilation", "2"]) == 1
+    assert main(["experiment", *command, "--dilation", "2"]) == 1
     assert "odd" in capsys.readouterr().err
 
 

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from autofocus_jax.command.main import main
 from autofocus_jax.config_file import load_config
 from autofocus_jax.experiments import detector, figure, recall
-from autofocus_jax.experiments.__main__ import main
 from autofocus_jax.experiments.result import silent
 from autofocus_jax.structures import ChipRule, Detections, DetectorOutput, FocusRange, Scale, ValidRange
 
@@ -88,6 +88,6 @@ def test_run(tmp_path, monkeypatch, tiny_config_file, memory_dataset, truth):
 
 
 def test_bad_thresholds_are_one_line(tmp_path, capsys, tiny_config_file):
-    code = main(["recall", "--config", tiny_config_file, "--output", str(tmp_path), "--thresholds", "0", "0.5"])
-    assert code == 1
+    words = ["recall", "--config", tiny_config_file, "--output", str(tmp_path), "--thresholds", "0", "0.5"]
+    assert main(["experiment", *words]) == 1
     assert "--thresholds (0.0, 0.5); want some, each above 0 and below 1" in capsys.readouterr().err

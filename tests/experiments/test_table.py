@@ -6,9 +6,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from autofocus_jax.command.main import main
 from autofocus_jax.config_file import load_config
 from autofocus_jax.experiments import detector, table
-from autofocus_jax.experiments.__main__ import main
 from autofocus_jax.experiments.result import silent, write
 from autofocus_jax.focus.oracle import oracle_detect
 from autofocus_jax.inference import measure
@@ -118,6 +118,7 @@ def test_bad_files_are_one_line(tmp_path, capsys, tiny_config_file, content, com
     path = tmp_path / "metrics.json"
     if content is not None:
         path.write_text(content)
-    assert main(["table", "--config", tiny_config_file, "--output", str(tmp_path), "--metrics", str(path)]) == 1
+    words = ["table", "--config", tiny_config_file, "--output", str(tmp_path), "--metrics", str(path)]
+    assert main(["experiment", *words]) == 1
     error = capsys.readouterr().err
     assert complaint in error and error.count("\n") == 1

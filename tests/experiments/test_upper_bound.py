@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from autofocus_jax.experiments.__main__ import main
+from autofocus_jax.command.main import main
 from autofocus_jax.experiments.upper_bound import NEXT, PREDICTING, Setting, image_cost
 from autofocus_jax.structures import FocusRange, Scale, ValidRange
 
@@ -37,7 +37,7 @@ def test_nothing_to_focus_on(truth):
 
 def bounds(tmp_path, tiny_config_file, annotations, *options):
     command = ["upper_bound", "--config", tiny_config_file, "--annotations", annotations, "--output", str(tmp_path)]
-    assert main([*command, "--min-sizes", "16", "32", "--dilations", "1", *options]) == 0
+    assert main(["experiment", *command, "--min-sizes", "16", "32", "--dilations", "1", *options]) == 0
     return json.loads((tmp_path / "upper_bound.json").read_text())
 
 
@@ -70,5 +70,5 @@ def test_processes_share_the_images(tmp_path, tiny_config_file, coco_file):
 )  # fmt: skip
 def test_settings_that_cannot_be(options, complaint, tiny_config_file, coco_file, capsys):
     command = ["upper_bound", "--config", tiny_config_file, "--annotations", coco_file([(8, 8, [])]), "--output", "x"]
-    assert main([*command, *options]) == 1
+    assert main(["experiment", *command, *options]) == 1
     assert complaint in capsys.readouterr().err

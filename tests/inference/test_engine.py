@@ -12,7 +12,7 @@ from autofocus_jax.focus.oracle import oracle_detect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import pieces
 from autofocus_jax.inference.compiled import compile_detector
-from autofocus_jax.inference.engine import run, stream
+from autofocus_jax.inference.engine import gather, run, stream
 from autofocus_jax.structures import (
     STAGES,
     AutoFocusError,
@@ -173,6 +173,20 @@ def test_shares_of_several_processes_are_the_whole(memory_dataset, tmp_path):
     data.images[:] = [None] * 11  # nothing is read again
     together = run(data, range(11), answers, None, tmp_path, piece=2)
     assert together.indices == list(range(11)) and together.cost.images == 11
+
+
+def test_a_piece_that_does_not_show_up_is_named_and_not_done_again(memory_dataset, tmp_path):
+    """On a network file system a piece that another process has written may be seen later."""
+    data = memory_dataset([picture(number) for number in range(11)], [None] * 11)
+    run(data, range(11), answers, None, tmp_path, piece=4)
+    assert gather(11, tmp_path, 0, piece=4).indices == list(range(11))
+    late = (tmp_path / "000001.npz").rename(tmp_path / "late")
+    with pytest.raises(pieces.PieceError, match=r"000001.npz does not show up; the processes must share one folder"):
+        gather(11, tmp_path, 0.2, piece=4)
+    timer = threading.Timer(0.3, late.rename, [tmp_path / "000001.npz"])
+    timer.start()
+    assert gather(11, tmp_path, 30, piece=4).indices == list(range(11))
+    timer.join()
 
 
 def test_a_damaged_piece_is_named(memory_dataset, tmp_path):

@@ -54,5 +54,5 @@ def test_ends_of_the_search():
     assert for_drop(SCALES, measure, 10).cost.pixels == pytest.approx(100, abs=1)
     with pytest.raises(BudgetError, match=r"cost 10 px of side an image, and 9 are wanted"):
         for_pixels(SCALES, measure, 81)
-    with pytest.raises(BudgetError, match=r"50\.0 AP, and 60\.0 is wanted; allow a larger --drop"):
+    with pytest.raises(BudgetError, match=r"50\.0 AP, and 60\.0 is wanted; allow a larger drop"):
         for_drop(SCALES, measure, 60)

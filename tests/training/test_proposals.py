@@ -64,7 +64,7 @@ def test_memory_is_eight_bytes_a_proposal(tmp_path):
 
 def test_files_that_do_not_fit(tmp_path):
     path = tmp_path / "proposals.npz"
-    with pytest.raises(ProposalsError, match=r"do not exist; run train\.py with --stage proposals"):
+    with pytest.raises(ProposalsError, match=r"do not exist; run the stage of the proposals first"):
         read(path, 1)
     write(path, [np.ones((2, 4), np.float32), np.zeros((0, 4), np.float32)])
     with pytest.raises(ProposalsError, match=r"are of other images .*images: 2 -> 3"):
@@ -98,7 +98,7 @@ def test_a_file_knows_the_weights_that_proposed(tmp_path):
 
 def test_a_file_of_an_older_version(tmp_path):
     np.savez(tmp_path / "p.npz", boxes=np.ones((2, 4), np.uint16), starts=np.array([0, 1, 2]))
-    with pytest.raises(ProposalsError, match=r"of an older version, .*; remove the file and run train.py with"):
+    with pytest.raises(ProposalsError, match=r"of an older version, .*; remove the file and run the stage of"):
         read(tmp_path / "p.npz", 2)
 
 

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from autofocus_jax.command import evaluate
+from autofocus_jax.command.main import main
 from autofocus_jax.config_file import load_config, to_dict
 from autofocus_jax.weights import safetensors
-from autofocus_jax.weights.__main__ import main
+
+
+def evaluate_main(words):
+    return main(["evaluate", *words])
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -32,7 +35,7 @@ DEPTH = ["--detector.backbone.units", "3", "4", "23", "3"]
 
 def run(capsys, *words):
     """(exit code, standard output, standard error)."""
-    code = main([str(word) for word in words])
+    code = main(["convert", *map(str, words)])
     return (code, *capsys.readouterr())
 
 
@@ -80,8 +83,8 @@ def test_from_the_file_to_evaluate(tmp_path, capsys, write_params, sniper_arrays
     write_params(tmp_path / "net.params", sniper_arrays())
     out = tmp_path / "model.safetensors"
     assert run(capsys, tmp_path / "net.params", "--config", config, "--output", out, "--dtype", "float16")[0] == 0
-    words = ["--config", config, "--checkpoint", out, "--workdir", tmp_path / "e", "--panels", "0"]
-    assert evaluate.main([str(word) for word in words]) == 0
+    words = ["--config", config, "--weights", out, "--output", tmp_path / "e", "--panels", "0"]
+    assert evaluate_main([str(word) for word in words]) == 0
     assert json.loads((tmp_path / "e" / "details.json").read_text())["autofocus"]["images"] == 2
     assert json.loads((tmp_path / "e" / "detections_autofocus.json").read_text())
 
@@ -161,11 +164,11 @@ def test_the_real_network(tmp_path, capsys, write_params, sniper_arrays):
     assert sum(array.size for array in flat.values()) == sum(array.size for array in arrays.values()) - 3
     del arrays, flat
 
-    words = ["--config", config, "--data.root", write_folder(tmp_path / "data", 3), "--checkpoint", out]
-    words += ["--workdir", tmp_path / "e", "--panels", "0", "--stacking.score-threshold", "0"]
+    words = ["--config", config, "--data.root", write_folder(tmp_path / "data", 3), "--weights", out]
+    words += ["--output", tmp_path / "e", "--panels", "0", "--stacking.score-threshold", "0"]
     for number, sides in enumerate(((64, 96), (96, 144), (128, 192))):
         words += [f"--scales.{number}.min-side", sides[0], f"--scales.{number}.max-side", sides[1]]
-    assert evaluate.main([str(word) for word in words]) == 0, capsys.readouterr().err
+    assert evaluate_main([str(word) for word in words]) == 0, capsys.readouterr().err
     details, metrics, found = (
         json.loads((tmp_path / "e" / f"{name}.json").read_text())
         for name in ("details", "metrics", "detections_autofocus")

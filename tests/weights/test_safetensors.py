@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from autofocus_jax.command.main import main
 from autofocus_jax.weights import safetensors
-from autofocus_jax.weights.__main__ import main
 from autofocus_jax.weights.torch import read_safetensors
 
 
@@ -145,7 +145,7 @@ def test_settings_nested_without_end_are_one_line(tmp_path, capsys):
     head = b'{"a":' + b"[" * 10**5 + b"]" * 10**5 + b"}"
     path.write_bytes(struct.pack("<Q", len(head)) + head)
     words = [str(path), "--config", "configs/demo.py", "--output", str(tmp_path / "out")]
-    assert main(words) == 1 and capsys.readouterr().err.count("\n") == 1
+    assert main(["convert", *words]) == 1 and capsys.readouterr().err.count("\n") == 1
 
 
 def test_shipped(tmp_path, monkeypatch):

@@ -7,9 +7,10 @@ import runpy
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from autofocus_jax.buckets import main, oracle_sizes, read_chips, snippet
+from autofocus_jax.command.buckets import oracle_sizes, read_chips, snippet
+from autofocus_jax.command.console import Screen
+from autofocus_jax.command.main import main
 from autofocus_jax.config_file import load_config
 from autofocus_jax.data.coco import CocoDataset, write_coco
 from autofocus_jax.focus.buckets import choose
@@ -38,7 +39,7 @@ def annotations(tmp_path):
 
 
 def printed(capsys, *words):
-    code = main(["--config", CONFIG, *map(str, words)])
+    code = main(["buckets", "--config", CONFIG, *map(str, words)])
     out, err = capsys.readouterr()
     return code, out, err
 
@@ -94,7 +95,7 @@ def test_gzip_says_the_same(annotations, tmp_path, capsys):
 
 
 def test_a_recorded_run_with_the_same_chips_says_the_same(annotations, tmp_path, capsys):
-    known = oracle_sizes(load_config(CONFIG), CocoDataset(tmp_path, annotations), Console(quiet=True))
+    known = oracle_sizes(load_config(CONFIG), CocoDataset(tmp_path, annotations), Screen(quiet=True))
     rows, levels = (np.concatenate([part.sizes, part.counts[:, None]], axis=1).tolist() for part in known)
     path = tmp_path / "chips.json"
     path.write_text(json.dumps({"chips": [*rows[1:], rows[0]], "levels": levels[::-1], "config": "demo"}))
@@ -169,7 +170,7 @@ def test_bad_options_are_one_line(annotations, tmp_path, capsys):
     ]
     for words, message in cases:
         code, _, err = printed(capsys, *words)
-        assert code == 1 and err.startswith("buckets: ") and message in err and err.count("\n") == 1
+        assert code == 1 and err.startswith("autofocus buckets: ") and message in err and err.count("\n") == 1
 
 
 def test_a_split_of_the_configs_own_data(annotations, tmp_path, capsys):
@@ -184,7 +185,7 @@ def test_a_split_of_the_configs_own_data(annotations, tmp_path, capsys):
         "    detector = dataclasses.replace(demo.detector, num_classes=1)\n"
         f"    return dataclasses.replace(demo, data=CocoSource({str(tmp_path / 'data')!r}), detector=detector)\n"
     )
-    assert main(["--config", str(config), "--split", "tune", "--count", "4"]) == 0
+    assert main(["buckets", "--config", str(config), "--split", "tune", "--count", "4"]) == 0
     out, _ = capsys.readouterr()
     _, other, _ = printed(capsys, "--annotations", annotations, "--count", 4)
     assert out == other

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from autofocus_jax.command.names import read_names
 from autofocus_jax.config import ConfigError
-from autofocus_jax.foreign.canvases import CanvasConfig
-from autofocus_jax.foreign.detect import ForeignDetect
-from autofocus_jax.foreign.found import CropDetector
-from autofocus_jax.foreign.onnx_model import load_onnx
-from autofocus_jax.foreign.onnx_settings import OnnxSettings
-from autofocus_jax.foreign.preparation import Numbers
-from autofocus_jax.structures import Where
-from autofocus_jax.where.weak import weak
 
+if TYPE_CHECKING:
+    from autofocus_jax.foreign.found import CropDetector
+
+Numbers = tuple[float, float, float]
 _FILE_SAYS = "(default: as the file says)"
 
 
@@ -64,6 +59,10 @@ class ModelOptions:
 
     def load(self, path: str) -> CropDetector:
         """Return the detector of an ONNX file; ForeignError or ConfigError, one line, where there is none."""
+        from autofocus_jax.command.names import read_names  # here, as these import what is slow to import
+        from autofocus_jax.foreign.onnx_model import load_onnx
+        from autofocus_jax.foreign.onnx_settings import OnnxSettings
+
         names = read_names(self.names).names if self.names is not None else None
         same = ("layout", "channels", "mean", "deviation", "padding", "fit", "centred", "batch", "score_threshold",
                 "nms_iou", "providers", "threads")  # fmt: skip
@@ -96,25 +95,8 @@ class DetectorOptions(ModelOptions):
             raise ConfigError(f"--focus-score must be in [0, 1], got {self.focus_score:g}")
 
 
-def load_detector(options: DetectorOptions) -> CropDetector:
-    """Return the detector that options describe; ConfigError where they name no file."""
-    if options.detector is None:
-        raise ConfigError("--detector is missing; give an .onnx file")
-    return options.load(options.detector)
-
-
 def without_detector(options: DetectorOptions) -> None:
     """Raise ConfigError for an option that says something of a detector where there is none; `names` may be given."""
     for field in dataclasses.fields(options):
         if field.name not in ("detector", "names") and getattr(options, field.name) != field.default:
             raise ConfigError(f"--{field.name.replace('_', '-')} goes with --detector; leave it out")
-
-
-def where_to_look(options: DetectorOptions) -> Where | None:
-    """Return the function that says where to look again; None for everywhere."""
-    return weak(options.focus_size) if options.focus == "weak" else None
-
-
-def load_foreign(options: DetectorOptions) -> ForeignDetect:
-    """Return the detector that options describe as a `detect` for the cascade."""
-    return ForeignDetect(load_detector(options), where_to_look(options), CanvasConfig(packed=options.packed))

@@ -1,31 +1,19 @@
-"""Chooses the buckets of a config for a data set: the padded shapes that waste the fewest pixels.
-
-python -m autofocus_jax.buckets --config configs/coco_r101.py --annotations instances_train2017.json --count 16
-
-Chips come from the ground truth of an annotation file or of a split of the config's data, as perfect focus maps would
-make them, or from a recorded run. Prints the padding before and after, and the lines for the config. Padding is what a
-chip's bucket has more than the chip; rows of batches that stay empty come on top.
-
-The padding of whole levels is printed beside that of the chips: they are what the full image pyramid runs on, and a
-comparison with it is fair when both are padded alike. --levels chooses for both.
-"""
+"""`autofocus buckets`: chooses the buckets of a config for a data set: the shapes that waste the fewest pixels."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
+from autofocus_jax.command.console import Screen
+from autofocus_jax.command.options.buckets import Arguments
 from autofocus_jax.config import Config, ConfigError, open_split
-from autofocus_jax.config_file import command_line
 from autofocus_jax.data.coco import CocoDataset
 from autofocus_jax.focus.buckets import BucketError, fit, shapes
 from autofocus_jax.focus.oracle_chips import oracle_chips
@@ -46,25 +34,6 @@ from autofocus_jax.structures import AutoFocusError, Bucket, Dataset
 
 class ChipsFileError(AutoFocusError):
     """A file of recorded chips is missing or malformed."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Arguments:
-    config: str
-    """config file: Python that defines get_config()"""
-    annotations: str | None = None
-    """COCO annotation file, .json or gzipped; its images are not needed"""
-    split: str | None = None
-    """instead: a split of the config's own data"""
-    chips: str | None = None
-    """instead: a recorded run, JSON {"chips": [[height, width, count], ...]} in chip px, all scales together, as
-    evaluate.py leaves it in chips.json; with "levels" of the same form for those of the pyramid"""
-    levels: bool = False
-    """choose for the whole levels of every image too, which the full image pyramid asks for"""
-    count: int = 16
-    """how many buckets at most"""
-    batch_pixels: int | None = None
-    """memory budget: padded pixels of a batch, which has at least one chip; default: those of the config's largest"""
 
 
 def read_chips(path: Path) -> tuple[ChipSizes, ChipSizes | None]:
@@ -97,15 +66,16 @@ def _rows(content: dict, key: str, path: Path) -> ChipSizes:
     return count_sizes(table[:, :2], table[:, 2])
 
 
-def oracle_sizes(config: Config, dataset: Dataset, console: Console) -> tuple[ChipSizes, ChipSizes]:
+def oracle_sizes(config: Config, dataset: Dataset, console: Screen) -> tuple[ChipSizes, ChipSizes]:
     """Sizes over a whole data set: of the chips of all scales that perfect focus maps ask for, and of whole levels."""
     chips, levels = [np.zeros((0, 2), np.int64)], []
     plan = Plan(config.scales)  # without the present buckets: chips keep their own sizes
-    for index in track(range(len(dataset)), "chips", console=console, transient=True):
-        info, truth = dataset.info(index), dataset.ground_truth(index)
-        stages = oracle_chips((info.height, info.width), truth, plan, config.focus_range)
-        chips += [stage.sizes for stage in stages]
-        levels += [level_size(info.height, info.width, scale) for scale in config.scales]
+    with console.progress() as progress:
+        for index in progress.track(range(len(dataset)), description="chips"):
+            info, truth = dataset.info(index), dataset.ground_truth(index)
+            stages = oracle_chips((info.height, info.width), truth, plan, config.focus_range)
+            chips += [stage.sizes for stage in stages]
+            levels += [level_size(info.height, info.width, scale) for scale in config.scales]
     return count_sizes(np.concatenate(chips)), count_sizes(np.array(levels, np.int64))
 
 
@@ -117,7 +87,7 @@ def snippet(buckets: Sequence[Bucket]) -> str:
     return f"BUCKETS = (  # height, width, chips a batch\n{body}\n)  # fmt: skip"
 
 
-def _sizes(arguments: Arguments, config: Config, console: Console) -> tuple[ChipSizes, ChipSizes | None, str]:
+def _sizes(arguments: Arguments, config: Config, console: Screen) -> tuple[ChipSizes, ChipSizes | None, str]:
     """Sizes of the chips to choose for, those of whole levels where they are known, and their source."""
     given = {name: getattr(arguments, name) for name in ("annotations", "split", "chips")}
     given = {name: value for name, value in given.items() if value is not None}
@@ -127,7 +97,7 @@ def _sizes(arguments: Arguments, config: Config, console: Console) -> tuple[Chip
     if arguments.chips is not None:
         chips, levels = read_chips(Path(arguments.chips))
         if arguments.levels and levels is None:
-            raise ConfigError(f'--levels wants "levels" in {arguments.chips}, as evaluate.py writes them')
+            raise ConfigError(f'--levels wants "levels" in {arguments.chips}, as autofocus evaluate writes them')
         return chips, levels, f"recorded in {arguments.chips}"
     if arguments.split is not None:
         dataset = open_split(config, arguments.split)
@@ -167,8 +137,8 @@ def _batch_pixels(arguments: Arguments, config: Config, choice: Choice) -> int:
     return max(fits, int(choice.shapes.prod(axis=1).max()))
 
 
-def choose(arguments: Arguments, config: Config, console: Console) -> None:
-    """Runs the program: reads or makes the chips, chooses, prints."""
+def run(arguments: Arguments, config: Config, console: Screen) -> int:
+    """Run the command: read or make the chips, choose, print; return its exit code."""
     if arguments.count < 1:
         raise ConfigError(f"--count {arguments.count}; want at least 1 bucket")
     if arguments.batch_pixels is not None and arguments.batch_pixels < 1:
@@ -195,22 +165,5 @@ def choose(arguments: Arguments, config: Config, console: Console) -> None:
         "",
         snippet(buckets),
     ]
-    console.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the program; returns its exit code. What goes wrong for the user's reasons is one line on stderr."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
-    try:
-        arguments, config = command_line(Arguments, sys.argv[1:] if argv is None else argv, "buckets", __doc__)
-        choose(arguments, config, console)
-    except AutoFocusError as error:
-        print(f"buckets: {error}", file=sys.stderr)
-        return 1
+    console.say("\n".join(lines))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Compares ways to use a detector that you have: whole photographs, slices, and looking closer where it pays.
+
+autofocus compare photos/ --detector model.onnx --annotations boxes.json
+
+runs every way on every photograph, side by side, prints a table and writes runs/compare/comparison.json. With boxes the
+table has average precision; without, how far each way agrees with slices. Photographs that cannot be read are named and
+skipped. Reading is not timed, because all ways share it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import tyro
+
+from autofocus_jax.command.options.detector import ModelOptions
+
+_DETECTOR_SAYS = "(default: by the detector and the plan)"
+
+
+def _by_detector(metavar: str) -> object:
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=_DETECTOR_SAYS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    photos: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="PHOTOS")]] = ()
+    """a folder of photographs; without --annotations also files, several folders and globs"""
+    detector: Annotated[str, tyro.conf.arg(metavar="MODEL", help_behavior_hint="(required)")] = ""
+    """an .onnx file"""
+    annotations: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """boxes of the photographs, a COCO file; its classes count, as far as --only does not choose among them"""
+    options: Annotated[ModelOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ModelOptions)
+    """the detector"""
+    plan: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: proposed)")] = None
+    """scales, valid ranges and chip rules: a .json file as `autofocus suggest --detector` writes it"""
+    side: Annotated[int | None, _by_detector("PX")] = None
+    """the longer side of a whole photograph that the detector sees well"""
+    larger: Annotated[tuple[int, ...], _by_detector("PX...")] = ()
+    """further sides that the whole photograph is given at, to a detector of any input size"""
+    slices: Annotated[tuple[int, ...], _by_detector("PX...")] = ()
+    """sides of slices; the others are compared with the first"""
+    canvases: Annotated[tuple[int, ...], tyro.conf.arg(metavar="PX...")] = (640,)
+    """sides of fixed inputs that chips are packed into, for a detector of any input size"""
+    focus: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FOCUS...")] = ("weak",)
+    """where to look again. weak: where the detector found something small, however weakly; weak:0.05 from that score"""
+    sample: int = 3
+    """photographs after which it is said what slices gain and how long the rest takes"""
+    limit: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")] = None
+    """photographs at most, spread evenly"""
+    output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/compare"
+    """folder of comparison.json and comparison.txt"""

@@ -1,0 +1,32 @@
+"""Evaluates a detector: every scale alone, the full image pyramid and AutoFocus, with a table, metrics and panels."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from autofocus_jax.command.options.processes import Processes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arguments(Processes):
+    config: str
+    """config file: Python that defines get_config()"""
+    weights: str | None = None
+    """a .safetensors file, a training's --workdir, or "demo", which comes with the program; default: the weights
+    shipped for the config"""
+    output: str | None = None
+    """folder of the results; default: runs/NAME/evaluation with the config's name"""
+    limit: int | None = None
+    """evaluate the first so many images only"""
+    split: str = "val"
+    """which images of the data source"""
+    panels: int = 4
+    """how many images to draw panels of"""
+    resume: bool = False
+    """go on with an interrupted evaluation of the same --output; finished images are not processed again"""
+    pixels: float | None = None
+    """choose the thresholds, on --tune-split, for so many pixels an image, given as the side of a square"""
+    drop: float | None = None
+    """choose the thresholds, on --tune-split, for the fewest pixels within so many points of AP below the pyramid"""
+    tune_split: str = "tune"
+    """images that --pixels and --drop choose on; never the ones that are reported"""
