@@ -45,6 +45,41 @@ def test_errors_are_one_line(autofocus, monkeypatch, error, code, says):
     assert autofocus("suggest", "x")[0] == code and autofocus("suggest", "x")[2].startswith(says)
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("evaluate --config c.py --checkpoint x", "--checkpoint is no option any more; give --weights"),
+        ("evaluate --config c.py --workdir=x", "--workdir is no option any more; give --output"),
+        ("train --config c.py --weights x", "--weights is no option any more; give --initial"),
+        ("experiment recall --config c.py --checkpoint x", "--checkpoint is no option any more; give --weights"),
+        ("experiment fig9", "want the name of an experiment first, got 'fig9'; one of areas, "),
+    ],
+)
+def test_old_spellings_name_the_new_one(autofocus, words, says):
+    code, out, err = autofocus(*words.split())
+    assert code == 1 and out == "" and err.count("\n") == 1
+    assert err.startswith(f"autofocus {words.split()[0]}: {says}")
+
+
+def test_a_config_of_an_older_version(autofocus, tmp_path):
+    text = "from autofocus_jax import Config\ndef get_config():\n    return Config(weights=None)\n"
+    (tmp_path / "c.py").write_text(text)
+    code, _, err = autofocus("buckets", "--config", tmp_path / "c.py")
+    assert code == 1 and err.endswith("'weights'; Config.weights is called Config.shipped now\n")
+
+
+def test_help_imports_nothing_that_is_slow_to_import():
+    slow = {"jax", "flax", "cv2", "scipy", "matplotlib", "PIL", "grain", "orbax", "ray", "pyarrow", "onnxruntime"}
+    code = f"""
+import sys
+from autofocus_jax.command.main import COMMANDS, main
+codes = [main([*name, "--help"]) for name in ([], *([name] for name in COMMANDS))]
+print(codes, sorted(set(sys.modules) & {slow}), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == f"{[0] * (1 + len(command.COMMANDS))} []\n"
+
+
 def test_the_module_is_the_command_and_help_does_not_import_jax():
     code = "import sys, runpy; sys.argv = ['autofocus', '--help']\ntry: runpy.run_module('autofocus_jax', run_name="
     code += "'__main__')\nexcept SystemExit as stop: print(stop.code, 'jax' in sys.modules)"
