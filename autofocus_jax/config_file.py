@@ -97,7 +97,8 @@ def differences(before: Any, after: Any) -> list[str]:
 def detection_settings(config: Config) -> dict[str, Any]:
     """Return the settings that detections depend on, beside the weights and the images, as JSON data."""
     others = ("name", "data", "training", "shipped", "window", "metric")
-    return {name: value for name, value in to_dict(config).items() if name not in others}
+    settings = {name: value for name, value in to_dict(config).items() if name not in others}
+    return settings if config.rules else {name: value for name, value in settings.items() if name != "rules"}
 
 
 def _read(path: Path) -> Config:
