@@ -49,7 +49,7 @@ class Done(NamedTuple):
 
     number: int
     images: int  # rows written
-    errors: int  # of these, how many could not be read
+    errors: int  # of these, how many failed
     found: int  # detections
     pixels: int  # processed
     full_pixels: int  # of all levels

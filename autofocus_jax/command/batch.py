@@ -5,7 +5,7 @@ autofocus batch s3://bucket/shards s3://bucket/found --weights model.safetensors
 INPUT is a folder, a glob in quotes, Parquet files (a column of image bytes or of paths) or tar shards, on a local disk
 or in a store (s3://, gs://). Without --address a cluster is started on this machine and ends with the command. A run
 that was stopped goes on when the same command is given again. Exit codes: 0 all images; 3 all, but rows of some say why
-they could not be read; 1 not finished; 130 interrupted.
+they failed; 1 not finished; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def _report(tally: Tally, before, missing: int, stopped, arguments: Arguments, s
     if tally.images:
         share = f", {tally.pixels / tally.full_pixels:.1%} of the pyramid's pixels" if tally.full_pixels else ""
         say(f"{tally.images} images, {tally.found} detections; {_speed(tally)}{share}")
-    say(f"{arguments.output} holds {images} images; {errors} of them could not be read, their rows say why")
+    say(f"{arguments.output} holds {images} images; {errors} of them failed, their rows say why")
     if isinstance(stopped, KeyboardInterrupt):
         print("autofocus batch: interrupted; what was finished is kept, the same command goes on", file=sys.stderr)
         return 130
@@ -162,7 +162,7 @@ def _report(tally: Tally, before, missing: int, stopped, arguments: Arguments, s
         print(f"autofocus batch: {reason}not finished; the same command goes on", file=sys.stderr)
         return 1
     if images == errors:
-        print("autofocus batch: not one image could be read", file=sys.stderr)
+        print("autofocus batch: not one image could be processed", file=sys.stderr)
         return 1
     return 3 if errors else 0
 
