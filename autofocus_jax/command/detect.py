@@ -31,7 +31,7 @@ from autofocus_jax.command import video, writers
 from autofocus_jax.command.budget import thresholds_within
 from autofocus_jax.command.detect_report import report, share_of, speed_of
 from autofocus_jax.command.detection_run import count, readers, run_detection
-from autofocus_jax.command.detector_options import DetectorOptions, load_foreign, without_detector
+from autofocus_jax.command.detector_options import DetectorOptions, check_choice, load_foreign
 from autofocus_jax.command.detector_plan import described, detector_plan
 from autofocus_jax.command.inputs import Item, collect
 from autofocus_jax.command.names import read_names
@@ -170,15 +170,8 @@ def _checked(arguments: Arguments) -> list[tuple[int, int]]:
     """The sides that --scales gives; ConfigError, which names the option, for what makes no sense."""
     if not arguments.paths:
         raise ConfigError("nothing to look at; give images, folders, globs or videos")
+    check_choice(arguments.weights, arguments.options, arguments.config)
     detector = arguments.options.detector is not None
-    if bool(arguments.weights) == detector:
-        raise ConfigError("--weights and --detector exclude each other; give one of them" if detector else
-                          "--weights is missing; give a .safetensors file, a training's --workdir, or demo; or "
-                          "--detector with an .onnx file")  # fmt: skip
-    if detector and arguments.config is not None:
-        raise ConfigError("--config goes with --weights; a detector takes --plan")
-    if not detector:
-        without_detector(arguments.options)
     if arguments.pixels is not None and detector and arguments.options.focus == "none":
         raise ConfigError("--pixels chooses thresholds, and --focus none has none; give --focus weak")
     if arguments.pixels is not None and arguments.options.focus_score is not None:
