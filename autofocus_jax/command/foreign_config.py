@@ -28,10 +28,11 @@ class ForeignConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Classes:
-    """What stands for a Config's `detector`."""
+class ForeignSettings:
+    """What stands where a Config has its `detector`."""
 
     num_classes: int
+    options: DetectorOptions  # how the file is understood; what the plan follows from is left out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +54,7 @@ class SettledConfig:
     data: SomeClasses
     metric: str
     weights: str  # file of the model
-    options: DetectorOptions  # how it is understood; what the plan follows from is left out
-    detector: Classes
+    detector: ForeignSettings
     scales: tuple[Scale, ...]
     stacking: StackingConfig
     window: int
@@ -91,8 +91,9 @@ def settled(
     for line in described(plan, sizes):
         say(line)
     options = dataclasses.replace(options, detector=None, plan=None, side=None, focus_score=None, only=names)
-    return SettledConfig(config.name, SomeClasses(config.data, names), config.metric, config.options.detector, options,
-                         Classes(len(names)), plan.scales, plan.stacking, plan.window)  # fmt: skip
+    detector = ForeignSettings(len(names), options)
+    return SettledConfig(config.name, SomeClasses(config.data, names), config.metric, config.options.detector, detector,
+                         plan.scales, plan.stacking, plan.window)  # fmt: skip
 
 
 def shared_classes(

@@ -46,7 +46,7 @@ def load_trained(
     if isinstance(config, SettledConfig):
         if checkpoint is not None:
             raise ConfigError("--checkpoint holds weights of our own detector; leave it out, or give --detector alone")
-        detect = load_foreign(dataclasses.replace(config.options, detector=config.weights))
+        detect = load_foreign(dataclasses.replace(config.detector.options, detector=config.weights))
         return Trained(detect, model_digest(config.weights), partial(_perfect, detect))
     from autofocus_jax.checkpoint import load_variables  # here, so that experiments without a detector go without JAX
     from autofocus_jax.inference.compiled import compile_detector
