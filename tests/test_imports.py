@@ -40,7 +40,7 @@ ROOMS = {
     "dropin": GROUND | {"focus", "foreign", "where", "data"},
     "visualize": GROUND | {"focus"},
     "experiments": GROUND
-    | {"config_file", "checkpoint", "weights", "focus", "data", "inference", "metrics", "visualize", "planning"},
+    | {"config_file", "focus", "data", "inference", "metrics", "visualize", "planning", "command"},
     "result": GROUND,
     "batch": GROUND | {"config_file", "data", "detector", "focus", "inference", "parallel"},
     "command": None,  # the command line may know everything

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
 
 from autofocus_jax.command.console import Screen
+from autofocus_jax.command.names import read_names
 from autofocus_jax.command.options.batch import Arguments
+from autofocus_jax.command.options.detector import check_choice
 from autofocus_jax.command.stopping import exit_code, stoppable, word
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import load_config
@@ -42,44 +44,61 @@ def run(arguments: Arguments, console: Screen) -> int:
     workers, sides = _checked(arguments)
     try:
         from autofocus_jax.batch import cluster, job, plan, storage
+        from autofocus_jax.command.batch_detector import foreign_job
     except ImportError as error:  # pyarrow
         raise AutoFocusError(f"{error.name} is not installed; pip install 'autofocus_jax[ray]'") from None
     jax.config.update("jax_platforms", "cpu")  # this process detects nothing; the GPUs are the workers'
-    config, variables, categories = read_weights(
-        arguments.weights, load_config(arguments.config) if arguments.config else None
-    )
-    config = with_sides(config, sides) if sides else config
-    config = with_thresholds(config, arguments.threshold) if arguments.threshold else config
-    variables = jax.tree.map(np.asarray, variables)
+    if arguments.options.detector is None:
+        make = _our_job(arguments, sides)
+    else:
+        make = foreign_job(arguments.options, sides, arguments.threshold, arguments.score, arguments.paths_anywhere)
     output = storage.resolved(arguments.output)
     with console.status("looking at the input"):
         planned = plan.plan(arguments.input, arguments.piece)
     if plan.takes_in(arguments.input, output):
         raise ConfigError(f"OUTPUT {arguments.output} lies in INPUT; give another folder")
-    made = job.make_job(planned, output, config, variables, categories, arguments.score, arguments.paths_anywhere)
+    say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    made, payload = make(planned, output, say)
     there = job.open_output(made, planned, arguments.piece)
     before, damaged = job.count_parts(made, there)
     there -= damaged
     missing = [piece for piece in planned.pieces if piece.number not in there]
-    say = console.say
     if damaged:
         say(f"{len(damaged)} pieces are there, but cut off or damaged; they are done again")
     if there:
         say(f"{len(there)} of {len(planned.pieces)} pieces are there already, {before.images} images")
     tally, stopped = Tally(), None
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(variables))
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(payload))
     try:
         if missing:
             # Ray has a SIGTERM handler of its own, which ours replaces.
             with cluster.cluster(arguments.address, weights_bytes=size), stoppable(always=True):
                 share = cluster.share(workers, arguments.cores, arguments.per_gpu)
                 say(_shared(share))
-                results = cluster.run(made, variables, missing, share, arguments.window)
+                results = cluster.run(made, payload, missing, share, arguments.window)
                 total = None if planned.images is None else planned.images - before.images
                 _gather(results, total, tally, console)
     except (KeyboardInterrupt, AutoFocusError) as error:
         stopped = error
     return _report(tally, before, len(missing) - len(tally.done), stopped, arguments, say)
+
+
+def _our_job(arguments: Arguments, sides: Sequence[tuple[int, int]]) -> Callable:
+    """Reads weights; what makes their job and its payload, as batch_detector.foreign_job does."""
+    from autofocus_jax.batch import job
+
+    config = load_config(arguments.config) if arguments.config else None
+    names = read_names(arguments.options.names).names if arguments.options.names else None
+    config, variables, categories = read_weights(arguments.weights, config, names)
+    config = with_sides(config, sides) if sides else config
+    config = with_thresholds(config, arguments.threshold) if arguments.threshold else config
+    variables = jax.tree.map(np.asarray, variables)
+
+    def make(planned, output: str, _: Callable[[str], None]) -> tuple:
+        given = config, variables, categories, arguments.score, arguments.paths_anywhere
+        return job.make_job(planned, output, *given), variables
+
+    return make
 
 
 def _gather(results: Iterator, total: int | None, tally: Tally, console: Screen) -> None:
@@ -107,7 +126,7 @@ def _report(tally: Tally, before, missing: int, stopped, arguments: Arguments, s
     if tally.images:
         share = f", {tally.pixels / tally.full_pixels:.1%} of the pyramid's pixels" if tally.full_pixels else ""
         say(f"{tally.images} images, {tally.found} detections; {_speed(tally)}{share}")
-    say(f"{arguments.output} holds {images} images; {errors} of them could not be read, their rows say why")
+    say(f"{arguments.output} holds {images} images; {errors} of them failed, their rows say why")
     if isinstance(stopped, KeyboardInterrupt):
         print(f"autofocus batch: {word(stopped)}; what was finished is kept, the same command goes on", file=sys.stderr)
         return exit_code(stopped)
@@ -116,7 +135,7 @@ def _report(tally: Tally, before, missing: int, stopped, arguments: Arguments, s
         print(f"autofocus batch: {reason}not finished; the same command goes on", file=sys.stderr)
         return 1
     if images == errors:
-        print("autofocus batch: not one image could be read", file=sys.stderr)
+        print("autofocus batch: not one image could be processed", file=sys.stderr)
         return 1
     return 3 if errors else 0
 
@@ -126,8 +145,7 @@ def _checked(arguments: Arguments) -> tuple[tuple[int, int] | None, list[tuple[i
     for name in ("input", "output"):
         if not getattr(arguments, name):
             raise ConfigError(f"{name.upper()} is missing; give autofocus batch INPUT OUTPUT --weights FILE")
-    if not arguments.weights:
-        raise ConfigError("--weights is missing; give a .safetensors file, a training's --workdir, or demo")
+    check_choice(arguments.weights, arguments.options, arguments.config)
     if not 0 <= arguments.score <= 1:
         raise ConfigError(f"--score {arguments.score:g}; want a probability from 0 to 1")
     if any(not 0 <= threshold <= 1 for threshold in arguments.threshold):

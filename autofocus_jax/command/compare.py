@@ -10,6 +10,7 @@ from autofocus_jax import files
 from autofocus_jax.command import compare_report, photographs
 from autofocus_jax.command.compare_rows import Wanted, default_larger, default_tiles, slice_row, ways
 from autofocus_jax.command.console import Screen
+from autofocus_jax.command.foreign_config import shared_classes
 from autofocus_jax.command.options.compare import Arguments
 from autofocus_jax.command.plan_file import read_plan
 from autofocus_jax.config import ConfigError
@@ -99,8 +100,10 @@ def _open(arguments: Arguments, console: Screen) -> tuple[Dataset, CropDetector,
     dataset, found = photographs.annotated(arguments.photos, arguments.annotations)
     for line in found.lines():
         console.say(line, style="yellow")
-    dataset = photographs.OfClasses(dataset, options.only or dataset.categories)
-    return dataset, dataclasses.replace(options, only=dataset.categories).load(arguments.detector), []
+    known = dataclasses.replace(options, only=()).load(arguments.detector).categories
+    names = shared_classes(options, known, dataset, console.say)
+    dataset = photographs.OfClasses(dataset, names)
+    return dataset, dataclasses.replace(options, only=names).load(arguments.detector), []
 
 
 def _plan(arguments: Arguments, detector: CropDetector, dataset: Dataset) -> tuple[Proposal, int]:

@@ -13,49 +13,54 @@ import jax
 from rich.progress import Progress
 
 from autofocus_jax import files, parallel
-from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.command.console import Screen
+from autofocus_jax.command.foreign_config import ForeignConfig, SettledConfig, settled
 from autofocus_jax.command.options.evaluate import Arguments
 from autofocus_jax.command.panels import write_panels
+from autofocus_jax.command.trained import Trained, load_trained
 from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.config_file import detection_settings
-from autofocus_jax.detector.model import Variables
-from autofocus_jax.focus.buckets import for_images
+from autofocus_jax.focus.buckets import Buckets, for_images
+from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
-from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
-from autofocus_jax.ledger import Ledger, data_identity, weights_digest
+from autofocus_jax.ledger import Ledger, data_identity
 from autofocus_jax.metrics.coco import coco_results
 from autofocus_jax.planning import budget
 from autofocus_jax.structures import Dataset
-from autofocus_jax.weights import safetensors
 
 
-def evaluate(arguments: Arguments, config: Config, console: Screen, held: contextlib.ExitStack) -> None:
+def evaluate(
+    arguments: Arguments, config: Config | ForeignConfig, console: Screen, held: contextlib.ExitStack
+) -> None:
     """Measure every row and write the files; `held` keeps the folder for this run."""
-    variables = load_variables(safetensors.of_config(config, arguments.weights), config)
+    first = jax.process_index() == 0
+    config = settled(config, arguments.split, console.say)
     dataset = open_split(config, arguments.split)
     indices = _indices(arguments, dataset)
-    buckets = parallel.spread(for_images(config.buckets, len(indices)), len(jax.local_devices()))
-    config = dataclasses.replace(config, buckets=buckets)
+    config = dataclasses.replace(config, buckets=_buckets(config, len(indices)))
+    trained = load_trained(config, arguments.weights, jax.local_devices())
+    detect = trained.detect
     workdir = files.make_folder(Path(arguments.output or f"runs/{config.name}/evaluation"))
-    first = jax.process_index() == 0
     metrics, details = {}, {}
     with console.progress() as progress:
-        detect = compile_detector(config, variables, jax.local_devices())
-        compiling = progress.add_task("compile", total=len(config.buckets))
-        detect.warm_up(lambda _: progress.advance(compiling))
+        if hasattr(detect, "warm_up"):
+            compiling = progress.add_task("compile", total=len(config.buckets))
+            detect.warm_up(lambda _: progress.advance(compiling))
         config, chosen = _within_budget(arguments, config, detect, progress)
-        plans, measured = measure.rows(Plan.of(config)), {}
+        plan, measured = Plan.of(config), {}
+        rows = {name: (detect, row) for name, row in measure.rows(plan).items()}
+        if trained.perfect is not None and len(plan.scales) > 1:
+            rows[measure.PERFECT] = trained.perfect(dataset, indices), plan
         if first:
-            depends_on = _run_key(arguments, config, variables, dataset, indices)
-            kept = Ledger(workdir / "pieces", depends_on, "run.json", _pieces(plans), _fix(arguments))
+            depends_on = _run_key(arguments, config, trained, dataset, indices)
+            kept = Ledger(workdir / "pieces", depends_on, "run.json", _pieces(rows), _fix(arguments))
             held.enter_context(kept.claim(anew=not arguments.resume))
         parallel.wait_for_all("pieces")
-        for name, plan in plans.items():
+        for name, (looking, row) in rows.items():
             running = progress.add_task(name, total=len(indices))
             measured[name] = measure.measure(
-                dataset, detect, plan, metric=config.metric, indices=indices, name=name,
+                dataset, looking, row, metric=config.metric, indices=indices, name=name,
                 progress=partial(progress.advance, running), folder=files.make_folder(workdir / "pieces" / name),
             )  # fmt: skip
             metrics[name] = measure.metrics(measured[name])
@@ -71,7 +76,7 @@ def evaluate(arguments: Arguments, config: Config, console: Screen, held: contex
     files.write_json(workdir / "chips.json", tables)
     results = coco_results(dataset, run.detections, run.indices)
     files.write_json(workdir / f"detections_{measure.AUTOFOCUS}.json", results)
-    write_panels(workdir / "panels", plans[measure.AUTOFOCUS], detect, dataset, run.indices, arguments.panels)
+    write_panels(workdir / "panels", plan, detect, dataset, run.indices, arguments.panels)
 
     title = f"{config.name}, {arguments.split}, {len(run.indices)} images"
     console.print(measure.table(metrics, title))
@@ -80,14 +85,14 @@ def evaluate(arguments: Arguments, config: Config, console: Screen, held: contex
         console.say(line)
     console.say(f"written: {workdir}/metrics.json, details.json, detections_autofocus.json, panels/")
     if run.skipped:
-        console.print(f"{len(run.skipped)} of {len(indices)} images could not be read and were skipped:")
+        console.say(f"{len(run.skipped)} of {len(indices)} images failed and were skipped:")
         for skipped in run.skipped:
             console.say(f"  {skipped.file_name}: {skipped.reason}")
 
 
 def _within_budget(
-    arguments: Arguments, config: Config, detect: CompiledDetector, progress: Progress
-) -> tuple[Config, dict[str, str]]:
+    arguments: Arguments, config: Config | SettledConfig, detect: Detect, progress: Progress
+) -> tuple[Config | SettledConfig, dict[str, str]]:
     """The config with thresholds chosen for --pixels or --drop, and a line that says so; as it is without them."""
     if arguments.pixels is None and arguments.drop is None:
         return config, {}
@@ -117,11 +122,11 @@ def _within_budget(
 
 
 def _run_key(
-    arguments: Arguments, config: Config, variables: Variables, dataset: Dataset, indices: Sequence[int]
+    arguments: Arguments, config: Config | SettledConfig, trained: Trained, dataset: Dataset, indices: Sequence[int]
 ) -> dict[str, Any]:
     """Return what the detections depend on: with anything else it is another run."""
     return {
-        "weights": weights_digest(variables),
+        "weights": trained.fingerprint,
         "split": arguments.split,
         "data": data_identity(dataset, indices, bytes_too=True),
         "backend": jax.default_backend(),
@@ -138,6 +143,12 @@ def _fix(arguments: Arguments) -> str:
     return "run again without --resume, or choose another --output" if arguments.resume else "choose another --output"
 
 
+def _buckets(config: Config | SettledConfig, images: int) -> Buckets:
+    """The buckets that a run over so many images compiles, with a batch for all devices."""
+    buckets = for_images(config.buckets, images)
+    return parallel.spread(buckets, len(jax.local_devices())) if isinstance(buckets, tuple) else buckets
+
+
 def _indices(arguments: Arguments, dataset: Dataset) -> range:
     if arguments.limit is not None and arguments.limit < 1:
         raise ConfigError(f"--limit {arguments.limit}; want at least 1 image")
@@ -152,7 +163,7 @@ def _indices(arguments: Arguments, dataset: Dataset) -> range:
     return range(min(len(dataset), arguments.limit or len(dataset)))
 
 
-def run(arguments: Arguments, config: Config, console: Screen) -> int:
+def run(arguments: Arguments, config: Config | ForeignConfig, console: Screen) -> int:
     """Run the command; return its exit code.
 
     Writes metrics.json and details.json after each row, then detections_autofocus.json, chips.json and panels/.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autofocus_jax.command.console import Screen
+from autofocus_jax.command.options import any_config
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import command_line
 
@@ -42,8 +43,15 @@ def run(words: Sequence[str], console: Screen) -> int:
     if name not in EXPERIMENTS:
         raise ConfigError(f"want the name of an experiment first, got {name!r}; one of {', '.join(EXPERIMENTS)}")
     experiment = importlib.import_module(f"autofocus_jax.experiments.{name}")
-    arguments, config = command_line(experiment.Arguments, rest, f"autofocus experiment {name}", experiment.__doc__)
-    from autofocus_jax.experiments.result import write  # imports matplotlib
+    program = f"autofocus experiment {name}"
+    arguments, config = command_line(experiment.Arguments, rest, program, experiment.__doc__, any_config)
+    # Here, so that --help answers at once.
+    from autofocus_jax.command.foreign_config import ForeignConfig, settled
+    from autofocus_jax.experiments.result import write
+
+    if isinstance(config, ForeignConfig) and arguments.annotations is not None:
+        raise ConfigError("--annotations and --images go with a Config; give --data.annotations and --data.images")
+    config = settled(config, arguments.split, console.say)
 
     with console.progress() as progress:
         track = lambda items, what, total=None: progress.track(items, total, description=what)  # noqa: E731

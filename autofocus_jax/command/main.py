@@ -25,6 +25,7 @@ class Command(NamedTuple):
 
     what: str  # it does
     settings: bool = False  # it wants a config file, whose settings are options too
+    foreign: bool = False  # that may be of a detector that is not ours
     interrupted: str = ""  # what holds when it was interrupted
     renamed: Mapping[str, str] = MappingProxyType({})  # options of older versions -> those of today
 
@@ -34,18 +35,18 @@ COMMANDS = {
     "batch": Command("find objects in more images than one machine does, with Ray, into a Parquet data set"),
     "suggest": Command("propose scales, valid ranges, chips and buckets for a data set, and write a config"),
     "train": Command(
-        "train a detector on SNIPER's chips, or go on with a training", True,
+        "train a detector on SNIPER's chips, or go on with a training", True, False,
         "the same command goes on from the last checkpoint", {"--weights": "--initial"},
     ),
     "evaluate": Command(
-        "measure each scale alone, the full pyramid and AutoFocus on a data set", True,
+        "measure each scale alone, the full pyramid and AutoFocus on a data set", True, True,
         "what was finished is kept, --resume goes on", {"--checkpoint": "--weights", "--workdir": "--output"},
     ),
     "inspect": Command("report on a data set: counts, sizes, classes, problems, sample pictures"),
     "compare": Command("measure a detector that you have: whole, in slices, and looking closer where it pays"),
     "check-detector": Command("show how a detector in an ONNX file is understood, and what it finds in a photograph"),
     "buckets": Command("choose the buckets of a config: the padded shapes that waste the fewest pixels", True),
-    "convert": Command("turn weights of other programs into this program's format", True, "nothing was written"),
+    "convert": Command("turn weights of other programs into this program's format", True, False, "nothing was written"),
     "experiment": Command(
         "make a figure or a table of the paper", True, renamed={"--checkpoint": "--weights"},
     ),
@@ -98,8 +99,9 @@ def usage() -> str:
 
 
 def _run(name: str, words: list[str], screen: Screen) -> int:
+    from autofocus_jax.command.options import any_config
     from autofocus_jax.config import ConfigError
-    from autofocus_jax.config_file import command_line, parse
+    from autofocus_jax.config_file import command_line, our_config, parse
 
     command, module = COMMANDS[name], name.replace("-", "_")
     for option in (given.partition("=")[0] for given in words):
@@ -112,7 +114,8 @@ def _run(name: str, words: list[str], screen: Screen) -> int:
     options = importlib.import_module(f"autofocus_jax.command.options.{module}")
     given: tuple[Any, ...]
     if command.settings:
-        given = command_line(options.Arguments, words, f"{PROGRAM} {name}", options.__doc__)
+        kinds = any_config if command.foreign else our_config
+        given = command_line(options.Arguments, words, f"{PROGRAM} {name}", options.__doc__, kinds)
     else:
         given = (parse(options.Arguments, words, prog=f"{PROGRAM} {name}", description=options.__doc__),)
     return importlib.import_module(f"autofocus_jax.command.{module}").run(*given, screen)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
 
+from autofocus_jax.command.trained import Trained, load_trained
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.experiments.inputs import Inputs, open_dataset
-from autofocus_jax.focus.cascade import Detect
-from autofocus_jax.ledger import weights_digest
 from autofocus_jax.structures import Dataset
-from autofocus_jax.weights import safetensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,23 +19,9 @@ class DetectorInputs(Inputs):
     shipped for the config"""
 
 
-class Trained(NamedTuple):
-    """A detector ready to run, and what tells it from others."""
-
-    detect: Detect
-    fingerprint: str  # ledger.weights_digest
-
-
 def load_detector(inputs: DetectorInputs, config: Config) -> Trained:
-    """Return the detector of --weights, or of the config's shipped weights; compile nothing yet.
-
-    Raises ConfigError when there are no weights, and AutoFocusError for weights that cannot be read or do not fit.
-    """
-    from autofocus_jax.checkpoint import load_variables  # here, so that the command's other experiments go without JAX
-    from autofocus_jax.inference.compiled import compile_detector
-
-    variables = load_variables(safetensors.of_config(config, inputs.weights), config)
-    return Trained(compile_detector(config, variables), weights_digest(variables))
+    """The detector of --weights or of the config; as command.trained.load_trained."""
+    return load_trained(config, inputs.weights)
 
 
 def open_images(inputs: Inputs, config: Config) -> Dataset:

@@ -55,7 +55,7 @@ class Plan:
 
     @classmethod
     def of(cls, config: Config, rules: Sequence[ChipFunction] | None = None) -> Plan:
-        """Return the plan of a config, with chip rules of one's own in place of the config's where they are given."""
+        """Return the plan of what has a config's settings of it; `rules` take the place of the config's."""
         given = config.rules if rules is None else tuple(rules)
         return cls(config.scales, config.buckets, config.stacking, given, config.shrink, config.window)
 

@@ -18,7 +18,6 @@ import pytest
 from pycocotools.coco import COCO
 
 from autofocus_jax import checkpoint, config_file
-from autofocus_jax.command import evaluate
 from autofocus_jax.command.main import main
 from autofocus_jax.command.panels import write_panels
 from autofocus_jax.detector.model import init
@@ -100,7 +99,7 @@ def test_rows_files_and_skipped_images(folder, arguments, tmp_path, capsys):
     threshold = ["--scales.0.chips.threshold", "1e-9"]
     assert evaluate_main([*arguments, *threshold, "--panels", "1"]) == 0
     printed = capsys.readouterr()
-    assert "1 of 3 images could not be read" in printed.out and "2.png" in printed.out and printed.err == ""
+    assert "1 of 3 images failed and were skipped" in printed.out and "2.png" in printed.out and printed.err == ""
     assert "AutoFocus against the pyramid: 1.00 times fewer pixels" in printed.out
 
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -165,7 +164,7 @@ class NothingFound:
 @pytest.fixture
 def begun(folder, arguments, tmp_path, monkeypatch):
     """The arguments of a finished evaluation of a data set of its own, in tmp_path/data, that may be changed."""
-    monkeypatch.setattr(evaluate, "compile_detector", NothingFound)
+    monkeypatch.setattr("autofocus_jax.inference.compiled.compile_detector", NothingFound)
     shutil.copytree(folder / "val", tmp_path / "data" / "val")
     shutil.copytree(folder / "annotations", tmp_path / "data" / "annotations")
     shutil.copy(folder / "weights.safetensors", tmp_path)
@@ -304,7 +303,7 @@ def test_panels_of_images_of_one_name(tmp_path, memory_dataset, truth, tiny_conf
 
 
 def test_nothing_found_and_limit(arguments, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "compile_detector", NothingFound)
+    monkeypatch.setattr("autofocus_jax.inference.compiled.compile_detector", NothingFound)
     assert evaluate_main([*arguments, "--limit", "1", "--panels", "0"]) == 0
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["autofocus"]["AP"] == 0 and metrics["autofocus"]["chips_per_image"] == [1, 0]
@@ -313,7 +312,7 @@ def test_nothing_found_and_limit(arguments, tmp_path, monkeypatch):
 
 
 def test_an_interrupt_keeps_the_finished_rows(arguments, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(evaluate, "compile_detector", NothingFound)
+    monkeypatch.setattr("autofocus_jax.inference.compiled.compile_detector", NothingFound)
     whole = measure.measure
 
     def interrupted(*arguments, **options):
@@ -353,7 +352,7 @@ def test_an_interrupt_keeps_the_finished_rows(arguments, tmp_path, monkeypatch, 
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_1(arguments, words, says, monkeypatch, capsys):
-    monkeypatch.setattr(evaluate, "compile_detector", NothingFound)
+    monkeypatch.setattr("autofocus_jax.inference.compiled.compile_detector", NothingFound)
     assert evaluate_main([*arguments, *words]) == 1
     message = capsys.readouterr().err
     assert message.startswith("autofocus evaluate: ") and message.count("\n") == 1 and says in message
@@ -367,14 +366,14 @@ def test_no_weights_are_shipped_for_a_config(folder, capsys):
 
 
 def test_not_one_image_can_be_read(folder, arguments, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(evaluate, "compile_detector", NothingFound)
+    monkeypatch.setattr("autofocus_jax.inference.compiled.compile_detector", NothingFound)
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "instances_val.json").write_bytes(
         (folder / "annotations" / "instances_val.json").read_bytes()
     )
     assert evaluate_main([*arguments, "--data.root", str(tmp_path)]) == 1
     message = capsys.readouterr().err
-    assert "none of 3 images could be read" in message and message.count("\n") == 1
+    assert "none of 3 images could be processed" in message and message.count("\n") == 1
 
 
 def test_the_program_itself_says_one_line():

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from autofocus_jax.command import evaluate
 from autofocus_jax.command.main import main
 from autofocus_jax.structures import DetectorOutput
 
@@ -68,8 +67,8 @@ class Blank:
 @pytest.fixture
 def measured(tmp_path, monkeypatch, capsys):
     """measured(rule, settings) -> rows of metrics.json of `autofocus evaluate` with the user's file, and stderr."""
-    monkeypatch.setattr(evaluate, "compile_detector", Blank)
-    monkeypatch.setattr(evaluate, "load_variables", lambda path, config: {})
+    monkeypatch.setattr("autofocus_jax.inference.compiled.compile_detector", Blank)
+    monkeypatch.setattr("autofocus_jax.checkpoint.load_variables", lambda path, config: {})
 
     def run(rule, settings, *words):
         (tmp_path / "mine.py").write_text(MINE.replace("RULE", rule).replace("SETTINGS", settings))

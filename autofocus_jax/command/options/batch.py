@@ -1,11 +1,12 @@
 """Detects in many images on many machines with Ray, and writes a Parquet data set.
 
 autofocus batch s3://bucket/shards s3://bucket/found --weights model.safetensors --address auto
+autofocus batch photos/ found/ --detector model.onnx
 
 INPUT is a folder, a glob in quotes, Parquet files (a column of image bytes or of paths) or tar shards, on a local disk
 or in a store (s3://, gs://). Without --address a cluster is started on this machine and ends with the command. A run
 that was stopped goes on when the same command is given again. Exit codes: 0 all images; 3 all, but rows of some say why
-they could not be read; 1 not finished; 130 interrupted.
+they failed; 1 not finished; 130 interrupted, 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Annotated
 
 import tyro
 
+from autofocus_jax.command.options.detector import DetectorOptions
+
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
@@ -22,8 +25,8 @@ class Arguments:
     """folder, glob in quotes, Parquet files or tar shards; local, s3:// or gs://"""
     output: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="OUTPUT")]] = ""
     """folder of the Parquet data set; local, s3:// or gs://"""
-    weights: Annotated[str, tyro.conf.arg(metavar="FILE")] = ""
-    """a .safetensors file, a training's --workdir, or "demo", which comes with the program (required)"""
+    weights: Annotated[str, tyro.conf.arg(metavar="FILE", help_behavior_hint="(or --detector)")] = ""
+    """a .safetensors file, a training's --workdir, or "demo", which comes with the program"""
     address: str | None = None
     """a running Ray cluster: HOST:PORT, or auto on one of its machines; else one is started here"""
     workers: Annotated[str, tyro.conf.arg(metavar="N|LEAST:MOST")] = ""
@@ -46,3 +49,5 @@ class Arguments:
     """read absolute paths, URIs and ".." in Parquet files too; for tables that you trust"""
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """a config file, in place of the settings that lie beside the weights"""
+    options: Annotated[DetectorOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=DetectorOptions)
+    """a detector that you already have"""

@@ -3,8 +3,8 @@
 autofocus compare photos/ --detector model.onnx --annotations boxes.json
 
 runs every way on every photograph, side by side, prints a table and writes runs/compare/comparison.json. With boxes the
-table has average precision; without, how far each way agrees with slices. Photographs that cannot be read are named and
-skipped. Reading is not timed, because all ways share it.
+table has average precision; without, how far each way agrees with slices. Photographs that fail are named and skipped.
+Reading is not timed, because all ways share it.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 autofocus detect photos/ --weights model.safetensors
 autofocus detect photos/ --detector model.onnx
 
-writes runs/detect/pictures/ and runs/detect/detections.json. Files that cannot be read are skipped, counted and named.
-What is finished is kept when the run is interrupted (Ctrl-C) or told to end (SIGTERM, a closed terminal).
+writes runs/detect/pictures/ and runs/detect/detections.json. Files that cannot be read, or that the
+detector fails on, are skipped, counted and named. What is finished is kept when the run is interrupted (Ctrl-C) or told
+to end (SIGTERM, a closed terminal).
 """
 
 from __future__ import annotations

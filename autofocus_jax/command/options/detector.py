@@ -10,6 +10,7 @@ import tyro
 from autofocus_jax.config import ConfigError
 
 if TYPE_CHECKING:
+    from autofocus_jax.foreign.detect import ForeignDetect
     from autofocus_jax.foreign.found import CropDetector
 
 Numbers = tuple[float, float, float]
@@ -95,8 +96,38 @@ class DetectorOptions(ModelOptions):
             raise ConfigError(f"--focus-score must be in [0, 1], got {self.focus_score:g}")
 
 
-def without_detector(options: DetectorOptions) -> None:
-    """Raise ConfigError for an option that says something of a detector where there is none; `names` may be given."""
-    for field in dataclasses.fields(options):
-        if field.name not in ("detector", "names") and getattr(options, field.name) != field.default:
-            raise ConfigError(f"--{field.name.replace('_', '-')} goes with --detector; leave it out")
+def check_choice(weights: str, options: DetectorOptions, config: str | None) -> None:
+    """Raise ConfigError unless either --weights or --detector is given, with options that go with it.
+
+    Args:
+        weights: --weights, "" where there are none.
+        options: `names` may be given with weights too.
+        config: --config.
+    """
+    if bool(weights) == (options.detector is not None):
+        raise ConfigError("--weights and --detector exclude each other; give one of them" if weights else
+                          "--weights is missing; give a .safetensors file, a training's --workdir, or demo; or "
+                          "--detector with an .onnx file")  # fmt: skip
+    if weights:
+        for field in dataclasses.fields(options):
+            if field.name not in ("detector", "names") and getattr(options, field.name) != field.default:
+                raise ConfigError(f"--{field.name.replace('_', '-')} goes with --detector; leave it out")
+    elif config is not None:
+        raise ConfigError("--config goes with --weights; a detector takes --plan")
+
+
+def load_detector(options: DetectorOptions) -> CropDetector:
+    """Return the detector that options describe; ConfigError where they name no file."""
+    if options.detector is None:
+        raise ConfigError("--detector is missing; give an .onnx file")
+    return options.load(options.detector)
+
+
+def load_foreign(options: DetectorOptions) -> ForeignDetect:
+    """Return the detector that options describe as a `detect` for the cascade."""
+    from autofocus_jax.foreign.canvases import CanvasConfig
+    from autofocus_jax.foreign.detect import ForeignDetect
+    from autofocus_jax.where.weak import weak
+
+    where = weak(options.focus_size) if options.focus == "weak" else None  # None looks everywhere
+    return ForeignDetect(load_detector(options), where, CanvasConfig(packed=options.packed))
