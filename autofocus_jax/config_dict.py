@@ -34,15 +34,15 @@ def from_dict(
     it works. What older settings lack has its default. Raises ConfigError, which names `where` and the setting, for
     what is unknown, missing, of another type or contradictory.
     """
+    settings = renamed(settings) if isinstance(settings, Mapping) else settings
     if isinstance(settings, Mapping) and settings.get("rules") is not None:
         raise ConfigError(f"{where}: they have chip rules of one's own ({settings['rules']}); give the config file")
-    return _build(Config, renamed(settings), {"": where, **sources}, "")
+    return _build(Config, settings, {"": where, **sources}, "")
 
 
-def renamed(settings: Any) -> Any:
+def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with the names of today for those of older versions."""
-    old = isinstance(settings, Mapping) and "weights" in settings and "shipped" not in settings
-    return {"shipped" if name == "weights" else name: value for name, value in settings.items()} if old else settings
+    return {"shipped" if name == "weights" else name: value for name, value in settings.items()}
 
 
 def settings_from(kind: type[Settings], settings: Mapping[str, Any], where: str) -> Settings:

@@ -39,14 +39,9 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
     return parse(Config, list(overrides), prog=str(path), default=config) if overrides else config
 
 
-def our_config() -> tuple[type, ...]:
-    """Return what get_config() gives where the detector is our own; see command_line."""
-    return (Config,)
-
-
 def command_line(
     arguments: type[Arguments], argv: Sequence[str], prog: str, description: str,
-    kinds: Callable[[], tuple[type, ...]] = our_config,
+    kinds: Callable[[], tuple[type, ...]] = lambda: (Config,),
 ) -> tuple[Arguments, Any]:
     """Parses a program's own options together with overrides of the config file that its option --config names.
 

@@ -13,7 +13,7 @@ import numpy as np
 from autofocus_jax.command.console import Screen
 from autofocus_jax.command.names import read_names
 from autofocus_jax.command.options.batch import Arguments
-from autofocus_jax.command.options.detector import check_choice
+from autofocus_jax.command.options.detector import check_choice, checked_sides
 from autofocus_jax.command.stopping import exit_code, stoppable, word
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import load_config
@@ -135,8 +135,7 @@ def _report(tally: Tally, before, missing: int, stopped, arguments: Arguments, s
         print(f"autofocus batch: {reason}not finished; the same command goes on", file=sys.stderr)
         return 1
     if images == errors:
-        print("autofocus batch: not one image could be processed", file=sys.stderr)
-        return 1
+        raise AutoFocusError("not one image could be processed")
     return 3 if errors else 0
 
 
@@ -146,25 +145,18 @@ def _checked(arguments: Arguments) -> tuple[tuple[int, int] | None, list[tuple[i
         if not getattr(arguments, name):
             raise ConfigError(f"{name.upper()} is missing; give autofocus batch INPUT OUTPUT --weights FILE")
     check_choice(arguments.weights, arguments.options, arguments.config)
-    if not 0 <= arguments.score <= 1:
-        raise ConfigError(f"--score {arguments.score:g}; want a probability from 0 to 1")
-    if any(not 0 <= threshold <= 1 for threshold in arguments.threshold):
-        shown = " ".join(f"{threshold:g}" for threshold in arguments.threshold)
-        raise ConfigError(f"--threshold {shown}; want probabilities from 0 to 1")
     for name in ("cores", "per_gpu", "piece", "window"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name.replace('_', '-')} {value}; want at least 1")
-    matches = [re.fullmatch(r"(\d{1,5})x(\d{1,5})", word) for word in arguments.scales]
-    if not all(matches):
-        raise ConfigError(f"--scales {' '.join(arguments.scales)}; want shorter x longer side of each, as 480x512")
+    sides = checked_sides(arguments.score, arguments.threshold, arguments.scales)
     bounds = None
     if arguments.workers:
         match = re.fullmatch(r"(\d{1,6})(?::(\d{1,6}))?", arguments.workers)
         bounds = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not 1 <= bounds[0] <= bounds[1]:
             raise ConfigError(f"--workers {arguments.workers}; want a number, or bounds as 1:8")
-    return bounds, [(int(match[1]), int(match[2])) for match in matches]
+    return bounds, sides
 
 
 def _shared(share) -> str:

@@ -24,7 +24,11 @@ from autofocus_jax.weights.safetensors import WeightsError, flatten
 def run(arguments: Arguments, config: Config, console: Screen) -> int:
     """Write the output and print what came from where; return the exit code. WeightsError or FitError, one line."""
     source = Path(arguments.file)
-    with _progress(console) as advance:
+    with console.progress() as progress:
+        task = progress.add_task("reading", total=None)
+        advance = lambda what, done, total: progress.update(  # noqa: E731
+            task, description=what, completed=done, total=total
+        )
         foreign = _foreign(arguments, config, source, advance)
         advance("fitting", 0, 1)
         fitted = fit(foreign, config, str(source))
@@ -94,14 +98,6 @@ def _save(arguments: Arguments, fitted: Fitted, config: Config, metadata: dict) 
         safetensors.save(arguments.output, fitted.variables, to_dict(config), metadata, np.dtype(arguments.dtype).type)
     except OSError as error:
         raise WeightsError(f"{arguments.output} cannot be written ({error.strerror}); give another --output") from None
-
-
-@contextlib.contextmanager
-def _progress(console: Screen) -> Iterator[Callable[[str, int, int], None]]:
-    """advance(what, done, total) shows how far one step has come."""
-    with console.progress() as progress:
-        task = progress.add_task("reading", total=None)
-        yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
 
 
 def _table(foreign: Foreign, fitted: Fitted, title: str) -> Table:

@@ -7,7 +7,6 @@ import dataclasses
 import itertools
 import math
 import os
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from autofocus_jax.command.detector_plan import described, detector_plan
 from autofocus_jax.command.inputs import Item, collect
 from autofocus_jax.command.names import read_names
 from autofocus_jax.command.options.detect import Arguments, Form
-from autofocus_jax.command.options.detector import check_choice, load_foreign
+from autofocus_jax.command.options.detector import check_choice, checked_sides, load_foreign
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_file import load_config
 from autofocus_jax.data.findings import Findings, listen
@@ -123,19 +122,11 @@ def _checked(arguments: Arguments) -> list[tuple[int, int]]:
         raise ConfigError("--pixels chooses thresholds, and --focus none has none; give --focus weak")
     if arguments.pixels is not None and arguments.options.focus_score is not None:
         raise ConfigError("--pixels chooses the thresholds; give it or --focus-score, not both")
-    if not 0 <= arguments.score <= 1:
-        raise ConfigError(f"--score {arguments.score:g}; want a probability from 0 to 1")
     if not arguments.write:
         raise ConfigError(f"--write got nothing; give at least one of {', '.join(get_args(Form))}")
-    if any(not 0 <= threshold <= 1 for threshold in arguments.threshold):
-        shown = " ".join(f"{threshold:g}" for threshold in arguments.threshold)
-        raise ConfigError(f"--threshold {shown}; want probabilities from 0 to 1")
     if arguments.pixels is not None and arguments.threshold:
         raise ConfigError("--pixels chooses the thresholds; give it or --threshold, not both")
-    matches = [re.fullmatch(r"(\d{1,5})x(\d{1,5})", word) for word in arguments.scales]
-    if not all(matches):
-        raise ConfigError(f"--scales {' '.join(arguments.scales)}; want shorter x longer side of each, as 480x512")
-    return [(int(match[1]), int(match[2])) for match in matches]
+    return checked_sides(arguments.score, arguments.threshold, arguments.scales)
 
 
 def _overridden(

@@ -42,11 +42,9 @@ def report(summary: Summary, output: str, score: float, ours: bool, warm: bool, 
               file=sys.stderr)  # fmt: skip
         return exit_code(summary.stopped)
     if summary.stopped is not None:
-        print(f"autofocus detect: {summary.stopped}", file=sys.stderr)
-        return 1
+        raise summary.stopped
     if not summary.images:
-        print("autofocus detect: not one image could be processed", file=sys.stderr)
-        return 1
+        raise AutoFocusError("not one image could be processed")
     return 0
 
 

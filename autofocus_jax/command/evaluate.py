@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,9 @@ def evaluate(
             rows[measure.PERFECT] = trained.perfect(dataset, indices), plan
         if first:
             depends_on = _run_key(arguments, config, trained, dataset, indices)
-            kept = Ledger(workdir / "pieces", depends_on, "run.json", _pieces(rows), _fix(arguments))
+            fix = f"{'run again without --resume, or ' * arguments.resume}choose another --output"
+            makes = tuple(f"{name}/{'[0-9]' * 6}.npz" for name in rows)  # as inference.engine.run names its pieces
+            kept = Ledger(workdir / "pieces", depends_on, "run.json", makes, fix)
             held.enter_context(kept.claim(anew=not arguments.resume))
         parallel.wait_for_all("pieces")
         for name, (looking, row) in rows.items():
@@ -132,15 +134,6 @@ def _run_key(
         "backend": jax.default_backend(),
         **detection_settings(config),
     }
-
-
-def _pieces(rows: Iterable[str]) -> tuple[str, ...]:
-    """Globs of the files that inference.engine.run keeps for the rows of these names."""
-    return tuple(f"{name}/{'[0-9]' * 6}.npz" for name in rows)
-
-
-def _fix(arguments: Arguments) -> str:
-    return "run again without --resume, or choose another --output" if arguments.resume else "choose another --output"
 
 
 def _buckets(config: Config | SettledConfig, images: int) -> Buckets:

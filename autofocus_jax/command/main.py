@@ -101,7 +101,7 @@ def usage() -> str:
 def _run(name: str, words: list[str], screen: Screen) -> int:
     from autofocus_jax.command.options import any_config
     from autofocus_jax.config import ConfigError
-    from autofocus_jax.config_file import command_line, our_config, parse
+    from autofocus_jax.config_file import command_line, parse
 
     command, module = COMMANDS[name], name.replace("-", "_")
     for option in (given.partition("=")[0] for given in words):
@@ -114,8 +114,8 @@ def _run(name: str, words: list[str], screen: Screen) -> int:
     options = importlib.import_module(f"autofocus_jax.command.options.{module}")
     given: tuple[Any, ...]
     if command.settings:
-        kinds = any_config if command.foreign else our_config
-        given = command_line(options.Arguments, words, f"{PROGRAM} {name}", options.__doc__, kinds)
+        kinds = {"kinds": any_config} if command.foreign else {}
+        given = command_line(options.Arguments, words, f"{PROGRAM} {name}", options.__doc__, **kinds)
     else:
         given = (parse(options.Arguments, words, prog=f"{PROGRAM} {name}", description=options.__doc__),)
     return importlib.import_module(f"autofocus_jax.command.{module}").run(*given, screen)

@@ -110,8 +110,8 @@ FAILURES = [
     (["detect", "good.png", "--weights", "f"], {"f/config.json": b"{"}, "f/config.json is damaged"),
     (["detect", "good.png", "--weights", "f"], {"f/config.json": b'{"name": 3}'}, "f: data is missing"),
     # options of detect
-    (["detect", "good.png", "--weights", "tiny", "--score", "2"], {}, "--score 2; want a probability"),
-    (["detect", "good.png", "--weights", "tiny", "--score", "nan"], {}, "--score nan; want a probability"),
+    (["detect", "good.png", "--weights", "tiny", "--score", "2"], {}, "--score 2; want probabilities"),
+    (["detect", "good.png", "--weights", "tiny", "--score", "nan"], {}, "--score nan; want probabilities"),
     (["detect", "good.png", "--weights", "tiny", "--score", "high"], {}, "--score"),
     (["detect", "good.png", "--weights", "tiny", "--threshold", "-1"], {}, "--threshold"),
     (["detect", "good.png", "--weights", "tiny", "--threshold", "0.1", "0.2"], {}, "2 thresholds for 1 chip rules"),

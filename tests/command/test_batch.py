@@ -39,7 +39,7 @@ def call(capsys, *words):
     (["in", "out", "--weights", "w", "--piece", "0"], "--piece 0; want at least 1"),
     (["in", "out", "--weights", "w", "--per-gpu", "0"], "--per-gpu 0; want at least 1"),
     (["in", "out", "--weights", "w", "--cores", "0"], "--cores 0; want at least 1"),
-    (["in", "out", "--weights", "w", "--score", "2"], "--score 2; want a probability"),
+    (["in", "out", "--weights", "w", "--score", "2"], "--score 2; want probabilities"),
     (["in", "out", "--weights", "w", "--threshold", "2"], "--threshold 2; want probabilities"),
     (["in", "out", "--weights", "w", "--scales", "5"], "--scales 5; want shorter x longer"),
     (["in", "out", "--weights", "w.safetensors"], "w.safetensors"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
@@ -114,6 +116,17 @@ def check_choice(weights: str, options: DetectorOptions, config: str | None) -> 
                 raise ConfigError(f"--{field.name.replace('_', '-')} goes with --detector; leave it out")
     elif config is not None:
         raise ConfigError("--config goes with --weights; a detector takes --plan")
+
+
+def checked_sides(score: float, thresholds: Sequence[float], scales: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the sides that --scales gives; ConfigError for these, and for --score and --threshold outside [0, 1]."""
+    for name, values in (("score", (score,)), ("threshold", thresholds)):
+        if any(not 0 <= value <= 1 for value in values):
+            raise ConfigError(f"--{name} {' '.join(f'{value:g}' for value in values)}; want probabilities from 0 to 1")
+    matches = [re.fullmatch(r"(\d{1,5})x(\d{1,5})", word) for word in scales]
+    if not all(matches):
+        raise ConfigError(f"--scales {' '.join(scales)}; want shorter x longer side of each, as 480x512")
+    return [(int(match[1]), int(match[2])) for match in matches]
 
 
 def load_detector(options: DetectorOptions) -> CropDetector:
