@@ -19,7 +19,7 @@ from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.command.panels import write_panels
 from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.config_file import command_line, detection_settings
-from autofocus_jax.detector.model import Variables
+from autofocus_jax.detector.api import Variables
 from autofocus_jax.focus.buckets import for_images
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure

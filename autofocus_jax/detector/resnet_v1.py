@@ -12,8 +12,9 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from autofocus_jax.detector.api import Backbone
 from autofocus_jax.detector.convolution import convolution
-from autofocus_jax.detector.resnet import convolution_3x3, norm_unless
+from autofocus_jax.detector.resnet import STAGES, ResNet, convolution_3x3, norm_unless
 from autofocus_jax.structures import Array
 
 EPSILON = 1e-5  # of every batch norm (torchvision)
@@ -53,3 +54,7 @@ def stem_v1(
     """7x7 at stride 2, BN, ReLU: [B, H, W, 3] -> [B, H/2, W/2, channels]."""
     x = convolution(channels, 7, 2, bias=folded, dtype=dtype, name="conv0")(images * inside(1))
     return nn.relu(norm_unless(folded, partial(norm, epsilon=EPSILON), "bn0")(x))
+
+
+_FOLDS = {"conv0": "bn0", "conv1": "bn1", "conv2": "bn2", "conv3": "bn3", "shortcut": "shortcut_bn"}
+V1 = Backbone(partial(ResNet, stem=stem_v1, unit=UnitV1), STAGES, _FOLDS, EPSILON)
