@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from autofocus_jax.config import DetectorSettings, TrainingConfig
@@ -24,6 +25,7 @@ class Backbone(NamedTuple):
     frozen: tuple[str, ...]  # for each stage, first to last, the pattern of its modules' names; together all of them
     folds: Mapping[str, str] | None = None  # convolution -> the batch norm after it, in one module; None: not folded
     epsilon: float = 1e-5  # of the batch norms that are folded
+    foreign: Callable[[str], str | None] | None = None  # module of a PyTorch file, "layer1.0.conv1" -> ours, or None
 
 
 class Names(NamedTuple):
@@ -32,6 +34,8 @@ class Names(NamedTuple):
     settings: Mapping[str, str]  # each setting that trained weights depend on -> "backbone" or the head that does
     classes: tuple[str, ...]  # arrays whose shape depends on the number of classes, as "params/head/logits/bias"
     proposals: tuple[str, ...] = ()  # settings of TrainingConfig that the stage of region proposals does not have
+    foreign: Mapping[str, str] = MappingProxyType({})  # layer of the authors' release -> "head/layer"
+    pooled: tuple[str, ...] = ()  # "head/layer" of fully connected layers that see the bins of RoI pooling
 
 
 class Detector(NamedTuple):

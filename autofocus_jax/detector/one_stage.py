@@ -85,7 +85,7 @@ def anchor_loss(config: OneStageConfig, maps: Maps, batch: TrainBatch) -> tuple[
         label = jnp.where(inside, found.label, UNUSED)
         positive = label == OBJECT
         goal = jax.nn.one_hot(labels[found.index], classes) * positive[:, None]
-        focal = optax.sigmoid_focal_loss(logits, goal, config.focal_alpha, config.focal_gamma).sum(-1)
+        focal = optax.sigmoid_focal_loss(logits, goal, alpha=config.focal_alpha, gamma=config.focal_gamma).sum(-1)
         used = positive | (label == NOTHING)
         targets = delta_targets(boxes[found.index], references, positive, config.box_deviations)
         distance = optax.huber_loss(deltas, targets).sum(-1) * positive

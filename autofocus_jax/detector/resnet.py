@@ -7,6 +7,7 @@ does not depend on the bucket that the chip was padded to.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -166,4 +167,15 @@ class ResNet(nn.Module):
 
 
 STAGES = ("conv0|bn0|bn_data", *(rf"stage{number}_unit\d+" for number in range(1, 5)))  # the stem, then the stages
-V2 = Backbone(ResNet, STAGES, {"conv0": "bn0", "conv1": "bn2", "conv2": "bn3"}, EPSILON)
+
+
+def timm_name(module: str) -> str | None:
+    """Our name of a module of timm's pre-activation ResNets ("stages.0.blocks.0.norm1" -> "stage1_unit1/bn1")."""
+    match = re.fullmatch(r"(?:stages\.(\d+)\.blocks\.(\d+)\.)(conv\d|norm\d|downsample\.conv)", module)
+    if match is None:
+        return {"stem.conv": "conv0"}.get(module)
+    layer = "shortcut" if match[3] == "downsample.conv" else match[3].replace("norm", "bn")
+    return f"stage{int(match[1]) + 1}_unit{int(match[2]) + 1}/{layer}"
+
+
+V2 = Backbone(ResNet, STAGES, {"conv0": "bn0", "conv1": "bn2", "conv2": "bn3"}, EPSILON, timm_name)

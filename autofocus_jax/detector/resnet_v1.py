@@ -5,6 +5,7 @@ Of a dilated stage 4 the first unit has dilation 1, as torchvision's replace_str
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -57,4 +58,15 @@ def stem_v1(
 
 
 _FOLDS = {"conv0": "bn0", "conv1": "bn1", "conv2": "bn2", "conv3": "bn3", "shortcut": "shortcut_bn"}
-V1 = Backbone(partial(ResNet, stem=stem_v1, unit=UnitV1), STAGES, _FOLDS, EPSILON)
+_SHORTCUT = {"downsample.0": "shortcut", "downsample.1": "shortcut_bn"}
+
+
+def torchvision_name(module: str) -> str | None:
+    """Our name of a module of torchvision's ResNets ("layer1.0.conv1" -> "stage1_unit1/conv1")."""
+    match = re.fullmatch(r"layer(\d+)\.(\d+)\.(conv\d|bn\d|downsample\.[01])", module)
+    if match is None:
+        return {"conv1": "conv0", "bn1": "bn0"}.get(module)
+    return f"stage{match[1]}_unit{int(match[2]) + 1}/{_SHORTCUT.get(match[3], match[3])}"
+
+
+V1 = Backbone(partial(ResNet, stem=stem_v1, unit=UnitV1), STAGES, _FOLDS, EPSILON, torchvision_name)

@@ -22,6 +22,21 @@ _NAMES = Names(
     },
     classes=("params/box_head/logits/kernel", "params/box_head/logits/bias"),  # boxes are one for all classes
     proposals=("hard_rois", "roi_batch", "roi_foreground", "roi_foreground_iou", "focus_weight"),
+    foreign={
+        "rpn_conv_3x3": "proposal_head/conv",
+        "rpn_cls_score": "proposal_head/logits",
+        "rpn_bbox_pred": "proposal_head/deltas",
+        "conv_new_1": "box_head/reduce",
+        "offset": "box_head/offset",
+        "fc_new_1": "box_head/fc1",
+        "fc_new_2": "box_head/fc2",
+        "cls_score": "box_head/logits",
+        "bbox_pred": "box_head/deltas",
+        "conv_new_2": "focus_head/conv1",
+        "conv_new_3": "focus_head/conv2",
+        "conv_new_out": "focus_head/logits",
+    },
+    pooled=("box_head/offset", "box_head/fc1"),
 )  # fmt: skip
 
 

@@ -18,10 +18,13 @@ from autofocus_jax.config_file import to_dict
 from autofocus_jax.detector.backbone import BACKBONES
 from autofocus_jax.detector.kinds import DETECTORS, detector_of
 from autofocus_jax.detector.one_stage_settings import OneStageConfig
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.inference.compiled import compile_detector
+from autofocus_jax.inference.measure import measure
 from autofocus_jax.structures import ChipBatch, Detections, TrainBatch
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step
-from autofocus_jax.weights import fit, safetensors
+from autofocus_jax.weights import conversion, fit, safetensors, torch
 from autofocus_jax.weights.safetensors import flatten
 
 runpy.run_path(str(Path(__file__).with_name("toy_backbone.py")))  # adds "toy" to BACKBONES
@@ -148,6 +151,38 @@ def test_every_array_of_the_backbone_is_in_one_stage(settings, variables):
     parts = [sum(bool(re.fullmatch(p, name)) for p in patterns) for name in variables["params"]["backbone"]]
     used = [any(re.fullmatch(p, name) for name in variables["params"]["backbone"]) for p in patterns]
     assert set(parts) == {1} and all(used)
+
+
+def test_taken_from_a_pytorch_file(config, variables):
+    """The toy's; those of the ResNets have tests of their own."""
+    if config.detector.backbone.kind != "toy":
+        pytest.skip("tests/weights/test_torch.py")
+    theirs = {}
+    leaves = {"scale": "weight", "mean": "running_mean", "var": "running_var"}
+    for name, array in flatten({key: tree["backbone"] for key, tree in variables.items()}).items():
+        _, part, leaf = name.split("/")
+        values = array.transpose(3, 2, 0, 1) if leaf == "kernel" else array
+        theirs[f"features.{part[-1]}.{part[:-1]}.{leaves.get(leaf, leaf).replace('kernel', 'weight')}"] = values
+    foreign = torch.convert(theirs, config.detector, "some.pth")
+    assert foreign.backbone == "toy" and not foreign.unknown
+    taken = conversion.fit(foreign, config, "some.pth").variables
+    for name, array in flatten({key: tree["backbone"] for key, tree in variables.items()}).items():
+        collection, rest = name.split("/", 1)
+        found = flatten(taken)[f"{collection}/backbone/{rest}"]
+        np.testing.assert_allclose(found, array + (1e-5 - 1e-3 if name.endswith("var") else 0), rtol=1e-6)
+
+
+def test_evaluated(config, variables, memory_dataset, truth):
+    """Compiled, and so prepared, and scored over a data set; the pyramid is the same without a chip rule."""
+    if config.detector.backbone.kind != "toy":
+        pytest.skip("the cheapest backbone stands for the others")
+    images = [picture(seed, 64, 90) for seed in range(2)]
+    dataset = memory_dataset(images, [truth([[10, 10, 40, 40]], [1]), truth([[30, 5, 60, 50]], [2])])
+    detect = compile_detector(config, variables)
+    for plan in (Plan.of(config), Plan.of(config).pyramid()):
+        measured = measure(dataset, detect, plan)
+        assert measured.cost.images == 2 and measured.cost.pixels[0] > 0 and 0 <= measured.scores.ap <= 100
+    assert measured.cost.pixels[1] == measured.cost.full_pixels[1]
 
 
 @pytest.fixture(scope="module")

@@ -40,4 +40,5 @@ BACKBONES["toy"] = Backbone(
     frozen=tuple(f"(conv|bn){stage}" for stage in range(4)),
     folds={f"conv{stage}": f"bn{stage}" for stage in range(4)},
     epsilon=1e-3,
+    foreign={f"features.{stage}.{part}": f"{part}{stage}" for stage in range(4) for part in ("conv", "bn")}.get,
 )
