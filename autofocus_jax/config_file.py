@@ -23,7 +23,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from autofocus_jax import ledger
-from autofocus_jax.config import Config, ConfigError, DataSource
+from autofocus_jax.config import Config, ConfigError, DataSource, DetectorConfig, DetectorSettings
 from autofocus_jax.structures import AutoFocusError
 
 Arguments = TypeVar("Arguments")
@@ -63,13 +63,15 @@ def command_line(
 
 
 def to_dict(settings: Any) -> Any:
-    """Settings as dictionaries, lists, numbers and strings that JSON holds; a data source also names its `kind`.
+    """Settings as dictionaries, lists, numbers and strings that JSON holds; what has several kinds names its `kind`.
 
     Numbers that JSON lacks become strings ("inf"), and so does anything else that is not data.
     """
     if dataclasses.is_dataclass(settings):
         values = {field.name: to_dict(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
-        return {"kind": type(settings).__name__, **values} if isinstance(settings, DataSource) else values
+        # A two-stage detector's have no kind, as before there were others.
+        several = isinstance(settings, DataSource | DetectorSettings) and type(settings) is not DetectorConfig
+        return {"kind": type(settings).__name__, **values} if several else values
     if isinstance(settings, Mapping):
         return {str(key): to_dict(value) for key, value in settings.items()}
     if isinstance(settings, list | tuple):

@@ -129,6 +129,6 @@ def test_the_table_of_the_readme(whole_config):
 
 def test_the_shipped_header_holds_the_config(whole_config):
     """`load("demo")` reads its settings from there."""
-    _, metadata = safetensors.load(safetensors.shipped(whole_config.weights))
+    _, metadata = safetensors.load(safetensors.shipped(whole_config.shipped))
     assert differences(metadata["config"], to_dict(whole_config)) == []
     assert metadata["categories"] == list(CATEGORIES)

@@ -124,8 +124,8 @@ def test_the_reader_sees_imports():
     """Guards the tests above against a reader that finds nothing."""
     assert "focus.pyramid" in set(ours(MODULES["focus.walk"]))
     assert "structures" in set(ours(MODULES["boxes"]))
-    tree = ast.parse("def f():\n    from autofocus_jax.detector import model\n    import jax.numpy as jnp\n")
-    assert set(ours(tree)) == {"detector.model"} and "jax.numpy" in set(imports(tree))
+    tree = ast.parse("def f():\n    from autofocus_jax.detector import nms\n    import jax.numpy as jnp\n")
+    assert set(ours(tree)) == {"detector.nms"} and "jax.numpy" in set(imports(tree))
 
 
 def test_messages_of_the_library_name_no_options():

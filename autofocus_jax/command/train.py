@@ -18,7 +18,7 @@ from autofocus_jax.config import Config
 from autofocus_jax.config_file import to_dict
 from autofocus_jax.data.cleaning import open_clean
 from autofocus_jax.data.findings import Findings
-from autofocus_jax.detector.model import Variables
+from autofocus_jax.detector.api import Variables
 from autofocus_jax.ledger import data_identity
 from autofocus_jax.structures import Dataset
 from autofocus_jax.training import proposals
@@ -38,7 +38,7 @@ def train(arguments: Arguments, config: Config, console: Screen, held: contextli
     found = Findings()
     dataset = open_clean(config, "train", found, strict=arguments.strict)
     stage.warn(console, found.lines())
-    over, transform = parallel.mesh(), optimizer(config.training)
+    over, transform = parallel.mesh(), optimizer(config)
     step = make_step(config, transform, over)
     put, source = start(arguments, config, dataset, workdir, console, held)
     wanted = config.training.negative_chips > 0

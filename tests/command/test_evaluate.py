@@ -20,7 +20,7 @@ from pycocotools.coco import COCO
 from autofocus_jax import checkpoint, config_file
 from autofocus_jax.command.main import main
 from autofocus_jax.command.panels import write_panels
-from autofocus_jax.detector.model import init
+from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
 from autofocus_jax.ledger import locked
@@ -81,7 +81,7 @@ def folder(tmp_path_factory):
     (root / "config.py").write_text(CONFIG.replace("FOLDER", str(root)))
     config = config_file.load_config(root / "config.py")
     # Any numbers will do, and drawing them here is much faster than compiling `init`.
-    shapes = jax.eval_shape(lambda: init(jax.random.key(0), config.detector))
+    shapes = jax.eval_shape(detector_of(config.detector).init, jax.random.key(0))
     variables = jax.tree.map(lambda shape: random.uniform(0.1, 0.5, shape.shape).astype(np.float32), shapes)
     safetensors.save(root / "weights.safetensors", variables, config_file.to_dict(config))
     return root
