@@ -21,6 +21,9 @@ def run(*options):
     ("options", "message"),
     [
         (("--counts", 0), "counts (0,); want"),
+        (("--parts", 0), "parts must be at least 1, got 0"),
+        (("--detector", "m.onnx"), "--detector and --photos belong together"),
+        (("--counts", 1, "--detector", "m.onnx", "--photos", "none"), "none does not exist"),
         (("--counts", 1, "--config", ROOT / "configs" / "coco_r101.py"), "ships no weights"),
     ],
 )
@@ -36,7 +39,7 @@ def test_prints_both_counts_and_what_grew():
     lines = [line.split() for line in done.stdout.splitlines()]
     counts = [line for line in lines if len(line) == 11 and line[0].isdigit()]
     assert [line[0] for line in counts] == ["2", "4"]
-    for _, _, compiled, peak, running, _, *fifths in counts:
+    for _, _, compiled, peak, running, _, *parts in counts:
         assert 0 < float(compiled) <= float(running) <= 1.05 * float(peak)
-        assert abs(max(map(float, fifths)) - float(running)) <= 0.6  # printed with other digits
+        assert abs(max(map(float, parts)) - float(running)) <= 0.6  # printed with other digits
     assert "from 2 to 4 images" in done.stdout

@@ -34,36 +34,38 @@ def run(arguments: Arguments, console: Screen) -> int:
     wanted = Wanted(side, arguments.larger or default_larger(side, plan), arguments.slices or
                     default_tiles(detector, side, plan), arguments.canvases, arguments.focus)  # fmt: skip
     boxes = arguments.annotations is not None
-    made = ways(detector, plan, wanted, dataset if boxes else None)
+    truths = dataset if boxes else None
+    first, comparison = (Comparison(dataset, ways(detector, plan, wanted, truths)) for _ in range(2))
     say = console.say
     for reason in proposed.reasons:
         say(f"- {reason}")
-    comparison = Comparison(dataset, made)
     reference = slice_row(wanted.tiles[0])
-    sample, rest = _split(photographs.spread(len(dataset), arguments.limit), arguments.sample)
+    indices = photographs.spread(len(dataset), arguments.limit)
+    sample = [indices[position] for position in photographs.spread(len(indices), arguments.sample)]
     with console.progress() as progress:
-        task = progress.add_task("photographs", total=len(sample) + len(rest))
+        task = progress.add_task("photographs", total=len(sample) + len(indices))
         tick = lambda count: progress.advance(task, count)  # noqa: E731
-        comparison.run(sample, tick)
-        first = None
-        if comparison.images:
-            first = compare_report.gain(comparison, f"whole {side}", reference, boxes, len(rest))
-            say(first)
-        comparison.run(rest, tick)
+        first.run(sample, tick)
+        gained = None
+        if first.images:
+            gained = compare_report.gain(first, f"whole {side}", reference, boxes, len(indices))
+            say(gained)
+        comparison.run(indices, tick)
     rows = compare_report.rows(comparison, reference, boxes)
     title = f"{Path(arguments.detector).name}, {comparison.images} photographs"
     table = compare_report.table(rows, title, boxes)
     console.print(table)
     lines = compare_report.lines(rows, reference, boxes)
     reading = 1000 * comparison.reading / comparison.images
-    lines.append(f"reading and decoding, in no row: {reading:.0f} ms a photograph")
+    lines.append(f"reading and decoding, in each row, beside the detector: {reading:.0f} ms a photograph in its thread")
     for line in lines:
         say(line)
     skipped = [*skipped, *comparison.skipped]
     content = {
         "detector": dict(detector.about), "photographs": comparison.images, "reference": reference, "rows": rows,
-        "plan": to_dict(plan), "reasons": list(proposed.reasons), "sample": first, "summary": lines,
-        "reading_ms": reading, "skipped": [one._asdict() for one in skipped],
+        "plan": to_dict(plan), "reasons": list(proposed.reasons), "sample": gained, "summary": lines,
+        "reading_ms": reading, "of_promise": compare_report.promises(rows, reference),
+        "skipped": [one._asdict() for one in skipped],
     }  # fmt: skip
     output = files.make_folder(Path(arguments.output))
     files.write_json(output / "comparison.json", content)
@@ -114,9 +116,3 @@ def _plan(arguments: Arguments, detector: CropDetector, dataset: Dataset) -> tup
         return Proposal(plan, (f"the plan is that of {arguments.plan}",)), side
     infos = (dataset.info(index) for index in range(len(dataset)))
     return proposal(detector, [(info.height, info.width) for info in infos], side=arguments.side), side
-
-
-def _split(indices: list[int], sample: int) -> tuple[list[int], list[int]]:
-    """A sample of the indices, spread evenly, and the others."""
-    chosen = {indices[position] for position in photographs.spread(len(indices), sample)}
-    return sorted(chosen), [index for index in indices if index not in chosen]

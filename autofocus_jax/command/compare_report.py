@@ -15,14 +15,14 @@ from rich.table import Table
 from autofocus_jax.command.compare_rows import best_slices
 from autofocus_jax.files import whole_file
 from autofocus_jax.inference.comparison import Comparison
-from autofocus_jax.inference.measure import metrics
+from autofocus_jax.inference.measure import PYRAMID, metrics
 from autofocus_jax.metrics.agreement import IOU, SURE, agreement
 
 # Key in comparison.json -> heading, format.
 _SCORES = {"AP": "AP", "AP50": "AP50", "APs": "S", "APm": "M", "APl": "L"}
 _COSTS = {
     "side": ("side", ".0f"), "net_side": ("net side", ".0f"), "canvases_per_image": ("canvases", ".1f"),
-    "ms": ("ms", ".0f"), "images_per_second": ("images/s", ".2f"),
+    "fill": ("fill", ".2f"), "ms": ("ms", ".0f"), "images_per_second": ("images/s", ".2f"),
 }  # fmt: skip
 
 Row = Mapping[str, Any]
@@ -48,7 +48,8 @@ def _row(comparison: Comparison, name: str, reference: str, boxes: bool) -> dict
         row = {"found": None if math.isnan(agreed.found) else 100 * agreed.found, "extra": agreed.extra}
     return row | {
         "side": found["side"], "net_side": math.sqrt(found["padded_pixels_per_image"]),
-        "canvases_per_image": float(cost.runs.sum()) / cost.images, "ms": 1000 / found["images_per_second"],
+        "canvases_per_image": float(cost.runs.sum()) / cost.images, "fill": comparison.fill(name),
+        "ms": 1000 / found["images_per_second"],
         "images_per_second": found["images_per_second"], "chips_per_image": found["chips_per_image"],
     }  # fmt: skip
 
@@ -66,12 +67,12 @@ def table(rows: Mapping[str, Row], title: str, boxes: bool) -> Table:
     return result
 
 
-def gain(comparison: Comparison, whole: str, reference: str, boxes: bool, rest: int) -> str:
-    """Return what slices gain over the whole photograph so far, for how much work, and how long the rest takes."""
+def gain(comparison: Comparison, whole: str, reference: str, boxes: bool, total: int) -> str:
+    """Return what slices gain over the whole photograph in a sample, for how much work, and how long all take."""
     both = {name: _row(comparison, name, reference, boxes) for name in (whole, reference)}
     less, more = both[whole], both[reference]
     work = (more["net_side"] / less["net_side"]) ** 2
-    per_image = (comparison.running + comparison.reading) / comparison.images
+    per_image = comparison.running / comparison.images
     if boxes:
         before, after = less["AP50"], more["AP50"]
         gained = "nothing to score" if before is None else f"{after - before:+.1f} AP50"
@@ -80,7 +81,7 @@ def gain(comparison: Comparison, whole: str, reference: str, boxes: bool, rest: 
         gained = f"{missed} of what they are sure of"
     text = (f"{comparison.images} photographs say: {reference} gain {gained} over the whole photograph, for {work:.0f} "
             f"times the work ({more['ms']:.0f} instead of {less['ms']:.0f} ms)")  # fmt: skip
-    return f"{text}; the other {rest} take about {_duration(rest * per_image)}" if rest else text
+    return f"{text}; all {total} take about {_duration(total * per_image)}"
 
 
 def lines(rows: Mapping[str, Row], reference: str, boxes: bool) -> list[str]:
@@ -93,13 +94,36 @@ def lines(rows: Mapping[str, Row], reference: str, boxes: bool) -> list[str]:
                     f"of {IOU:g}; extra: such detections a photograph that they do not have")  # fmt: skip
     other = rows[best]
     for name, row in rows.items():
-        if not name.startswith(("weak", "perfect")) or row[key] is None or other[key] is None:
+        if not _is_cascade(name) or row[key] is None or other[key] is None:
             continue
         difference = f"{row[key] - other[key]:+.1f} {key}" if boxes else f"{row[key]:.0f}% found"
-        pixels = (other["side"] / row["side"]) ** 2
-        said.append(f"{name} against {best}: {difference}, {pixels:.1f} times fewer pixels, "
-                    f"{row['images_per_second'] / other['images_per_second']:.1f} times the images/s")  # fmt: skip
+        pixels, speed = _against(row, other)
+        said.append(f"{name} against {best}: {difference}, {pixels:.1f} times fewer pixels, {speed:.1f} times the "
+                    f"images/s: {speed / pixels:.2f} of what the pixels promise")  # fmt: skip
     return said
+
+
+def promises(rows: Mapping[str, Row], reference: str) -> dict[str, dict[str, float]]:
+    """Return, for each row of the cascade, how much of what its pixels promise it keeps, by the row compared with.
+
+    That is the ratio of the images/s over the ratio of the pixels asked for (`side` squared). It is 1 where images/s
+    grow as pixels shrink.
+    """
+    others = [name for name in rows if name in (reference, PYRAMID)]
+    kept = {}
+    for name in filter(_is_cascade, rows):
+        ratios = {other: _against(rows[name], rows[other]) for other in others}
+        kept[name] = {other: speed / pixels for other, (pixels, speed) in ratios.items()}
+    return kept
+
+
+def _against(row: Row, other: Row) -> tuple[float, float]:
+    """How many times fewer pixels, and how many times the images/s, a row has."""
+    return (other["side"] / row["side"]) ** 2, row["images_per_second"] / other["images_per_second"]
+
+
+def _is_cascade(name: str) -> bool:
+    return name.startswith(("weak", "perfect"))
 
 
 def write_table(path: Path, shown: Table, said: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from autofocus_jax.foreign import slices
 from autofocus_jax.foreign.detect import ForeignDetect
 from autofocus_jax.foreign.found import CropDetector
 from autofocus_jax.foreign.slices import Part, SliceConfig
-from autofocus_jax.inference.comparison import Answer, Way, by_plan
+from autofocus_jax.inference.comparison import Answer, Way, by_plan, one_by_one
 from autofocus_jax.inference.measure import PYRAMID
 from autofocus_jax.structures import STAGES, Cost, Dataset, Detections, ValidRange, Where
 from autofocus_jax.where.truth import truth
@@ -57,11 +57,11 @@ def ways(detector: CropDetector, plan: Plan, wanted: Wanted, truths: Dataset | N
         forms |= {f", canvas {side}": detector._replace(fixed=(side, side)) for side in wanted.canvases}
     for form, used in forms.items():
         if used.fixed is not None or plan.scales[-1].max_side <= AT_ONCE:
-            made.append(by_plan(f"{PYRAMID}{form}", ForeignDetect(used), plan.pyramid()))
+            made.append(_cascade(f"{PYRAMID}{form}", ForeignDetect(used), plan.pyramid()))
             break
     if len(plan.scales) > 1:
         for name, (where, own) in focuses.items():
-            made += [by_plan(f"{name}{form}", ForeignDetect(used, where), own) for form, used in forms.items()]
+            made += [_cascade(f"{name}{form}", ForeignDetect(used, where), own) for form, used in forms.items()]
     return made
 
 
@@ -97,13 +97,18 @@ def _with_threshold(plan: Plan, text: str) -> Plan:
     return plan.with_thresholds(value)
 
 
+def _cascade(name: str, detect: ForeignDetect, plan: Plan) -> Way:
+    return by_plan(name, detect, plan)._replace(fill=lambda: detect.spent.fill)
+
+
 def _whole(detector: CropDetector, side: int, plan: Plan) -> Way:
     """The photograph at once, merged by the NMS of the plan."""
 
-    def share(_: Hashable, image: np.ndarray) -> list[Part]:
+    def share(image: np.ndarray) -> list[Part]:
         return [slices.whole(detector, image, side)]
 
-    return Way(share, {f"whole {side}": lambda parts: _answer(slices.merge_plainly(parts, plan.stacking), parts)})
+    rows = {f"whole {side}": lambda parts: _answer(slices.merge_plainly(parts, plan.stacking), parts)}
+    return Way(one_by_one(share), rows)
 
 
 def _slices(detector: CropDetector, tile: int, plan: Plan) -> Way:
@@ -111,7 +116,7 @@ def _slices(detector: CropDetector, tile: int, plan: Plan) -> Way:
     config = SliceConfig(tile, plan.scales[-1].max_side)
     coarse, fine = plan.scales[0].valid, plan.scales[-1].valid
 
-    def share(_: Hashable, image: np.ndarray) -> tuple[tuple[int, int], list[Part]]:
+    def share(image: np.ndarray) -> tuple[tuple[int, int], list[Part]]:
         return image.shape[:2], [slices.whole(detector, image, tile), slices.sliced(detector, image, config)]
 
     name = slice_row(tile)
@@ -119,7 +124,7 @@ def _slices(detector: CropDetector, tile: int, plan: Plan) -> Way:
     if len(plan.scales) > 1:
         rows[f"{name}, ranges"] = partial(_by_ranges, ranges=(coarse, fine), plan=plan)
     rows |= {f"{name}, {how}": partial(_by_sahi, merge=merge) for how, merge in mergers().items()}
-    return Way(share, rows)
+    return Way(one_by_one(share), rows)
 
 
 def _by_ranges(shared: tuple[tuple[int, int], list[Part]], ranges: Sequence[ValidRange], plan: Plan) -> Answer:

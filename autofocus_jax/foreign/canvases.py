@@ -65,9 +65,15 @@ class Spent(NamedTuple):
 
     canvases: int = 0
     pixels: int = 0  # of all canvases, padding included
+    filled: int = 0  # of these, pixels that show a photograph, those that windows share counted in each
+
+    @property
+    def fill(self) -> float:
+        """Share of the pixels that show a photograph."""
+        return self.filled / max(1, self.pixels)
 
     def __add__(self, other: Spent) -> Spent:
-        return Spent(self.canvases + other.canvases, self.pixels + other.pixels)
+        return Spent(*(one + two for one, two in zip(self, other)))
 
 
 def find_in_chips(
@@ -83,12 +89,13 @@ def find_in_chips(
     if detector.fixed is None:
         padded = [pad_to_multiple(chip, detector.multiple, detector.padding) for chip in chips]
         found = [_inside(answer, chip) for answer, chip in zip(_found(detector, padded), chips)]
-        return found, Spent(len(padded), sum(chip.shape[0] * chip.shape[1] for chip in padded))
+        return found, Spent(len(padded), _area(padded), _area(chips))
     sizes = [chip.shape[:2] for chip in chips]
     pieces = arrange(sizes, detector.fixed, config)
     canvases = paint(chips, pieces, detector.fixed, detector.padding)
     found = _found(detector, canvases)
-    return gather(found, pieces, sizes, config), Spent(len(canvases), len(canvases) * np.prod(detector.fixed).item())
+    filled = sum((x2 - x1) * (y2 - y1) for _, (x1, y1, x2, y2), *_ in pieces)
+    return gather(found, pieces, sizes, config), Spent(len(canvases), _area(canvases), filled)
 
 
 def arrange(sizes: Sequence[tuple[int, int]], canvas: tuple[int, int], config: CanvasConfig) -> list[Piece]:
@@ -150,6 +157,10 @@ def gather(
         cut = np.clip(boxes[rows], np.tile(window[:2], 2), np.tile(window[2:], 2))
         parts[piece.chip].append(Found(cut, scores[rows], labels[rows]))
     return [_joined(of_chip, config) for of_chip in parts]
+
+
+def _area(crops: Sequence[np.ndarray]) -> int:
+    return sum(crop.shape[0] * crop.shape[1] for crop in crops)
 
 
 def _found(detector: CropDetector, canvases: list[np.ndarray]) -> Sequence[Found]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autofocus_jax.foreign.canvases import CanvasConfig, find_in_chips
+from autofocus_jax.foreign.canvases import CanvasConfig, Spent, find_in_chips
 from autofocus_jax.foreign.found import CropDetector, ForeignError, Found
 from autofocus_jax.structures import HostAnswer, Placement, Where
 
@@ -21,6 +21,7 @@ class ForeignDetect:
     Attributes:
         concurrency: calls that make sense at a time.
         categories: names by label; None where they are not known.
+        spent: what it was run on so far.
     """
 
     concurrency = 1
@@ -35,6 +36,7 @@ class ForeignDetect:
         """
         self.detector, self.where, self.canvases = detector, where, canvases
         self.categories = detector.categories
+        self.spent = Spent()
         self._lock = threading.Lock()
 
     def __call__(self, crops: Sequence[np.ndarray], placements: Sequence[Placement]) -> HostAnswer:
@@ -45,6 +47,7 @@ class ForeignDetect:
         """
         with self._lock:
             found, spent = find_in_chips(self.detector, crops, self.canvases)
+            self.spent += spent
         self._check(found)
         focus = None if self.where is None else self.where(crops, placements, found)
         return HostAnswer(found, focus, spent.canvases, spent.pixels)

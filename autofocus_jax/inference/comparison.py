@@ -1,52 +1,71 @@
-"""Several ways to process the same images, run side by side: image by image, so that their times can be compared."""
+"""Several ways to process the same images, run side by side, block by block, so that their times can be compared."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from autofocus_jax.focus.cascade import Detect
+from autofocus_jax.focus.ahead import ahead
+from autofocus_jax.focus.cascade import Detect, Reader
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
 from autofocus_jax.inference.engine import RunResult
 from autofocus_jax.inference.measure import Measurement, score
 from autofocus_jax.inference.pieces import Skipped
-from autofocus_jax.structures import AutoFocusError, Cost, Dataset, Detections, DetectorError, ImageError
+from autofocus_jax.structures import AutoFocusError, Cost, Dataset, Detections, DetectorError, ImageError, sum_costs
 
-HOPELESS = 8  # images in a row from the first on; a detector that fails on all of them fails on every image
+HOPELESS = 8  # images from the first on; a detector that fails on all of them fails on every image
+BLOCK = 32  # images that each way processes in its turn; reading the first of them is not hidden, so few are too few
 
 Answer = tuple[Detections, Cost]  # of one image
 
+# (key, reader) of each image -> for each what `Way.rows` get, or why there is nothing.
+Stream = Callable[[Iterable[tuple[Hashable, Reader]]], Generator[Any, None, None]]
+
 
 class Way(NamedTuple):
-    """A way to process an image, which may end in several rows: what they share is done once and counted in each."""
+    """A way to process images, which may end in several rows: what they share is done once and counted in each."""
 
-    share: Callable[[Hashable, np.ndarray], Any]  # (key of the image, uint8 RGB [h, w, 3]) -> what `rows` get
+    stream: Stream  # reads in threads, ahead of the detector
     rows: Mapping[str, Callable[[Any], Answer]]  # by name
+    fill: Callable[[], float] | None = None  # share of the pixels it ran on that show a photograph, where it is told
 
 
 def by_plan(name: str, detect: Detect, plan: Plan) -> Way:
     """Return the way of the cascade, as a row of that name."""
 
-    def run(key: Hashable, image: np.ndarray) -> Answer:
-        (outcome,) = engine.stream([(key, partial(_same, image))], detect, plan)
-        if outcome.error is not None:
-            raise DetectorError(outcome.error)
-        return outcome.detections, outcome.cost
+    def stream(images: Iterable[tuple[Hashable, Reader]]) -> Generator[Answer | AutoFocusError, None, None]:
+        with contextlib.closing(engine.stream(images, detect, plan)) as outcomes:
+            for outcome in outcomes:
+                yield (outcome.detections, outcome.cost) if outcome.error is None else DetectorError(outcome.error)
 
-    return Way(run, {name: _same})
+    return Way(stream, {name: _same})
+
+
+def one_by_one(process: Callable[[np.ndarray], Any]) -> Stream:
+    """Return the stream of a function of an image, uint8 RGB [h, w, 3], which runs while the next ones are read."""
+
+    def stream(images: Iterable[tuple[Hashable, Reader]]) -> Generator[Any, None, None]:
+        threads = engine.host_threads()
+        readers = (partial(_error_as_value, reader) for _, reader in images)
+        with contextlib.closing(ahead(readers, threads, 2 * threads + 1, "read")) as arriving:
+            for image in arriving:
+                yield image if isinstance(image, AutoFocusError) else _error_as_value(partial(process, image))
+
+    return stream
 
 
 class Comparison:
     """Ways that are run over images of a dataset, and what each row found and cost so far.
 
     Attributes:
-        reading: seconds that reading and decoding took. They count in no row, because rows share decoded images.
+        reading: seconds of one reading and decoding of every image; each way reads anew, in threads.
         running: seconds that all ways together took, what rows share counted once.
         skipped: images that could not be read, or that the detector failed on in any of the ways.
     """
@@ -61,53 +80,59 @@ class Comparison:
         self.reading, self.running, self.skipped = 0.0, 0.0, []
         self._indices: list[int] = []
         self._failures = 0  # images that the detector failed on
+        self._turn = 0  # the way that the next block begins with
         self._found: dict[str, list[Detections]] = {name: [] for name in names}
         self._costs: dict[str, list[Cost]] = {name: [] for name in names}
         self._seconds = dict.fromkeys(names, 0.0)
 
-    def run(self, indices: Sequence[int], progress: Callable[[int], None] | None = None) -> None:
+    def run(self, indices: Sequence[int], progress: Callable[[float], None] | None = None) -> None:
         """Run every way over these images, which are added to those before. Those that fail count in no row.
 
-        Each image begins with another way. The very first one is run twice, and its second run counts, because
-        detectors are slower when they see a shape for the first time.
+        Each way reads the images anew, as a run of its own does. Each block of images begins with another way.
 
         Args:
             indices: which images.
-            progress: called with the number of images that were dealt with since the last call.
+            progress: called with the images that were dealt with since the last call; one way is a share of an image.
 
         Raises:
             DetectorError: the detector failed on each of the first HOPELESS images.
         """
-        for index in indices:
-            try:
-                self._run_one(index)
-            except (ImageError, DetectorError) as error:
-                self.skipped.append(Skipped(index, self.dataset.info(index).file_name, str(error)))
-                self._failures += isinstance(error, DetectorError)
-                if not self._indices and self._failures == HOPELESS:
-                    raise DetectorError(f"the detector failed on each of the first {HOPELESS} images, at last: "
-                                        f"{error}") from error  # fmt: skip
-            if progress is not None:
-                progress(1)
+        for start in range(0, len(indices), BLOCK):
+            self._run(list(indices[start : start + BLOCK]), progress)
 
-    def _run_one(self, index: int) -> None:
-        begin = time.perf_counter()
-        image = self.dataset.image(index)
-        reading = time.perf_counter() - begin
-        if not self._indices:
-            for way in self.ways:
-                _run(way, index, image)
-        start = len(self._indices) % max(1, len(self.ways))
-        answers, begin = {}, time.perf_counter()
-        for way in (*self.ways[start:], *self.ways[:start]):
-            answers |= _run(way, index, image)
-        for name, ((detections, cost), seconds) in answers.items():
-            self._found[name].append(detections)
-            self._costs[name].append(cost)
-            self._seconds[name] += seconds
-        self.running += time.perf_counter() - begin
-        self.reading += reading
-        self._indices.append(index)
+    def _run(self, block: list[int], progress: Callable[[float], None] | None) -> None:
+        rows: dict[str, list[Answer | None]] = {}
+        failed: dict[int, AutoFocusError] = {}
+        read: list[float] = []
+        seconds = dict.fromkeys(self.names, 0.0)
+        for way in (*self.ways[self._turn :], *self.ways[: self._turn]):
+            begin = time.perf_counter()
+            shared = list(_ticked(way.stream(self._readers(block, read)), progress, len(self.ways)))
+            sharing = time.perf_counter() - begin
+            failed |= {index: one for index, one in zip(block, shared) if isinstance(one, AutoFocusError)}
+            for name, finish in way.rows.items():
+                begin = time.perf_counter()
+                rows[name] = [None if isinstance(one, AutoFocusError) else finish(one) for one in shared]
+                finishing = time.perf_counter() - begin
+                seconds[name] = sharing + finishing
+                self.running += finishing
+            self.running += sharing
+        self._turn = (self._turn + 1) % max(1, len(self.ways))
+        self.reading += sum(read) / max(1, len(self.ways))
+        self.skipped += [Skipped(index, self.dataset.info(index).file_name, str(failed[index])) for index in block
+                         if index in failed]  # fmt: skip
+        through = [place for place, index in enumerate(block) if index not in failed]
+        hopeless = [error for error in failed.values() if isinstance(error, DetectorError)]
+        self._failures += len(hopeless)
+        if not self._indices and not through and self._failures >= HOPELESS:
+            raise DetectorError(f"the detector failed on each of the first {HOPELESS} images, at last: {hopeless[-1]}")
+        if not through:
+            return
+        self._indices += [block[place] for place in through]
+        for name, answers in rows.items():
+            self._found[name] += [answers[place][0] for place in through]
+            self._costs[name] += [answers[place][1] for place in through]
+            self._seconds[name] += seconds[name]
 
     @property
     def images(self) -> int:
@@ -123,24 +148,47 @@ class Comparison:
         if not self._indices:
             reason = f"; the first: {self.skipped[0].reason}" if self.skipped else ""
             raise AutoFocusError(f"none of the images could be processed{reason}")
-        costs = self._costs[name]
-        cost = sum(costs[1:], costs[0])
+        cost = sum_costs(self._costs[name])
         result = RunResult(self._indices, self._found[name], cost, self._seconds[name], self.skipped)
         scores = score("coco", self.dataset, result.detections, result.indices)
         return Measurement(scores, result, 0, Counter())
 
+    def fill(self, name: str) -> float:
+        """Return the share of the pixels that the detector ran on for a row that show a photograph."""
+        (way,) = (way for way in self.ways if name in way.rows)
+        if way.fill is not None:
+            return way.fill()
+        cost = sum_costs(self._costs[name])
+        return float(cost.pixels.sum() / cost.padded_pixels.sum())
 
-def _run(way: Way, key: Hashable, image: np.ndarray) -> dict[str, tuple[Answer, float]]:
-    """The answer of each row, and the seconds that it took, those of what rows share included."""
-    begin = time.perf_counter()
-    shared = way.share(key, image)
-    sharing = time.perf_counter() - begin
-    answers = {}
-    for name, finish in way.rows.items():
-        begin = time.perf_counter()
-        answer = finish(shared)
-        answers[name] = answer, sharing + time.perf_counter() - begin
-    return answers
+    def _readers(self, block: Sequence[int], read: list[float]) -> Iterator[tuple[int, Reader]]:
+        """The images of a block; the seconds that reading each took are added to `read`."""
+
+        def timed(index: int) -> np.ndarray:
+            begin = time.perf_counter()
+            try:
+                return self.dataset.image(index)
+            finally:
+                read.append(time.perf_counter() - begin)
+
+        return ((index, partial(timed, index)) for index in block)
+
+
+def _ticked(stream: Generator, progress: Callable[[float], None] | None, ways: int) -> Iterator[Any]:
+    """What a stream yields; the stream is closed at the end, also by an error."""
+    with contextlib.closing(stream):
+        for one in stream:
+            if progress is not None:
+                progress(1 / ways)
+            yield one
+
+
+def _error_as_value(function: Callable[[], Any]) -> Any:
+    """What a function returns, or the error that says why one image came to nothing."""
+    try:
+        return function()
+    except (ImageError, DetectorError) as error:
+        return error
 
 
 def _same(value: Any) -> Any:

@@ -55,6 +55,12 @@ def test_rows_with_boxes(compare, tmp_path):
         assert f"\n {name} " in table or f"\n{name} " in table
     assert table.splitlines()[0].strip() == "squares.onnx, 4 photographs"
     assert "AP50" in out and "perfect focus against" in out
+    assert 0.4 < packed["fill"] <= packed["net_side"] ** 2 / packed["side"] ** 2 and sliced["fill"] == 1
+    for name, promise in content["of_promise"].items():
+        pixels = {other: (rows[other]["side"] / rows[name]["side"]) ** 2 for other in ("slices 96", "pyramid")}
+        speed = {other: rows[name]["images_per_second"] / rows[other]["images_per_second"] for other in pixels}
+        assert promise == pytest.approx({other: speed[other] / pixels[other] for other in pixels})
+    assert "times the images/s: " in out and "of what the pixels promise" in out
     for row in rows.values():
         assert row["ms"] == pytest.approx(1000 / row["images_per_second"]) and row["ms"] > 0
 
@@ -80,7 +86,7 @@ def test_what_slices_gain_is_said_from_a_sample(compare):
     content, out = compare("--sample", "2")
     assert "2 photographs say: slices 96 gain +" in out
     assert "AP50 over the whole photograph, for 31 times the work" in out
-    assert "the other 2 take about" in out and content["photographs"] == 4
+    assert "all 4 take about" in out and content["photographs"] == 4
     assert "4 photographs say" in compare("--sample", "9")[1]
     assert "slices 96 gain 100% of what they are sure of over the whole photograph" in compare(boxes=False)[1]
 

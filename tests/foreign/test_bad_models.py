@@ -73,6 +73,18 @@ def test_one_side_that_is_free_takes_the_other_s_length(constant_model, sides):
     assert detector.fixed == ((96, 96) if sides[1] == 96 else (64, 64))
 
 
+def test_sides_that_are_told_to_be_free_and_are_not(tmp_path):
+    """A Reshape inside holds the side of the export, whatever the declaration says."""
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, *sides])
+             for name, sides in (("images", ["height", "width"]), ("output", [416, 416]))]  # fmt: skip
+    shape = helper.make_tensor("shape", TensorProto.INT64, [4], [1, 3, 416, 416])
+    graph = helper.make_graph([helper.make_node("Reshape", ["images", "shape"], ["output"])], "held", value[:1],
+                              value[1:], [shape])  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    refused(tmp_path / "m.onnx", "does not run on a canvas of sides of multiples of 32, 64, 128")
+
+
 def test_an_input_of_a_few_pixels(constant_model):
     refused(constant_model({"output": rows((1, 1, 2, 2))}, size=(8, 96)), "takes 8x96 px; want sides of at least 32 px")
 

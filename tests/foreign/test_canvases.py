@@ -135,7 +135,8 @@ def test_a_detector_of_any_shape_gets_chips_padded_to_its_multiple():
 
     detector = CropDetector(find, None, 32, (77, 77, 77), None)
     found, spent = find_in_chips(detector, [np.zeros((33, 40, 3), np.uint8), np.zeros((64, 32, 3), np.uint8)])
-    assert shapes == [(64, 64, 3), (64, 32, 3)] and spent == (2, 64 * 64 + 64 * 32) and len(found) == 2
+    assert shapes == [(64, 64, 3), (64, 32, 3)] and len(found) == 2
+    assert spent == (2, 64 * 64 + 64 * 32, 33 * 40 + 64 * 32)
 
 
 def test_windows_follow_each_other_and_end_at_the_border():
@@ -147,3 +148,12 @@ def test_windows_follow_each_other_and_end_at_the_border():
 def test_settings_that_make_no_sense(wrong):
     with pytest.raises(ForeignError, match=next(iter(wrong))):
         CanvasConfig(**wrong)
+
+
+def test_fill_is_the_share_of_canvases_that_shows_chips():
+    detector = CropDetector(lambda crops: [nothing() for _ in crops], CANVAS, 32, (0, 0, 0), None)
+    chips = [np.zeros((40, 70, 3), np.uint8), np.zeros((10, 56, 3), np.uint8)]
+    _, spent = find_in_chips(detector, chips)
+    assert spent.canvases == 3, "two windows of 40x56, of which 42 columns are in both, and the small chip"
+    assert spent.fill == pytest.approx((2 * 40 * 56 + 10 * 56) / (3 * 40 * 56))
+    assert (spent + spent).fill == spent.fill

@@ -1,6 +1,8 @@
 """A foreign detector inside the cascade."""
 
 import threading
+import weakref
+from functools import partial
 
 import numpy as np
 import pytest
@@ -208,3 +210,28 @@ def test_other_errors_end_a_stream():
     plan = Plan([Scale(64, 64, ALL, None)], Loose())
     with pytest.raises(ZeroDivisionError):
         list(stream(readers(3), failing_on({1}, ZeroDivisionError("mine")), plan))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_decoded_images_in_flight_are_few_whatever_the_window(threads):
+    """A detector on the host gets an image at a time, so a window of 32 photographs of 25 MB is never filled."""
+    alive, most = set(), []
+
+    class Held(np.ndarray):
+        pass
+
+    def read(number):
+        held = np.full((64, 64, 3), 200, np.uint8).view(Held)
+        alive.add(number)
+        weakref.finalize(held, alive.discard, number)
+        most.append(len(alive))
+        return held
+
+    plan = Plan([Scale(64, 64, ALL, ChipRule(0.1, 1, 16)), Scale(128, 128, ALL, None)], Loose())
+    assert plan.window == 32
+    detect = ForeignDetect(bright(), weak(100))
+    outcomes = list(stream(((number, partial(read, number)) for number in range(60)), detect, plan, threads=threads))
+    assert [len(outcome.regions) for outcome in outcomes] == [2] * 60, "both scales were run"
+    # Read ahead: 2 * threads + 1, and the one handed over. With the detector: one that runs, one that waits for it,
+    # and one whose next chips are in the queue.
+    assert max(most) <= 2 * threads + 2 + 3 and not alive

@@ -8,7 +8,7 @@ import pytest
 from autofocus_jax.focus.buckets import Loose
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import comparison as comparison_module
-from autofocus_jax.inference.comparison import Comparison, Way, by_plan
+from autofocus_jax.inference.comparison import Comparison, Way, by_plan, one_by_one
 from autofocus_jax.structures import (
     STAGES,
     AutoFocusError,
@@ -72,9 +72,8 @@ def way(log, name, *rows, seconds=0.0, clock=None):
     one, clock = np.ones(1, np.int64), clock or Clock()
     cost = Cost(1, 600 * one, 600 * one, one, 700 * one, 2 * one, np.zeros(len(STAGES)))
 
-    def share(key, image):
-        log.append((name, key))
-        assert (image == key).all()
+    def process(image):
+        log.append((name, int(image[0, 0, 0])))
         clock.pass_by(seconds)
         return found
 
@@ -82,26 +81,36 @@ def way(log, name, *rows, seconds=0.0, clock=None):
         clock.pass_by(seconds)
         return shared, cost
 
-    return Way(share, dict.fromkeys(rows or (name,), finish))
+    return Way(one_by_one(process), dict.fromkeys(rows or (name,), finish))
 
 
-def test_side_by_side(clock):
-    log, images = [], Images(clock=clock)
+def test_side_by_side(clock, monkeypatch):
+    monkeypatch.setattr(comparison_module, "BLOCK", 3)
+    log, images = [], Images()
     comparison = Comparison(images, [way(log, "a", clock=clock), way(log, "b", "b1", "b2", seconds=2, clock=clock)])
     ticks = []
     comparison.run([0, 1, 2], ticks.append)
-    assert log[:2] == [("a", 0), ("b", 0)], "the first image is run once more, to warm up"
-    assert log[2:] == [("a", 0), ("b", 0), ("b", 2), ("a", 2)], "each image begins with another way"
-    assert images.read == [0, 1, 2] and ticks == [1, 1, 1] and comparison.images == 2
+    assert log == [("a", 0), ("a", 2), ("b", 0), ("b", 2)], "each way runs over a block"
+    assert images.read.count(0) == 2, "each way reads anew"
+    assert sum(ticks) == 3 and len(ticks) == 6 and comparison.images == 2
     comparison.run([3])
-    assert log[6:] == [("a", 3), ("b", 3)] and comparison.images == 3
+    assert log[4:] == [("b", 3), ("a", 3)], "each block begins with another way"
+    assert comparison.images == 3
     measured = comparison.measurement("b2")
     assert measured.scores.ap == pytest.approx(100) and measured.run.indices == [0, 2, 3]
     assert (measured.cost.images, measured.cost.pixels.sum(), measured.cost.runs.sum()) == (3, 1800, 6)
     assert [one.file_name for one in measured.run.skipped] == ["1.png"]
     assert measured.run.seconds == 3 * 4, "what rows share counts in each of them"
-    assert comparison.running == 3 * 6 and comparison.measurement("a").run.seconds == 0
-    assert comparison.reading == 3 * 0.5, "of those that could be read"
+    assert comparison.measurement("a").run.seconds == 0 and comparison.running == 3 * 6
+    assert comparison.fill("a") == pytest.approx(600 / 700)
+
+
+def test_reading_counts_in_each_row(clock):
+    images = Images(1, (), clock)
+    comparison = Comparison(images, [way([], "a", clock=clock), way([], "b", clock=clock)])
+    comparison.run([0])
+    assert comparison.measurement("a").run.seconds == comparison.measurement("b").run.seconds == 0.5
+    assert comparison.running == 1 and comparison.reading == 0.5, "of one way"
 
 
 def test_what_cannot_be():

@@ -4,7 +4,7 @@ autofocus compare photos/ --detector model.onnx --annotations boxes.json
 
 runs every way on every photograph, side by side, prints a table and writes runs/compare/comparison.json. With boxes the
 table has average precision; without, how far each way agrees with slices. Photographs that fail are named and skipped.
-Reading is not timed, because all ways share it.
+Each way reads the photographs anew, in threads ahead of the detector, as `autofocus detect` does.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Arguments:
     focus: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FOCUS...")] = ("weak",)
     """where to look again. weak: where the detector found something small, however weakly; weak:0.05 from that score"""
     sample: int = 3
-    """photographs after which it is said what slices gain and how long the rest takes"""
+    """photographs that are run first, to say what slices gain and how long all take; they do not count in the table"""
     limit: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")] = None
     """photographs at most, spread evenly"""
     output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/compare"
