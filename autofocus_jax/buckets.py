@@ -42,6 +42,7 @@ from autofocus_jax.planning.bucket_choice import (
     with_batches,
 )
 from autofocus_jax.structures import AutoFocusError, Bucket, Dataset
+from autofocus_jax.terminal import Terminal, complain
 
 
 class ChipsFileError(AutoFocusError):
@@ -195,19 +196,17 @@ def choose(arguments: Arguments, config: Config, console: Console) -> None:
         "",
         snippet(buckets),
     ]
-    console.print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
+    console.print("\n".join(lines), soft_wrap=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code. What goes wrong for the user's reasons is one line on stderr."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
+    console = Terminal(width=120)
     try:
         arguments, config = command_line(Arguments, sys.argv[1:] if argv is None else argv, "buckets", __doc__)
         choose(arguments, config, console)
     except AutoFocusError as error:
-        print(f"buckets: {error}", file=sys.stderr)
+        complain("buckets", error)
         return 1
     return 0
 

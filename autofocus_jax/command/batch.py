@@ -14,8 +14,8 @@ import contextlib
 import dataclasses
 import re
 import signal
-import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Annotated
 
 import jax
@@ -29,6 +29,7 @@ from autofocus_jax.config_file import load_config, parse
 from autofocus_jax.inference.settings import with_sides, with_thresholds
 from autofocus_jax.inference.stored import read_weights
 from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.terminal import complain, say
 
 _FAILED = 16  # pieces that may fail before the run ends
 
@@ -105,11 +106,11 @@ def run(argv: Sequence[str], console: Console) -> int:
     before, damaged = job.count_parts(made, there)
     there -= damaged
     missing = [piece for piece in planned.pieces if piece.number not in there]
-    say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    tell = partial(say, console)
     if damaged:
-        say(f"{len(damaged)} pieces are there, but cut off or damaged; they are done again")
+        tell(f"{len(damaged)} pieces are there, but cut off or damaged; they are done again")
     if there:
-        say(f"{len(there)} of {len(planned.pieces)} pieces are there already, {before.images} images")
+        tell(f"{len(there)} of {len(planned.pieces)} pieces are there already, {before.images} images")
     tally, stopped = Tally(), None
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(variables))
     try:
@@ -117,13 +118,13 @@ def run(argv: Sequence[str], console: Console) -> int:
             # Ray has a SIGTERM handler of its own, which ours replaces.
             with cluster.cluster(arguments.address, weights_bytes=size), _term_as_interrupt():
                 share = cluster.share(workers, arguments.cores, arguments.per_gpu)
-                say(_shared(share))
+                tell(_shared(share))
                 results = cluster.run(made, variables, missing, share, arguments.window)
                 total = None if planned.images is None else planned.images - before.images
                 _gather(results, total, tally, console)
     except (KeyboardInterrupt, AutoFocusError) as error:
         stopped = error
-    return _report(tally, before, len(missing) - len(tally.done), stopped, arguments, say)
+    return _report(tally, before, len(missing) - len(tally.done), stopped, arguments, tell)
 
 
 def _gather(results: Iterator, total: int | None, tally: Tally, console: Console) -> None:
@@ -135,7 +136,7 @@ def _gather(results: Iterator, total: int | None, tally: Tally, console: Console
         for done in results:
             if not hasattr(done, "images"):  # cluster.Failed
                 tally.failed += 1
-                progress.console.print(f"piece {done.number} failed: {done.reason}", soft_wrap=True, markup=False)
+                say(progress.console, f"piece {done.number} failed: {done.reason}")
                 if tally.failed > _FAILED:
                     raise AutoFocusError(f"more than {_FAILED} pieces failed, the last: {done.reason}")
                 continue
@@ -147,22 +148,22 @@ def _gather(results: Iterator, total: int | None, tally: Tally, console: Console
             progress.update(task, completed=tally.images, speed=f"{_speed(tally)}, {tally.errors} errors")
 
 
-def _report(tally: Tally, before, missing: int, stopped, arguments: Arguments, say) -> int:
+def _report(tally: Tally, before, missing: int, stopped, arguments: Arguments, tell) -> int:
     """Prints what was done and left; returns the exit code."""
     images, errors = tally.images + before.images, tally.errors + before.errors
     if tally.images:
         share = f", {tally.pixels / tally.full_pixels:.1%} of the pyramid's pixels" if tally.full_pixels else ""
-        say(f"{tally.images} images, {tally.found} detections; {_speed(tally)}{share}")
-    say(f"{arguments.output} holds {images} images; {errors} of them could not be read, their rows say why")
+        tell(f"{tally.images} images, {tally.found} detections; {_speed(tally)}{share}")
+    tell(f"{arguments.output} holds {images} images; {errors} of them could not be read, their rows say why")
     if isinstance(stopped, KeyboardInterrupt):
-        print("autofocus batch: interrupted; what was finished is kept, the same command goes on", file=sys.stderr)
+        complain("autofocus batch", "interrupted; what was finished is kept, the same command goes on")
         return 130
     if stopped is not None or missing:
         reason = f"{stopped}; " if stopped is not None else ""
-        print(f"autofocus batch: {reason}not finished; the same command goes on", file=sys.stderr)
+        complain("autofocus batch", f"{reason}not finished; the same command goes on")
         return 1
     if images == errors:
-        print("autofocus batch: not one image could be read", file=sys.stderr)
+        complain("autofocus batch", "not one image could be read")
         return 1
     return 3 if errors else 0
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from autofocus_jax.command.detector_options import ModelOptions
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import parse
 from autofocus_jax.data.image import quiet_decoders, read_image
+from autofocus_jax.terminal import say
 from autofocus_jax.visualize import draw_boxes, write_picture
 
 
@@ -47,14 +49,14 @@ def run(argv: Sequence[str], console: Console) -> int:
         raise ConfigError(f"--shown must be in [0, 1], got {arguments.shown}")
     detector = arguments.options.load(arguments.model)
     image = read_image(arguments.photo, oriented=True)
-    say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    tell = partial(say, console)
     width = max(len(heading) for heading, _ in detector.about)
     for heading, text in detector.about:
-        say(f"{heading:<{width}}  {text}")
+        tell(f"{heading:<{width}}  {text}")
     (found,) = detector.find([image])
     counts = collections.Counter(detector.categories[label] for label in found.labels[found.scores >= arguments.shown])
     listed = ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
-    say(f"{'found':<{width}}  {listed} with scores from {arguments.shown:g}; {len(found.scores)} boxes with scores "
+    tell(f"{'found':<{width}}  {listed} with scores from {arguments.shown:g}; {len(found.scores)} boxes with scores "
         f"from {arguments.options.score_threshold:g}")  # fmt: skip
     kept = np.flatnonzero(found.scores >= arguments.shown)
     thickness = max(1, round(max(image.shape[:2]) / 600))
@@ -62,5 +64,5 @@ def run(argv: Sequence[str], console: Console) -> int:
                          thickness=thickness)  # fmt: skip
     path = Path(arguments.output) / f"{Path(arguments.photo).stem}.jpg"
     write_picture(path, picture)
-    say(f"written: {path}")
+    tell(f"written: {path}")
     return 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,7 @@ from autofocus_jax.foreign.proposal import Proposal, own_side, proposal
 from autofocus_jax.inference.comparison import Comparison
 from autofocus_jax.inference.pieces import Skipped
 from autofocus_jax.structures import STRIDE, Dataset
+from autofocus_jax.terminal import printable, say
 
 _DETECTOR_SAYS = "(default: by the detector and the plan)"
 
@@ -87,9 +89,9 @@ def _run(arguments: Arguments, console: Console) -> int:
                     default_tiles(detector, side, plan), arguments.canvases, arguments.focus)  # fmt: skip
     boxes = arguments.annotations is not None
     made = ways(detector, plan, wanted, dataset if boxes else None)
-    say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    tell = partial(say, console)
     for reason in proposed.reasons:
-        say(f"- {reason}")
+        tell(f"- {reason}")
     comparison = Comparison(dataset, made)
     reference = slice_row(wanted.tiles[0])
     sample, rest = _split(photographs.spread(len(dataset), arguments.limit), arguments.sample)
@@ -101,7 +103,7 @@ def _run(arguments: Arguments, console: Console) -> int:
         first = None
         if comparison.images:
             first = compare_report.gain(comparison, f"whole {side}", reference, boxes, len(rest))
-            say(first)
+            tell(first)
         comparison.run(rest, tick)
     rows = compare_report.rows(comparison, reference, boxes)
     title = f"{Path(arguments.detector).name}, {comparison.images} photographs"
@@ -111,7 +113,7 @@ def _run(arguments: Arguments, console: Console) -> int:
     reading = 1000 * comparison.reading / comparison.images
     lines.append(f"reading and decoding, in no row: {reading:.0f} ms a photograph")
     for line in lines:
-        say(line)
+        tell(line)
     skipped = [*skipped, *comparison.skipped]
     content = {
         "detector": dict(detector.about), "photographs": comparison.images, "reference": reference, "rows": rows,
@@ -121,11 +123,11 @@ def _run(arguments: Arguments, console: Console) -> int:
     output = files.make_folder(Path(arguments.output))
     files.write_json(output / "comparison.json", content)
     compare_report.write_table(output / "comparison.txt", table, lines)
-    say(f"written: {output}/comparison.json, comparison.txt")
+    tell(f"written: {output}/comparison.json, comparison.txt")
     if skipped:
-        say(f"{len(skipped)} photographs failed and were skipped:")
+        tell(f"{len(skipped)} photographs failed and were skipped:")
         for one in skipped:
-            say(f"  {one.file_name}: {one.reason}")
+            tell(f"  {one.file_name}: {one.reason}")
     return 0
 
 
@@ -152,7 +154,7 @@ def _open(arguments: Arguments, console: Console) -> tuple[Dataset, CropDetector
         return dataset, detector, skipped
     dataset, found = photographs.annotated(arguments.photos, arguments.annotations)
     for line in found.lines():
-        console.print(line, style="yellow", soft_wrap=True, markup=False, highlight=False)
+        console.print(printable(line), style="yellow", soft_wrap=True)
     dataset = photographs.OfClasses(dataset, options.only or dataset.categories)
     return dataset, dataclasses.replace(options, only=dataset.categories).load(arguments.detector), []
 

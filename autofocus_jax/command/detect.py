@@ -38,13 +38,14 @@ from autofocus_jax.command.stopping import stoppable
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_file import load_config, parse
 from autofocus_jax.data.findings import Findings, listen
-from autofocus_jax.data.image import image_size, limit_pixels, max_pixels, printable, quiet_decoders
+from autofocus_jax.data.image import image_size, limit_pixels, max_pixels, quiet_decoders
 from autofocus_jax.focus.buckets import for_images
 from autofocus_jax.focus.pyramid import factor
 from autofocus_jax.inference.model import Model, load
 from autofocus_jax.inference.settings import with_sides, with_thresholds
 from autofocus_jax.scenes.source import ScenesSource
 from autofocus_jax.structures import STRIDE, ImageError, Scale
+from autofocus_jax.terminal import say
 
 _HELD = 2**31  # bytes of decoded images that may be held at a time
 _HUGE = 3 * 10**8  # bytes of a decoded image that is worth a word
@@ -83,6 +84,8 @@ class Arguments:
     """sides of the pyramid, coarse to fine, as 480x512 800x1280 1400x2000"""
     max_pixels: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """pixels that an image may have, larger ones are skipped (default: 67108864, as 8192x8192, about 1 GB)"""
+    max_detections: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=_WEIGHTS_SAY)] = None
+    """detections of an image that are kept, the best ones; more than 200 for photographs with hundreds of objects"""
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """a config file, in place of the settings that lie beside the weights"""
     options: Annotated[DetectorOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=DetectorOptions)
@@ -111,6 +114,9 @@ def _run(arguments: Arguments, console: Console) -> int:
     total = count(items)
     sized = _sizes(items)
     model = _model(arguments, given.names if given else None, [size for _, size in sized], sides, total, console)
+    if arguments.max_detections is not None:
+        stacking = dataclasses.replace(model.plan.stacking, max_detections=arguments.max_detections)
+        model = model.planned(dataclasses.replace(model.plan, stacking=stacking))
     largest = _say_what_is_huge(sized, model.plan.scales[-1], console)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(),
                TextColumn("{task.fields[speed]}"))  # fmt: skip
@@ -130,7 +136,7 @@ def _run(arguments: Arguments, console: Console) -> int:
         forms = _writers(arguments, output, model, given.ids if given else ())
         summary = run_detection(model, items, forms, arguments.score, "panels" in arguments.write, window, advance)
     for line in found.lines():
-        console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
+        say(console, line)
     ours = arguments.options.detector is None
     return report(summary, arguments.output, arguments.score, ours, warm, console)
 
@@ -147,7 +153,7 @@ def _model(
     if arguments.options.detector is not None:
         model = detector_model(arguments.options, sizes, sides, arguments.threshold)
         for line in described(model, sizes):
-            console.print(line, soft_wrap=True, markup=False, highlight=False)
+            say(console, line)
         return model
     model = load(arguments.weights, load_config(arguments.config) if arguments.config else None, names)
     _say_what_it_knows(model, console)
@@ -183,6 +189,8 @@ def _checked(arguments: Arguments) -> list[tuple[int, int]]:
         raise ConfigError("--pixels chooses the thresholds; give it or --focus-score, not both")
     if not 0 <= arguments.score <= 1:
         raise ConfigError(f"--score {arguments.score:g}; want a probability from 0 to 1")
+    if arguments.max_detections is not None and not 1 <= arguments.max_detections <= 2**20:
+        raise ConfigError(f"--max-detections {arguments.max_detections}; want 1 to {2**20} detections an image")
     if not arguments.write:
         raise ConfigError(f"--write got nothing; give at least one of {', '.join(get_args(Form))}")
     if any(not 0 <= threshold <= 1 for threshold in arguments.threshold):
@@ -223,8 +231,8 @@ def _spare_inputs(items: Sequence[Item], output: Path, forms: Sequence[str]) -> 
 def _say_what_it_knows(model: Model, console: Console) -> None:
     """A word to those who look at photographs with weights that have never seen one."""
     if isinstance(model.config.data, ScenesSource):
-        console.print(f"these weights know rendered scenes alone ({', '.join(model.categories[:3])} …); what they find "
-                      "in photographs means nothing", soft_wrap=True, markup=False, highlight=False)  # fmt: skip
+        say(console, f"these weights know rendered scenes alone ({', '.join(model.categories[:3])} …); what they find "
+                      "in photographs means nothing")  # fmt: skip
 
 
 def _sizes(items: Sequence[Item]) -> list[tuple[Item, tuple[int, int]]]:
@@ -250,7 +258,7 @@ def _say_what_is_huge(sized: Sequence[tuple[Item, tuple[int, int]]], finest: Sca
                          "px is one cell there")  # fmt: skip
     more = [f"… and {len(lines) - _NAMED} more"] if len(lines) > _NAMED else []
     for line in lines[:_NAMED] + more:
-        console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
+        say(console, line)
     return largest
 
 
@@ -265,8 +273,8 @@ def _within_budget(
     found = thresholds_within(model, side, chosen)
     progress.remove_task(task)
     shown = " ".join(f"{threshold:.3g}" for threshold in found.thresholds)
-    console.print(f"--pixels {side:g}: --threshold {shown} costs {math.sqrt(found.pixels):.0f} on a side, "
-                  f"on {len(chosen)} of the images", soft_wrap=True, highlight=False)  # fmt: skip
+    say(console, f"--pixels {side:g}: --threshold {shown} costs {math.sqrt(found.pixels):.0f} on a side, "
+                  f"on {len(chosen)} of the images")  # fmt: skip
     return model.planned(model.plan.with_thresholds(*found.thresholds))
 
 

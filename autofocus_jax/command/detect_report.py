@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 
 from rich.console import Console
 
 from autofocus_jax.command.detection_run import Summary
 from autofocus_jax.command.stopping import exit_code, word
 from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.terminal import complain, say
 
 _NAMED = 20  # skipped files that are named
 
@@ -24,30 +25,31 @@ def report(summary: Summary, output: str, score: float, ours: bool, warm: bool, 
         warm: nothing was compiled during the run.
         console: where to.
     """
-    say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    tell = partial(say, console)
     if summary.images:
         speed = speed_of(summary) if warm else f"{summary.seconds:.1f} s with compiling"
-        say(f"{summary.images} images, {summary.found} detections of score {score:g} or more; "
+        tell(f"{summary.images} images, {summary.found} detections of score {score:g} or more; "
             f"{speed}, {'' if ours else canvases_of(summary)}{share_of(summary)}; "
             f"in {output}")  # fmt: skip
+    if summary.full:
+        tell(f"{summary.full} images have as many detections as are kept of an image; --max-detections keeps more")
     if summary.skipped:
         done = "read" if ours else "looked at"
-        say(f"{len(summary.skipped)} could not be {done} and were skipped:")
+        tell(f"{len(summary.skipped)} could not be {done} and were skipped:")
         for _, reason in summary.skipped[:_NAMED]:
-            say(f"  {reason}")
+            tell(f"  {reason}")
         if len(summary.skipped) > _NAMED:
-            say(f"  … and {len(summary.skipped) - _NAMED} more")
+            tell(f"  … and {len(summary.skipped) - _NAMED} more")
     if isinstance(summary.stopped, KeyboardInterrupt):
         failed = summary.stopped.__context__  # an output that could not be written when the signal came
         also = f"; {failed}" if isinstance(failed, AutoFocusError) else ""
-        print(f"autofocus detect: {word(summary.stopped)}; the results of {summary.images} images are kept{also}",
-              file=sys.stderr)  # fmt: skip
+        complain("autofocus detect", f"{word(summary.stopped)}; the results of {summary.images} images are kept{also}")
         return exit_code(summary.stopped)
     if summary.stopped is not None:
-        print(f"autofocus detect: {summary.stopped}", file=sys.stderr)
+        complain("autofocus detect", summary.stopped)
         return 1
     if not summary.images:
-        print("autofocus detect: not one image could be read", file=sys.stderr)
+        complain("autofocus detect", "not one image could be read")
         return 1
     return 0
 

@@ -25,9 +25,10 @@ from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
 from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
 from autofocus_jax.ledger import Ledger, data_identity, weights_digest
-from autofocus_jax.metrics.coco import coco_results
+from autofocus_jax.metrics.coco import MAX_DETECTIONS, coco_results, crowded
 from autofocus_jax.planning import budget
 from autofocus_jax.structures import AutoFocusError, Dataset
+from autofocus_jax.terminal import Terminal, complain, say
 from autofocus_jax.weights import safetensors
 
 
@@ -53,6 +54,8 @@ class Arguments:
     """choose the thresholds, on --tune-split, for the fewest pixels within so many points of AP below the pyramid"""
     tune_split: str = "tune"
     """images that --pixels and --drop choose on; never the ones that are reported"""
+    max_detections: int | None = None
+    """detections of an image that COCO's AP counts; more are kept where the config keeps fewer; default: COCO's 100"""
     coordinator: str | None = None
     """HOST:PORT of the first of several processes that share the images and --workdir; "auto" asks the cluster"""
     processes: int | None = None
@@ -78,6 +81,10 @@ def _evaluate(arguments: Arguments, config: Config, console: Console, held: cont
     indices = _indices(arguments, dataset)
     buckets = parallel.spread(for_images(config.buckets, len(indices)), len(jax.local_devices()))
     config = dataclasses.replace(config, buckets=buckets)
+    counted = arguments.max_detections or MAX_DETECTIONS
+    if arguments.max_detections is not None:
+        kept = max(counted, config.stacking.max_detections)
+        config = dataclasses.replace(config, stacking=dataclasses.replace(config.stacking, max_detections=kept))
     workdir = files.make_folder(Path(arguments.workdir or f"runs/{config.name}/evaluation"))
     first = jax.process_index() == 0
     metrics, details = {}, {}
@@ -90,14 +97,15 @@ def _evaluate(arguments: Arguments, config: Config, console: Console, held: cont
         plans, measured = measure.rows(Plan.of(config)), {}
         if first:
             depends_on = _run_key(arguments, config, variables, dataset, indices)
-            kept = Ledger(workdir / "pieces", depends_on, "run.json", _pieces(plans), _fix(arguments))
-            held.enter_context(kept.claim(anew=not arguments.resume))
+            ledger = Ledger(workdir / "pieces", depends_on, "run.json", _pieces(plans), _fix(arguments))
+            held.enter_context(ledger.claim(anew=not arguments.resume))
         parallel.wait_for_all("pieces")
         for name, plan in plans.items():
             running = progress.add_task(name, total=len(indices))
             measured[name] = measure.measure(
                 dataset, detect, plan, metric=config.metric, indices=indices, name=name,
                 progress=partial(progress.advance, running), folder=files.make_folder(workdir / "pieces" / name),
+                max_detections=counted,
             )  # fmt: skip
             metrics[name] = measure.metrics(measured[name])
             details[name] = measure.details(measured[name]) | chosen
@@ -115,15 +123,32 @@ def _evaluate(arguments: Arguments, config: Config, console: Console, held: cont
     write_panels(workdir / "panels", plans[measure.AUTOFOCUS], detect, dataset, run.indices, arguments.panels)
 
     title = f"{config.name}, {arguments.split}, {len(run.indices)} images"
+    title += f", AP of {counted} detections an image" if arguments.max_detections is not None else ""
     console.print(measure.table(metrics, title))
-    console.print(measure.comparison(metrics), soft_wrap=True)
-    for line in chosen.values():
-        console.print(line, soft_wrap=True, highlight=False)
-    console.print(f"written: {workdir}/metrics.json, details.json, detections_autofocus.json, panels/", soft_wrap=True)
+    say(console, measure.comparison(metrics))
+    for line in (*chosen.values(), *_cap(config, dataset, run.indices, counted)):
+        say(console, line)
+    say(console, f"written: {workdir}/metrics.json, details.json, detections_autofocus.json, panels/")
     if run.skipped:
         console.print(f"{len(run.skipped)} of {len(indices)} images could not be read and were skipped:")
         for skipped in run.skipped:
-            console.print(f"  {skipped.file_name}: {skipped.reason}", soft_wrap=True, markup=False)
+            say(console, f"  {skipped.file_name}: {skipped.reason}")
+
+
+def _cap(config: Config, dataset: Dataset, indices: Sequence[int], counted: int) -> list[str]:
+    """A line where images have more objects than detections are counted or kept."""
+    kept = config.stacking.max_detections
+    over, lost = (crowded(dataset, indices, most) for most in (counted, kept))
+    if config.metric == "coco" and over:
+        return [
+            f"{over} of {len(indices)} images have more than {counted} objects, and AP counts the {counted} best "
+            f"detections of an image, so it cannot reach 100 (on {lost} of them only {kept} detections are kept); "
+            "--max-detections counts and keeps more"
+        ]
+    if lost:
+        return [f"{lost} of {len(indices)} images have more than {kept} objects, and {kept} detections of an image are "
+                "kept; --max-detections keeps more"]  # fmt: skip
+    return []
 
 
 def _within_budget(
@@ -139,7 +164,10 @@ def _within_budget(
 
     def reached(scales, row: str = measure.AUTOFOCUS) -> budget.Reached:
         plan = measure.rows(Plan.of(dataclasses.replace(config, scales=tuple(scales))))[row]
-        found = measure.metrics(measure.measure(tune, detect, plan, metric=config.metric))
+        counted = arguments.max_detections or MAX_DETECTIONS
+        found = measure.metrics(
+            measure.measure(tune, detect, plan, metric=config.metric, max_detections=counted)
+        )
         progress.advance(task)
         points = found[measure.headline(found)]
         return budget.Reached(-1.0 if points is None else points, found["pixels_per_image"])
@@ -190,6 +218,8 @@ def _weights(arguments: Arguments, config: Config) -> str | Path:
 def _indices(arguments: Arguments, dataset: Dataset) -> range:
     if arguments.limit is not None and arguments.limit < 1:
         raise ConfigError(f"--limit {arguments.limit}; want at least 1 image")
+    if arguments.max_detections is not None and not 1 <= arguments.max_detections <= 2**20:
+        raise ConfigError(f"--max-detections {arguments.max_detections}; want 1 to {2**20} detections an image")
     if arguments.panels < 0:
         raise ConfigError(f"--panels {arguments.panels}; want 0 or more")
     if arguments.pixels is not None and arguments.drop is not None:
@@ -212,14 +242,12 @@ def run(argv: Sequence[str], console: Console, prog: str = "autofocus evaluate")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """evaluate.py; returns its exit code. What goes wrong for the user's reasons is one line on stderr."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
+    console = Terminal()
     try:
         return run(sys.argv[1:] if argv is None else argv, console, "evaluate.py")
     except AutoFocusError as error:
-        print(f"evaluate.py: {error}", file=sys.stderr)
+        complain("evaluate.py", error)
         return 1
     except KeyboardInterrupt:
-        print("evaluate.py: interrupted; what was finished is kept, --resume goes on", file=sys.stderr)
+        complain("evaluate.py", "interrupted; what was finished is kept, --resume goes on")
         return 130

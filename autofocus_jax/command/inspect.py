@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -25,10 +26,11 @@ from autofocus_jax.command.annotations import Opened, open_annotations
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import parse
 from autofocus_jax.data.findings import Findings, listen
-from autofocus_jax.data.image import limit_pixels, printable, quiet_decoders
+from autofocus_jax.data.image import limit_pixels, quiet_decoders
 from autofocus_jax.data.inspection import PERCENTILES, Inspection, inspect, to_json
 from autofocus_jax.files import write_json
 from autofocus_jax.structures import ImageError
+from autofocus_jax.terminal import printable, say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,16 +73,16 @@ def run(argv: Sequence[str], console: Console) -> int:
     write_json(output / "report.json", to_json(report))
     _print(report, opened.name, arguments.categories, console)
     written, failed = _samples(opened, output / "samples", arguments.samples)
-    say = lambda text: console.print(printable(text), soft_wrap=True, markup=False, highlight=False)  # noqa: E731
-    say(f"written: {output}/report.json, {written} pictures in {output}/samples")
+    tell = partial(say, console)
+    tell(f"written: {output}/report.json, {written} pictures in {output}/samples")
     for reason in failed:
-        say(f"  no picture: {reason}")
+        tell(f"  no picture: {reason}")
     return 0
 
 
 def _print(report: Inspection, name: str, most: int, console: Console) -> None:
-    say = lambda text: console.print(printable(text), soft_wrap=True, markup=False, highlight=False)  # noqa: E731
-    say(f"{name}: {report.images} images, {report.objects} objects, {report.ignored} ignore regions; "
+    tell = partial(say, console)
+    tell(f"{name}: {report.images} images, {report.objects} objects, {report.ignored} ignore regions; "
         f"{report.empty} images without an object, {report.per_image:.1f} objects an image, at most {report.most}; "
         f"{report.small:.0%} of the objects below 32 px, {report.large:.0%} from 96 px on")  # fmt: skip
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="px, by percentile", title_justify="left")
@@ -99,12 +101,12 @@ def _print(report: Inspection, name: str, most: int, console: Console) -> None:
         table.add_row(Text(printable(entry.name)), str(entry.objects), str(entry.images), size)
     console.print(table)
     if len(ordered) > most:
-        say(f"… and {len(ordered) - most} more categories, in report.json")
-    say("problems:" if report.problems else "no problem found")
+        tell(f"… and {len(ordered) - most} more categories, in report.json")
+    tell("problems:" if report.problems else "no problem found")
     for problem in report.problems:
         examples = f": {'; '.join(problem.examples)}" if problem.examples else ""
         more = " …" if problem.count > len(problem.examples) > 0 else ""
-        say(f"- {problem.count} {problem.what}{examples}{more}")
+        tell(f"- {problem.count} {problem.what}{examples}{more}")
 
 
 def _samples(opened: Opened, folder: Path, count: int) -> tuple[int, list[str]]:

@@ -7,11 +7,10 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from autofocus_jax.command.memory import USED_UP, used_up
 from autofocus_jax.command.stopping import exit_code, word
 from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.terminal import Terminal, complain
 
 # Sub-command -> what it does. Its module is autofocus_jax.command.NAME (with _ for -), with run(argv, console) -> exit
 # code; it is imported only when it is called, so that help and the commands that need no detector start at once.
@@ -53,23 +52,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"did you mean {close[0]}?" if close else f"want one of {', '.join(COMMANDS)}"
         print(f"{PROGRAM}: there is no command {name!r}; {hint}", file=sys.stderr)
         return 2
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
+    module, program = importlib.import_module(f"autofocus_jax.command.{name.replace('-', '_')}"), f"{PROGRAM} {name}"
     try:
-        return importlib.import_module(f"autofocus_jax.command.{name.replace('-', '_')}").run(rest, console)
+        return module.run(rest, Terminal())
     except AutoFocusError as error:
-        print(f"{PROGRAM} {name}: {error}", file=sys.stderr)
+        complain(program, error)
         return 1
     except OSError as error:
-        print(f"{PROGRAM} {name}: {error.filename or 'a file'} cannot be used: {error.strerror or error}",
-              file=sys.stderr)  # fmt: skip
+        complain(program, f"{error.filename or 'a file'} cannot be used: {error.strerror or error}")
         return 1
     except (MemoryError, RuntimeError) as error:
         if not used_up(error):
             raise
-        print(f"{PROGRAM} {name}: {USED_UP}", file=sys.stderr)
+        complain(program, USED_UP)
         return 1
     except KeyboardInterrupt as error:
-        print(f"{PROGRAM} {name}: {word(error)}", file=sys.stderr)
+        complain(program, word(error))
         return exit_code(error)

@@ -32,6 +32,7 @@ from autofocus_jax.inference import engine
 from autofocus_jax.inference.compiled import CompiledDetector
 from autofocus_jax.ledger import Ledger, data_identity, digest, weights_digest
 from autofocus_jax.structures import AutoFocusError, Dataset
+from autofocus_jax.terminal import say
 from autofocus_jax.training import proposals, stopping
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step, variables
@@ -115,7 +116,7 @@ def _make(
     if parallel.process()[0] == 0:
         proposals.write(path, boxes, dataset, _origin(config, weights))
         total = sum(len(of_image) for of_image in boxes)
-        console.print(f"{total} proposals of {len(boxes)} images in {path}", soft_wrap=True)
+        say(console, f"{total} proposals of {len(boxes)} images in {path}")
     parallel.wait_for_all("proposals.npz")
 
 
@@ -172,8 +173,7 @@ def propose_all(
         first = result.skipped[0].reason
         if not result.indices:
             raise AutoFocusError(f"none of {len(dataset)} training images could be read; the first: {first}")
-        console.print(f"{len(result.skipped)} images could not be read and have no proposals; the first: {first}",
-                      soft_wrap=True, markup=False)  # fmt: skip
+        say(console, f"{len(result.skipped)} images could not be read and have no proposals; the first: {first}")
     boxes = [np.zeros((0, 4), np.float32)] * len(dataset)
     for index, found in zip(result.indices, result.detections, strict=True):
         boxes[index] = found.boxes

@@ -23,6 +23,7 @@ from autofocus_jax.config_file import to_dict
 from autofocus_jax.data.findings import UNREADABLE, Findings
 from autofocus_jax.detector.model import Variables, detect
 from autofocus_jax.structures import Dataset, TrainBatch, TrainState
+from autofocus_jax.terminal import say
 from autofocus_jax.training import log, loop, panels, pipeline, stopping
 from autofocus_jax.training.optimizer import schedule
 from autofocus_jax.training.pipeline import Position
@@ -72,7 +73,7 @@ def run(stage: Stage, state: TrainState, console: Console) -> tuple[TrainState, 
         state, position = _resume(checkpoints, state)
         first = int(state.step)
         if first:
-            console.print(f"going on from step {first} of {stage.folder}", soft_wrap=True)
+            say(console, f"going on from step {first} of {stage.folder}")
         writer = stack.enter_context(log.open_log(stage.folder, first, write=process == 0))
         progress = stack.enter_context(progress_bar(console))
         task = progress.add_task(stage.name, total=training.steps, completed=first, text="")
@@ -90,7 +91,7 @@ def run(stage: Stage, state: TrainState, console: Console) -> tuple[TrainState, 
             text = _summary(entry)
             progress.update(task, completed=number, text=text)
             if not console.is_terminal:
-                console.print(f"{stage.name}, step {number}/{training.steps}: {text}", soft_wrap=True)
+                say(console, f"{stage.name}, step {number}/{training.steps}: {text}")
             warn(console, stage.problems.lines(new=True))
 
         def on_save(state: TrainState, position: Position, scores: Mapping[str, Any] | None) -> None:
@@ -105,7 +106,7 @@ def run(stage: Stage, state: TrainState, console: Console) -> tuple[TrainState, 
             seen[:] = [scores]
             writer.scalars(number, {name: scores[name] for name in ("AP", "AP50", "side") if name in scores})
             writer.images(number, {"chips": draw(weights, latest[0])})
-            console.print(f"step {number}: {validation.line(scores)}", soft_wrap=True)
+            say(console, f"step {number}: {validation.line(scores)}")
             return scores
 
         def on_divergence(number: int, position: Position, info: dict[str, float]) -> str:
@@ -157,7 +158,7 @@ def _drawing(config: Config, categories: Sequence[str]) -> Callable[[Variables, 
 def warn(console: Console, lines: Sequence[str]) -> None:
     """Prints warnings, a line each."""
     for line in lines:
-        console.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False)
+        say(console, f"warning: {line}")
 
 
 def _summary(entry: Mapping[str, float]) -> str:

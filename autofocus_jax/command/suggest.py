@@ -34,10 +34,10 @@ from autofocus_jax.command.suggest_detector import Tried, suggest_for
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import parse
 from autofocus_jax.data.findings import Findings, listen
-from autofocus_jax.data.image import printable
 from autofocus_jax.files import whole_file, write_text
 from autofocus_jax.planning.suggestion import Sizes, Suggestion, sizes, suggest
 from autofocus_jax.structures import STRIDE
+from autofocus_jax.terminal import say
 
 _NETWORKS = {"small": small_detector, "paper": paper_detector}
 
@@ -101,8 +101,8 @@ def run(argv: Sequence[str], console: Console) -> int:
         plot(given, suggestion, f"{name}: {len(given.images)} images, {len(given.objects)} objects", path)
     _report(suggestion, given, console)
     for line in found.lines():
-        console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
-    console.print(f"written: {output}/{name}.py, {output}/{name}.png", soft_wrap=True, markup=False, highlight=False)
+        say(console, line)
+    say(console, f"written: {output}/{name}.py, {output}/{name}.png")
     return 0
 
 
@@ -157,6 +157,6 @@ def _report(suggestion: Suggestion, given: Sizes, console: Console) -> None:
                       f"{scale.valid.low:g} to {scale.valid.high:g} px", rule or "-", f"{inside:.0%}",
                       f"{share:.0%}")  # fmt: skip
     console.print(table)
-    console.print(suggestion.verdict, soft_wrap=True, markup=False, highlight=False)
+    say(console, suggestion.verdict)
     for reason in suggestion.reasons:
-        console.print(f"- {reason}", soft_wrap=True, markup=False, highlight=False)
+        say(console, f"- {reason}")

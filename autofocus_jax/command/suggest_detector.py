@@ -22,6 +22,7 @@ from autofocus_jax.foreign.magnification import Trial, candidate_sides, find_at,
 from autofocus_jax.foreign.proposal import THRESHOLD, own_side
 from autofocus_jax.inference.pieces import Skipped
 from autofocus_jax.structures import AutoFocusError, DetectorError, ImageError
+from autofocus_jax.terminal import say
 
 _CANVAS = 640  # px, a detector of any input size sees levels above _AT_ONCE in windows of this side
 _AT_ONCE = 4096
@@ -65,13 +66,12 @@ def suggest_for(tried: Tried, console: Console) -> int:
     console.print(table(measured, len(found)))
     plan, reasons = suggest_plan(measured)
     for reason in reasons:
-        console.print(f"- {reason}", soft_wrap=True, markup=False, highlight=False)
+        say(console, f"- {reason}")
     for one in skipped:
-        console.print(f"skipped: {one.reason}", soft_wrap=True, markup=False, highlight=False)
+        say(console, f"skipped: {one.reason}")
     path = tried.output / f"{re.sub(r'[^0-9A-Za-z_]', '_', Path(tried.photos).resolve().stem)}.json"
     write_text(path, plan_text(plan))
-    console.print(f"written: {path}; try it with autofocus compare --plan {path}", soft_wrap=True, markup=False,
-                  highlight=False)  # fmt: skip
+    say(console, f"written: {path}; try it with autofocus compare --plan {path}")
     return 0
 
 

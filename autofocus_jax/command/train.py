@@ -25,11 +25,13 @@ from autofocus_jax.command.proposals import run_stage
 from autofocus_jax.command.workdir import began, started_from, workdir_ledger
 from autofocus_jax.config import Config
 from autofocus_jax.config_file import command_line, to_dict
+from autofocus_jax.data.annotations import NoSplitError
 from autofocus_jax.data.cleaning import open_clean
 from autofocus_jax.data.findings import Findings
 from autofocus_jax.detector.model import Variables
 from autofocus_jax.ledger import data_identity
 from autofocus_jax.structures import AutoFocusError, Dataset
+from autofocus_jax.terminal import Terminal, complain, say
 from autofocus_jax.training import proposals
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step, variables
@@ -46,8 +48,9 @@ class Arguments:
     """Config file, as configs/demo.py."""
     workdir: str | None = None
     """Where checkpoints, log and weights go; default runs/NAME of the config."""
-    validation_images: int = 100
-    """Images of a validation, at the end and every training.validate_every steps; 0 for none."""
+    validation_images: int | None = None
+    """Images of a validation, at the end and every training.validate_every steps; 0 for none. Default: 100, or none
+    where the data have one split alone."""
     validation_split: str = "val"
     """Which images of the data source those are; "tune", where there is one, when the best checkpoint is to be used."""
     initial: str | None = None
@@ -78,7 +81,13 @@ def train(arguments: Arguments, config: Config, console: Console) -> None:
 
 def _train(arguments: Arguments, config: Config, console: Console, held: contextlib.ExitStack) -> None:
     workdir = Path(arguments.workdir or f"runs/{config.name}")
-    validate = validation.validator(config, arguments.validation_split, arguments.validation_images)
+    try:
+        validate = validation.validator(config, arguments.validation_split, arguments.validation_images)
+    except NoSplitError as error:
+        if arguments.validation_images is not None:
+            raise
+        say(console, f"no validation: {error}")
+        validate = None
     found = Findings()
     dataset = open_clean(config, "train", found, strict=arguments.strict)
     stage.warn(console, found.lines())
@@ -100,9 +109,9 @@ def _train(arguments: Arguments, config: Config, console: Console, held: context
     weights, path = parallel.fetch(variables(state)), workdir / "model.safetensors"
     facts = {"categories": list(dataset.categories), "steps": config.training.steps, "training_seconds": round(seconds)}
     safetensors.save(path, weights, to_dict(config), facts | ({"initial": source} if source else {}))
-    console.print(f"{seconds / 60:.1f} min; weights in {path}", soft_wrap=True)
+    say(console, f"{seconds / 60:.1f} min; weights in {path}")
     if validate is not None and scores is None:  # nothing was left to train
-        console.print(validation.line(validate(weights, None)), soft_wrap=True)
+        say(console, validation.line(validate(weights, None)))
 
 
 def start(
@@ -131,13 +140,13 @@ def start(
         ledger = workdir_ledger(config, workdir, data_identity(dataset, boxes=True), source)
         claim = ledger.claim(anew=not began(workdir), accept=arguments.accept_changes)
         for line in held.enter_context(claim):
-            console.print(f"changed: {line}", soft_wrap=True, markup=False, highlight=False)
+            say(console, f"changed: {line}")
     if arguments.initial is not None and going_on:
-        console.print(f"--initial {arguments.initial} is what it started from, and is not read again", soft_wrap=True)
+        say(console, f"--initial {arguments.initial} is what it started from, and is not read again")
     if found is None:
         return lambda drawn: drawn, source
     for line in initial.summary(found, source["file"]):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        say(console, line)
     return partial(initial.put, found), source
 
 
@@ -152,7 +161,7 @@ def run(argv: Sequence[str], console: Console, prog: str = "autofocus train") ->
     try:
         train(arguments, config, console)
     except StoppedError as stopped:
-        console.print(f"{stopped}; everything is saved, and the same command goes on from there", soft_wrap=True)
+        say(console, f"{stopped}; everything is saved, and the same command goes on from there")
         return 128 + stopped.signal
     return 0
 
@@ -160,18 +169,18 @@ def run(argv: Sequence[str], console: Console, prog: str = "autofocus train") ->
 def main(argv: Sequence[str] | None = None) -> int:
     """train.py; returns its exit code. What goes wrong for the user's reasons is one line on stderr."""
     try:
-        return run(sys.argv[1:] if argv is None else argv, Console(), "train.py")
+        return run(sys.argv[1:] if argv is None else argv, Terminal(), "train.py")
     except OSError as error:
-        print(f"train.py: {error.filename or 'a file'} cannot be used: {error.strerror or error}", file=sys.stderr)
+        complain("train.py", f"{error.filename or 'a file'} cannot be used: {error.strerror or error}")
         return 1
     except AutoFocusError as error:
-        print(f"train.py: {error}", file=sys.stderr)
+        complain("train.py", error)
         return 1
     except (MemoryError, RuntimeError) as error:
         if not used_up(error):
             raise
-        print(f"train.py: {USED_UP}", file=sys.stderr)
+        complain("train.py", USED_UP)
         return 1
     except KeyboardInterrupt:
-        print("train.py: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        complain("train.py", "interrupted; the same command goes on from the last checkpoint")
         return 130

@@ -30,6 +30,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from autofocus_jax.data import jpeg, tiff
 from autofocus_jax.data.reading import LARGEST_IMAGE, read_regular
 from autofocus_jax.structures import ImageError
+from autofocus_jax.terminal import printable
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".j2k", ".avif",
@@ -190,12 +191,6 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         raise ImageError(
             f"image {printable(path)} cannot be read ({reason}); check the path and its permissions"
         ) from None
-
-
-def printable(path: str | os.PathLike) -> str:
-    """A name in one line that any terminal prints."""
-    text = os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
-    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def _opened(file: BinaryIO, name: str | os.PathLike, size: int) -> tuple[Head, Image.Image | None]:

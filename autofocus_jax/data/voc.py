@@ -41,8 +41,8 @@ class VocSource(DataSource):
     root: holds Annotations/, ImageSets/Main/ and JPEGImages/, or years (VOC2007, VOC2012 …) that do.
     train, val, tune: the lists of each split, as "trainval", or "VOC2007/trainval VOC2012/trainval" where root holds
     years. A split of another name is such a list itself.
-    annotations, lists, images: those folders' names. Where lists is "" there are none: all files are the split "all",
-    unless the other two names hold {split}.
+    annotations, lists, images: those folders' names. Where lists is "" there are none: all files are the splits "all"
+    and "train", unless the other two names hold {split}.
     categories: the class list. Without it root/labels.txt is, one name a line; without that, every name in the XML
     files of all splits in alphabetical order, which is also VOC's own order.
     one_based: corners count from 1 and are inclusive, as VOC's, rather than from 0 and half-open.

@@ -23,6 +23,7 @@ from autofocus_jax.config_file import command_line
 from autofocus_jax.experiments import areas, focus_stats, panels, recall, table, tradeoff, upper_bound
 from autofocus_jax.experiments.result import write
 from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.terminal import Terminal, complain, say
 
 PROGRAM = "python -m autofocus_jax.experiments"
 
@@ -54,16 +55,14 @@ def run(name: str, argv: Sequence[str], console: Console) -> None:
     for each in result.tables:
         console.print(each)
     for note in result.notes:
-        console.print(note, highlight=False, markup=False)
-    console.print(f"written: {', '.join(map(str, files))}", soft_wrap=True, highlight=False, markup=False)
+        console.print(note)
+    say(console, f"written: {', '.join(map(str, files))}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code. What goes wrong for the user's reasons is one line on stderr."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
+    console = Terminal(width=120)
     try:
         if argv and argv[0] in ("-h", "--help"):
             _help(console)
@@ -73,22 +72,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(f"want the name of an experiment first, got {came}; one of {', '.join(EXPERIMENTS)}")
         run(argv[0], argv[1:], console)
     except AutoFocusError as error:
-        print(f"experiments: {error}", file=sys.stderr)
+        complain("experiments", error)
         return 1
     except KeyboardInterrupt:
-        print("experiments: interrupted", file=sys.stderr)
+        complain("experiments", "interrupted")
         return 130
     return 0
 
 
 def _help(console: Console) -> None:
-    console.print(f"usage: {PROGRAM} NAME --config C [options]\n", markup=False)
+    console.print(f"usage: {PROGRAM} NAME --config C [options]\n")
     names = Table("NAME", "what it makes", box=box.SIMPLE_HEAD, pad_edge=False)
     for name, experiment in EXPERIMENTS.items():
         names.add_row(name, experiment.__doc__.strip().splitlines()[0])
     console.print(names)
     last = __doc__.strip().split("\n\n")[-1]
-    console.print(f"{last}\n\n`{PROGRAM} NAME --config C --help` lists what one can be told.", markup=False)
+    console.print(f"{last}\n\n`{PROGRAM} NAME --config C --help` lists what one can be told.")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.table import Table
 
 from autofocus_jax.checkpoint import load_variables
@@ -26,6 +25,7 @@ from autofocus_jax.inference import measure
 from autofocus_jax.inference.compiled import compile_detector
 from autofocus_jax.planning.rule_search import Point, Rules, chip_functions, within_drop
 from autofocus_jax.structures import AutoFocusError, ChipRule, Dataset
+from autofocus_jax.terminal import Terminal, complain
 from autofocus_jax.weights import safetensors
 
 
@@ -79,7 +79,7 @@ def search(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Terminal(width=120)
     table = Table("scale", "t", "d", "k", "AP", "side", title="chip rules")
     try:
         arguments, config = command_line(Arguments, sys.argv[1:] if argv is None else argv, "chip_rules", __doc__)
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         rules = [ChipRule(*values) for values in grid]
         chosen = search(config, detect, open_split(config, arguments.split), rules, arguments.drop, report)
     except AutoFocusError as error:
-        print(f"chip_rules: {error}", file=sys.stderr)
+        complain("chip_rules", error)
         return 1
     console.print(table)
     for scale, rule in enumerate(chosen, 1):

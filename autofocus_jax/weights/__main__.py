@@ -25,6 +25,7 @@ from rich.table import Table
 from autofocus_jax.config import Config
 from autofocus_jax.config_file import command_line, to_dict
 from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.terminal import Terminal, complain, say
 from autofocus_jax.weights import mxnet, safetensors, sniper, torch
 from autofocus_jax.weights.conversion import Fitted, Foreign, fit, module, was_drawn
 from autofocus_jax.weights.safetensors import WeightsError, flatten
@@ -60,9 +61,9 @@ def convert(arguments: Arguments, config: Config, console: Console) -> None:
         _save(arguments, fitted, config, metadata)
     console.print(_table(foreign, fitted, f"{source.name}: {foreign.kind}"))
     for line in _summary(foreign, fitted):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        say(console, line)
     size = Path(arguments.output).stat().st_size
-    console.print(f"written: {arguments.output} ({size / 1e6:.1f} MB)", soft_wrap=True, markup=False, highlight=False)
+    say(console, f"written: {arguments.output} ({size / 1e6:.1f} MB)")
 
 
 def _foreign(arguments: Arguments, config: Config, source: Path, advance: Callable[[str, int, int], None]) -> Foreign:
@@ -169,17 +170,15 @@ def _summary(foreign: Foreign, fitted: Fitted) -> Iterator[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code. What goes wrong for the user's reasons is one line on stderr."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
+    console = Terminal()
     try:
         arguments, config = command_line(Arguments, sys.argv[1:] if argv is None else argv, _PROGRAM, __doc__)
         convert(arguments, config, console)
     except AutoFocusError as error:
-        print(f"{_PROGRAM}: {error}", file=sys.stderr)
+        complain(_PROGRAM, error)
         return 1
     except KeyboardInterrupt:
-        print(f"{_PROGRAM}: interrupted; nothing was written", file=sys.stderr)
+        complain(_PROGRAM, "interrupted; nothing was written")
         return 130
     return 0
 
