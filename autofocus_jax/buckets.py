@@ -27,6 +27,7 @@ from rich.table import Table
 from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.config_file import command_line
 from autofocus_jax.data.coco import CocoDataset
+from autofocus_jax.files import read_regular
 from autofocus_jax.focus.buckets import BucketError, fit, shapes
 from autofocus_jax.focus.oracle_chips import oracle_chips
 from autofocus_jax.focus.plan import Plan
@@ -75,7 +76,7 @@ def read_chips(path: Path) -> tuple[ChipSizes, ChipSizes | None]:
     height and width in chip px, count how many such chips there were; rows may repeat a size. Raises ChipsFileError.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_regular(path))
     except OSError as error:
         raise ChipsFileError(f"chips {path} cannot be read ({error.strerror}); check the path") from None
     except (ValueError, RecursionError) as error:

@@ -283,7 +283,7 @@ def trained_with(workdir: Path) -> dict:
     path = workdir / "config.json"
     try:
         settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); put back the config of that training") from None
     if not isinstance(settings, dict) or not isinstance(settings.get("detector", {}), dict):
         raise CheckpointError(f"{path} holds no settings; put back the config of that training")

@@ -11,7 +11,8 @@ import numpy as np
 
 from autofocus_jax.data.findings import EQUAL_NAMES, LOST, put_right
 from autofocus_jax.data.image import read_bytes
-from autofocus_jax.data.reading import LARGEST_TEXT, read_regular
+from autofocus_jax.data.reading import LARGEST_TEXT
+from autofocus_jax.files import read_regular
 from autofocus_jax.structures import AutoFocusError, Dataset, GroundTruth, ImageInfo
 
 

@@ -28,7 +28,8 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from autofocus_jax.data import jpeg, tiff
-from autofocus_jax.data.reading import LARGEST_IMAGE, read_regular
+from autofocus_jax.data.reading import LARGEST_IMAGE
+from autofocus_jax.files import read_regular
 from autofocus_jax.structures import ImageError
 from autofocus_jax.terminal import printable
 

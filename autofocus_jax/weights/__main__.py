@@ -24,6 +24,7 @@ from rich.table import Table
 
 from autofocus_jax.config import Config
 from autofocus_jax.config_file import command_line, to_dict
+from autofocus_jax.files import require_regular
 from autofocus_jax.structures import AutoFocusError
 from autofocus_jax.terminal import Terminal, complain, say
 from autofocus_jax.weights import mxnet, safetensors, sniper, torch
@@ -89,6 +90,7 @@ def _foreign(arguments: Arguments, config: Config, source: Path, advance: Callab
 
 def _kind(source: Path) -> Literal["mxnet", "pth", "safetensors", "own"]:
     try:
+        require_regular(source)
         with source.open("rb") as file:
             head = file.read(16)
             length = int.from_bytes(head[:8], "little")

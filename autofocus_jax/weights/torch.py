@@ -33,6 +33,7 @@ from safetensors import safe_open
 from autofocus_jax.config import DetectorConfig
 from autofocus_jax.detector.resnet import EPSILON
 from autofocus_jax.detector.resnet_v1 import EPSILON as EPSILON_V1
+from autofocus_jax.files import require_regular
 from autofocus_jax.weights.conversion import FitError, Foreign, same_name
 from autofocus_jax.weights.safetensors import FAULTS, WeightsError
 
@@ -59,6 +60,7 @@ _PRE = re.compile(
 def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Name -> array of a safetensors file of any program; raises WeightsError for a broken one."""
     try:
+        require_regular(path)
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except FAULTS as error:
