@@ -34,8 +34,7 @@ def report(summary: Summary, output: str, score: float, ours: bool, warm: bool, 
     if summary.full:
         tell(f"{summary.full} images have as many detections as are kept of an image; --max-detections keeps more")
     if summary.skipped:
-        done = "read" if ours else "looked at"
-        tell(f"{len(summary.skipped)} could not be {done} and were skipped:")
+        tell(f"{len(summary.skipped)} failed and were skipped:")
         for _, reason in summary.skipped[:_NAMED]:
             tell(f"  {reason}")
         if len(summary.skipped) > _NAMED:
@@ -49,7 +48,7 @@ def report(summary: Summary, output: str, score: float, ours: bool, warm: bool, 
         complain("autofocus detect", summary.stopped)
         return 1
     if not summary.images:
-        complain("autofocus detect", "not one image could be read")
+        complain("autofocus detect", "not one image could be processed")
         return 1
     return 0
 
