@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +51,20 @@ class Manager(ocp.CheckpointManager):
     def __init__(self, folder: Path, options: ocp.CheckpointManagerOptions, held: contextlib.ExitStack):
         """held: keeps the folder from other managers; closed with this one."""
         super().__init__(folder, options=options)
-        self._held = held
+        self._held, self._writing = held, ""
+
+    def begin(self, step: int) -> None:
+        """Wait for the save before; CheckpointError, which names its step, when that fails."""
+        with self._named():
+            self.wait_until_finished()
+        self._writing = str(step)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            raise CheckpointError(_unwritten(self.directory / self._writing, error)) from None
 
     def reached_preemption(self, step: int) -> bool:
         """False: of several processes one alone has a manager, and a question that not all ask confuses the others."""
@@ -60,9 +73,8 @@ class Manager(ocp.CheckpointManager):
     def close(self) -> None:
         """Waits for what is still being written; CheckpointError when that fails."""
         try:
-            super().close()
-        except (ValueError, OSError) as error:
-            raise CheckpointError(_unwritten(self.directory, error)) from None
+            with self._named():
+                super().close()
         finally:
             self._held.close()
 
@@ -131,7 +143,7 @@ def steps(workdir: str | Path) -> list[int]:
 
 
 def save(
-    checkpoints: ocp.CheckpointManager, state: TrainState, position: Sequence[int], config: dict,
+    checkpoints: Manager, state: TrainState, position: Sequence[int], config: dict,
     score: float | None = None,
 ) -> None:  # fmt: skip
     """Copies a state to the host and writes it in the background; `checkpoints.wait_until_finished()` waits for that.
@@ -143,6 +155,7 @@ def save(
     run = {"position": [int(number) for number in position], "config": config}
     arguments = ocp.args.Composite(state=ocp.args.StandardSave(stored), run=ocp.args.JsonSave(run))
     step = int(stored["step"])
+    checkpoints.begin(step)
     try:
         checkpoints.save(step, args=arguments, metrics={"score": score})
     except (ValueError, OSError) as error:
@@ -284,7 +297,7 @@ def trained_with(workdir: Path) -> dict:
     path = workdir / "config.json"
     try:
         settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); put back the config of that training") from None
     if not isinstance(settings, dict) or not isinstance(settings.get("detector", {}), dict):
         raise CheckpointError(f"{path} holds no settings; put back the config of that training")

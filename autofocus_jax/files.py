@@ -1,13 +1,15 @@
-"""Files that are there whole or not at all, archives of arrays, and the folder of what can be made again."""
+"""Regular files read, files written whole or not at all, archives of arrays, the folder of what can be made again."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -97,11 +99,46 @@ def write_npz(path: Path, arrays: Mapping[str, Any], compress: bool = True) -> P
     return path
 
 
+def read_regular(path: str | os.PathLike, limit: float = math.inf) -> bytes:
+    """Return the content of a regular file.
+
+    Devices, pipes and sockets are refused before they are opened: reading one may never end.
+
+    Args:
+      path: the file; links are followed.
+      limit: bytes that the file may have.
+
+    Raises:
+      OSError: with the reason in `strerror`, also for what is no regular file or larger than the limit.
+      ValueError: for a path that no system takes, such as one with a null character.
+    """
+    require_regular(path, limit)
+    with open(path, "rb") as file:
+        status = os.fstat(file.fileno())
+        _require_regular(status, limit)  # the path may lead elsewhere by now
+        return file.read(status.st_size)  # a buffer of `limit` bytes would be made before it is filled
+
+
+def require_regular(path: str | os.PathLike, limit: float = math.inf) -> None:
+    """Raise OSError unless a path leads to a regular file of at most `limit` bytes; opening a pipe would wait."""
+    _require_regular(os.stat(path), limit)
+
+
+def _require_regular(status: os.stat_result, limit: float) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    if status.st_size > limit:
+        raise OSError(errno.EFBIG, f"{status.st_size} bytes, above the limit of {limit}")
+
+
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Return all arrays of a NumPy archive, by name.
 
     Raises OSError when it cannot be opened, and ValueError, in one line, when it is damaged or no archive.
     """
+    require_regular(path)
     with open(path, "rb") as file:
         try:
             with np.load(file, allow_pickle=False) as content:

@@ -82,7 +82,9 @@ def _shard(folder: Folder, name: str) -> Iterator[tuple[str, Reader]]:
     try:
         with folder.open(name, seekable=False) as file, _opened(file) as shard:
             most = _UNPACKED + _RATIO * folder.info(name).size
+            members = 0
             for member in shard:
+                members += 1
                 # The offset is where the next header begins: the bytes that passing over this member would unpack.
                 if shard.offset > most:
                     raise tarfile.ReadError(f"it unpacks to more than {most} bytes")
@@ -96,6 +98,8 @@ def _shard(folder: Folder, name: str) -> Iterator[tuple[str, Reader]]:
                     reader = partial(decode_image, shard.extractfile(member).read(), path, oriented=True)
                 seen += 1
                 yield path, reader
+            if not members:
+                raise tarfile.ReadError("it holds nothing")
             # A block of zeros marks the end; it is a hole, as downloads leave them, where anything follows.
             unpacked = shard.offset
             while block := shard.fileobj.read(_BUFFER):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.segment import Segment
+
+from autofocus_jax.terminal import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -13,7 +17,19 @@ _WIDTH = 140  # columns where the output is no terminal
 
 
 class Screen(Console):
-    """A console with plain lines and one kind of progress bar."""
+    """A console with plain lines and one kind of progress bar; it reads no markup and escapes control characters."""
+
+    def __init__(self, **options: Any):
+        """options: of rich's Console."""
+        super().__init__(**{"markup": False, "highlight": False, "emoji": False, **options})
+
+    def render(self, *arguments: Any, **options: Any) -> Iterator[Segment]:
+        """Yield segments as rich does, whose text any terminal shows."""
+        for segment in super().render(*arguments, **options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(printable(segment.text, keep="\n"), segment.style)
 
     @classmethod
     def standard(cls) -> Screen:
@@ -22,8 +38,8 @@ class Screen(Console):
         return screen if screen.is_terminal else cls(width=_WIDTH)
 
     def say(self, text: str, style: str | None = None) -> None:
-        """Print text as it is: not wrapped, no part of it coloured or taken for markup."""
-        self.print(text, style=style, soft_wrap=True, markup=False, highlight=False)
+        """Print one line, of any length."""
+        self.print(printable(text), style=style, soft_wrap=True)
 
     def progress(self, **options: Any) -> Progress:
         """Return bars with counts and the time that is left, for a `with` block; they are shown on a terminal only.

@@ -66,6 +66,7 @@ def _foreign(arguments: Arguments, config: Config, source: Path, advance: Callab
 
 def _kind(source: Path) -> Literal["mxnet", "pth", "safetensors", "own"]:
     try:
+        require_regular(source)
         with source.open("rb") as file:
             head = file.read(16)
             length = int.from_bytes(head[:8], "little")

@@ -29,7 +29,7 @@ from autofocus_jax.command.options.detector import check_choice, checked_sides, 
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_file import load_config
 from autofocus_jax.data.findings import Findings, listen
-from autofocus_jax.data.image import image_size, limit_pixels, max_pixels, printable, quiet_decoders
+from autofocus_jax.data.image import image_size, limit_pixels, max_pixels, quiet_decoders
 from autofocus_jax.focus.buckets import for_images
 from autofocus_jax.focus.pyramid import factor
 from autofocus_jax.inference.model import Model, load
@@ -60,6 +60,9 @@ def run(arguments: Arguments, console: Screen) -> int:
     total = count(items)
     sized = _sizes(items)
     model = _model(arguments, given.names if given else None, [size for _, size in sized], sides, total, console)
+    if arguments.max_detections is not None:
+        stacking = dataclasses.replace(model.plan.stacking, max_detections=arguments.max_detections)
+        model = model.planned(dataclasses.replace(model.plan, stacking=stacking))
     largest = _say_what_is_huge(sized, model.plan.scales[-1], console)
     with console.progress() as progress:
         compiles = model.config is not None
@@ -77,7 +80,7 @@ def run(arguments: Arguments, console: Screen) -> int:
         forms = _writers(arguments, output, model, given.ids if given else ())
         summary = run_detection(model, items, forms, arguments.score, "panels" in arguments.write, window, advance)
     for line in found.lines():
-        console.say(printable(line))
+        console.say(line)
     ours = arguments.options.detector is None
     return report(summary, arguments.output, arguments.score, ours, warm, console)
 
@@ -122,6 +125,8 @@ def _checked(arguments: Arguments) -> list[tuple[int, int]]:
         raise ConfigError("--pixels chooses thresholds, and --focus none has none; give --focus weak")
     if arguments.pixels is not None and arguments.options.focus_score is not None:
         raise ConfigError("--pixels chooses the thresholds; give it or --focus-score, not both")
+    if arguments.max_detections is not None and not 1 <= arguments.max_detections <= 2**20:
+        raise ConfigError(f"--max-detections {arguments.max_detections}; want 1 to {2**20} detections an image")
     if not arguments.write:
         raise ConfigError(f"--write got nothing; give at least one of {', '.join(get_args(Form))}")
     if arguments.pixels is not None and arguments.threshold:
@@ -183,7 +188,7 @@ def _say_what_is_huge(sized: Sequence[tuple[Item, tuple[int, int]]], finest: Sca
                          "px is one cell there")  # fmt: skip
     more = [f"… and {len(lines) - _NAMED} more"] if len(lines) > _NAMED else []
     for line in lines[:_NAMED] + more:
-        console.say(printable(line))
+        console.say(line)
     return largest
 
 

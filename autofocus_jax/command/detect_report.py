@@ -29,6 +29,8 @@ def report(summary: Summary, output: str, score: float, ours: bool, warm: bool, 
         say(f"{summary.images} images, {summary.found} detections of score {score:g} or more; "
             f"{speed}, {'' if ours else canvases_of(summary)}{share_of(summary)}; "
             f"in {output}")  # fmt: skip
+    if summary.full:
+        say(f"{summary.full} images have as many detections as are kept of an image; --max-detections keeps more")
     if summary.skipped:
         say(f"{len(summary.skipped)} failed and were skipped:")
         for _, reason in summary.skipped[:_NAMED]:

@@ -18,6 +18,7 @@ from autofocus_jax.data.image import read_image
 from autofocus_jax.focus.cascade import Reader
 from autofocus_jax.inference.model import Model
 from autofocus_jax.structures import AutoFocusError, Cost, ImageError
+from autofocus_jax.terminal import printable
 
 
 class Summary(NamedTuple):
@@ -25,6 +26,7 @@ class Summary(NamedTuple):
 
     images: int  # and frames
     found: int  # detections
+    full: int  # images with as many detections as are kept
     skipped: list[tuple[str, str]]  # file name, reason
     cost: Cost | None  # summed; None when no image was processed
     seconds: float
@@ -54,7 +56,8 @@ def run_detection(
     an output that cannot be written ends the run early: what is finished is kept, and the summary says what stopped
     it. progress is called after every image.
     """
-    summary = Summary(0, 0, [], None, 0.0, None)
+    summary = Summary(0, 0, 0, [], None, 0.0, None)
+    most = model.plan.stacking.max_detections
     start = time.perf_counter()
     try:
         with contextlib.ExitStack() as stack:
@@ -72,7 +75,8 @@ def run_detection(
                     for writer in writers:
                         whole(writer.add)(entry)
                     cost = outcome.cost if summary.cost is None else summary.cost + outcome.cost
-                    summary = summary._replace(images=summary.images + 1, found=summary.found + len(result), cost=cost)
+                    summary = summary._replace(images=summary.images + 1, found=summary.found + len(result),
+                                               full=summary.full + (len(result) >= most), cost=cost)  # fmt: skip
                 summary = summary._replace(seconds=time.perf_counter() - start)
                 if progress is not None:
                     progress(summary)
@@ -126,8 +130,8 @@ def _same(frame: np.ndarray) -> np.ndarray:
 
 def _reason(source: _Source, error: str) -> str:
     """Why there is no result: what is said of a file that cannot be read names it, what a detector says does not."""
-    name = _names(source)[1]
-    return error if source.item.file_name in error else f"{name}: {error}"
+    name = printable(_names(source)[1])
+    return error if printable(source.item.file_name) in error else f"{name}: {error}"
 
 
 def _names(source: _Source) -> tuple[str, str]:

@@ -25,7 +25,7 @@ from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
 from autofocus_jax.ledger import Ledger, data_identity
-from autofocus_jax.metrics.coco import coco_results
+from autofocus_jax.metrics.coco import MAX_DETECTIONS, coco_results, crowded
 from autofocus_jax.planning import budget
 from autofocus_jax.structures import Dataset
 
@@ -39,6 +39,10 @@ def evaluate(
     dataset = open_split(config, arguments.split)
     indices = _indices(arguments, dataset)
     config = dataclasses.replace(config, buckets=_buckets(config, len(indices)))
+    counted = arguments.max_detections or MAX_DETECTIONS
+    if arguments.max_detections is not None:
+        kept = max(counted, config.stacking.max_detections)
+        config = dataclasses.replace(config, stacking=dataclasses.replace(config.stacking, max_detections=kept))
     trained = load_trained(config, arguments.weights, jax.local_devices())
     detect = trained.detect
     workdir = files.make_folder(Path(arguments.output or f"runs/{config.name}/evaluation"))
@@ -56,14 +60,15 @@ def evaluate(
             depends_on = _run_key(arguments, config, trained, dataset, indices)
             fix = f"{'run again without --resume, or ' * arguments.resume}choose another --output"
             makes = tuple(f"{name}/{'[0-9]' * 6}.npz" for name in rows)  # as inference.engine.run names its pieces
-            kept = Ledger(workdir / "pieces", depends_on, "run.json", makes, fix)
-            held.enter_context(kept.claim(anew=not arguments.resume))
+            ledger = Ledger(workdir / "pieces", depends_on, "run.json", makes, fix)
+            held.enter_context(ledger.claim(anew=not arguments.resume))
         parallel.wait_for_all("pieces")
         for name, (looking, row) in rows.items():
             running = progress.add_task(name, total=len(indices))
             measured[name] = measure.measure(
                 dataset, looking, row, metric=config.metric, indices=indices, name=name,
                 progress=partial(progress.advance, running), folder=files.make_folder(workdir / "pieces" / name),
+                max_detections=counted,
             )  # fmt: skip
             metrics[name] = measure.metrics(measured[name])
             details[name] = measure.details(measured[name]) | chosen
@@ -81,15 +86,33 @@ def evaluate(
     write_panels(workdir / "panels", plan, detect, dataset, run.indices, arguments.panels)
 
     title = f"{config.name}, {arguments.split}, {len(run.indices)} images"
+    title += f", AP of {counted} detections an image" if arguments.max_detections is not None else ""
     console.print(measure.table(metrics, title))
     console.say(measure.comparison(metrics))
-    for line in chosen.values():
+    for line in (*chosen.values(), *_cap(config, dataset, run.indices, counted)):
         console.say(line)
     console.say(f"written: {workdir}/metrics.json, details.json, detections_autofocus.json, panels/")
     if run.skipped:
         console.say(f"{len(run.skipped)} of {len(indices)} images failed and were skipped:")
         for skipped in run.skipped:
             console.say(f"  {skipped.file_name}: {skipped.reason}")
+
+
+
+def _cap(config: Config | SettledConfig, dataset: Dataset, indices: Sequence[int], counted: int) -> list[str]:
+    """A line where images have more objects than detections are counted or kept."""
+    kept = config.stacking.max_detections
+    over, lost = (crowded(dataset, indices, most) for most in (counted, kept))
+    if config.metric == "coco" and over:
+        return [
+            f"{over} of {len(indices)} images have more than {counted} objects, and AP counts the {counted} best "
+            f"detections of an image, so it cannot reach 100 (on {lost} of them only {kept} detections are kept); "
+            "--max-detections counts and keeps more"
+        ]
+    if lost:
+        return [f"{lost} of {len(indices)} images have more than {kept} objects, and {kept} detections of an image are "
+                "kept; --max-detections keeps more"]  # fmt: skip
+    return []
 
 
 def _within_budget(
@@ -105,7 +128,8 @@ def _within_budget(
 
     def reached(scales, row: str = measure.AUTOFOCUS) -> budget.Reached:
         plan = measure.rows(Plan.of(dataclasses.replace(config, scales=tuple(scales))))[row]
-        found = measure.metrics(measure.measure(tune, detect, plan, metric=config.metric))
+        counted = arguments.max_detections or MAX_DETECTIONS
+        found = measure.metrics(measure.measure(tune, detect, plan, metric=config.metric, max_detections=counted))
         progress.advance(task)
         points = found[measure.headline(found)]
         return budget.Reached(-1.0 if points is None else points, found["pixels_per_image"])
@@ -147,6 +171,8 @@ def _indices(arguments: Arguments, dataset: Dataset) -> range:
         raise ConfigError(f"--limit {arguments.limit}; want at least 1 image")
     if arguments.panels < 0:
         raise ConfigError(f"--panels {arguments.panels}; want 0 or more")
+    if arguments.max_detections is not None and not 1 <= arguments.max_detections <= 2**20:
+        raise ConfigError(f"--max-detections {arguments.max_detections}; want 1 to {2**20} detections an image")
     if arguments.pixels is not None and arguments.drop is not None:
         raise ConfigError("--pixels and --drop both choose the thresholds; give one of them")
     if arguments.pixels is not None and not arguments.pixels >= 1:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from rich import box
 from rich.table import Table
-from rich.text import Text
 
 from autofocus_jax import visualize
 from autofocus_jax.command.annotations import Opened, open_annotations
@@ -15,7 +14,7 @@ from autofocus_jax.command.console import Screen
 from autofocus_jax.command.options.inspect import Arguments
 from autofocus_jax.config import ConfigError
 from autofocus_jax.data.findings import Findings, listen
-from autofocus_jax.data.image import limit_pixels, printable, quiet_decoders
+from autofocus_jax.data.image import limit_pixels, quiet_decoders
 from autofocus_jax.data.inspection import PERCENTILES, Inspection, inspect, to_json
 from autofocus_jax.files import write_json
 from autofocus_jax.structures import ImageError
@@ -40,7 +39,7 @@ def run(arguments: Arguments, console: Screen) -> int:
     write_json(output / "report.json", to_json(report))
     _print(report, opened.name, arguments.categories, console)
     written, failed = _samples(opened, output / "samples", arguments.samples)
-    say = lambda text: console.say(printable(text))  # noqa: E731
+    say = console.say
     say(f"written: {output}/report.json, {written} pictures in {output}/samples")
     for reason in failed:
         say(f"  no picture: {reason}")
@@ -48,7 +47,7 @@ def run(arguments: Arguments, console: Screen) -> int:
 
 
 def _print(report: Inspection, name: str, most: int, console: Screen) -> None:
-    say = lambda text: console.say(printable(text))  # noqa: E731
+    say = console.say
     say(f"{name}: {report.images} images, {report.objects} objects, {report.ignored} ignore regions; "
         f"{report.empty} images without an object, {report.per_image:.1f} objects an image, at most {report.most}; "
         f"{report.small:.0%} of the objects below 32 px, {report.large:.0%} from 96 px on")  # fmt: skip
@@ -65,7 +64,7 @@ def _print(report: Inspection, name: str, most: int, console: Screen) -> None:
     ordered = sorted(report.categories, key=lambda entry: -entry.objects)
     for entry in ordered[:most]:
         size = "-" if np.isnan(entry.size) else f"{entry.size:.0f} px"
-        table.add_row(Text(printable(entry.name)), str(entry.objects), str(entry.images), size)
+        table.add_row(entry.name, str(entry.objects), str(entry.images), size)
     console.print(table)
     if len(ordered) > most:
         say(f"… and {len(ordered) - most} more categories, in report.json")

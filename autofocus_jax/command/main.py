@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from autofocus_jax.command.console import Screen
 from autofocus_jax.command.stopping import exit_code, stoppable, word
 from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.terminal import printable
 
 PROGRAM = "autofocus"
 
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     except KeyboardInterrupt as error:
         code, text = exit_code(error), "; ".join(filter(None, [word(error), COMMANDS[name].interrupted]))
-    print(f"{PROGRAM} {name}: {text}", file=sys.stderr)
+    print(f"{PROGRAM} {name}: {printable(text)}", file=sys.stderr)
     return code
 
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from autofocus_jax.config import ConfigError
 from autofocus_jax.data.annotations import distinct
-from autofocus_jax.data.reading import LARGEST_TABLE, read_regular
+from autofocus_jax.data.reading import LARGEST_TABLE
+from autofocus_jax.files import read_regular
 
 
 class Names(NamedTuple):

@@ -9,6 +9,7 @@ from pathlib import Path
 from autofocus_jax.config import ConfigError, StackingConfig
 from autofocus_jax.config_dict import settings_from
 from autofocus_jax.config_file import to_dict
+from autofocus_jax.files import read_regular
 from autofocus_jax.focus.buckets import Loose
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.structures import Scale
@@ -33,7 +34,7 @@ def plan_text(plan: Plan) -> str:
 def read_plan(path: str) -> Plan:
     """Return the plan of a file; ConfigError, which names the file, for one that holds none."""
     try:
-        content = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+        content = json.loads(read_regular(Path(path).expanduser()))
     except OSError as error:
         raise ConfigError(f"plan {path} cannot be read ({error.strerror}); give a file that suggest wrote") from None
     except (ValueError, RecursionError) as error:

@@ -18,7 +18,6 @@ from autofocus_jax.command.options.suggest import Arguments
 from autofocus_jax.command.suggest_detector import Tried, suggest_for
 from autofocus_jax.config import ConfigError
 from autofocus_jax.data.findings import Findings, listen
-from autofocus_jax.data.image import printable
 from autofocus_jax.files import whole_file, write_text
 from autofocus_jax.planning.suggestion import Sizes, Suggestion, sizes, suggest
 from autofocus_jax.structures import STRIDE
@@ -58,7 +57,7 @@ def run(arguments: Arguments, console: Screen) -> int:
         plot(given, suggestion, f"{name}: {len(given.images)} images, {len(given.objects)} objects", path)
     _report(suggestion, given, console)
     for line in found.lines():
-        console.say(printable(line))
+        console.say(line)
     console.say(f"written: {output}/{name}.py, {output}/{name}.png")
     return 0
 

@@ -16,6 +16,7 @@ from autofocus_jax.command.proposals import run_stage
 from autofocus_jax.command.workdir import began, started_from, workdir_ledger
 from autofocus_jax.config import Config
 from autofocus_jax.config_file import to_dict
+from autofocus_jax.data.annotations import NoSplitError
 from autofocus_jax.data.cleaning import open_clean
 from autofocus_jax.data.findings import Findings
 from autofocus_jax.detector.api import Variables
@@ -34,7 +35,13 @@ def train(arguments: Arguments, config: Config, console: Screen, held: contextli
     Of several processes the first one alone writes the workdir, which `held` keeps for this run.
     """
     workdir = Path(arguments.workdir or f"runs/{config.name}")
-    validate = validation.validator(config, arguments.validation_split, arguments.validation_images)
+    try:
+        validate = validation.validator(config, arguments.validation_split, arguments.validation_images)
+    except NoSplitError as error:
+        if arguments.validation_images is not None:
+            raise
+        console.say(f"no validation: {error}")
+        validate = None
     found = Findings()
     dataset = open_clean(config, "train", found, strict=arguments.strict)
     stage.warn(console, found.lines())

@@ -15,18 +15,22 @@ from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
 from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
 
+_IMAGES = 100  # of a validation, unless it is said
 Progress = Callable[[int], None]  # told how many more images are done
 Validate = Callable[[Variables, Progress | None], Mapping[str, Any]]
 
 
-def validator(config: Config, split: str, count: int) -> Validate | None:
+def validator(config: Config, split: str, count: int | None) -> Validate | None:
     """A function from variables, and what hears of its progress, to the scores of AutoFocus; None for a count of 0.
+
+    count: images; None for 100.
 
     Scores are those of inference.measure.metrics, with "images".
 
     The split is opened at once, so that what is wrong with it comes out before hours of training. Programs are compiled
     at the first call and kept for the next.
     """
+    count = _IMAGES if count is None else count
     if count < 0:
         raise ConfigError(f"--validation-images {count}; want 0 or more")
     if count == 0:

@@ -11,7 +11,8 @@ import numpy as np
 
 from autofocus_jax.data.findings import EQUAL_NAMES, LOST, put_right
 from autofocus_jax.data.image import read_bytes
-from autofocus_jax.data.reading import LARGEST_TEXT, read_regular
+from autofocus_jax.data.reading import LARGEST_TEXT
+from autofocus_jax.files import read_regular
 from autofocus_jax.structures import AutoFocusError, Dataset, GroundTruth, ImageInfo
 
 
@@ -118,14 +119,18 @@ def refuse(kind: str, what: str, remedy: str) -> None:
     raise AnnotationError(f"{what}; {remedy}")
 
 
-def fill(template: str, split: str, source: str) -> str:
-    """A path template with `{split}` replaced; without it there is one split alone, which is called "all".
+class NoSplitError(AnnotationError):
+    """The data are not split: all images are there to train on, and none to validate or evaluate."""
 
-    So nobody trains on what is evaluated by accident. Raises AnnotationError, which names the source's setting.
+
+def fill(template: str, split: str, source: str) -> str:
+    """A path template with `{split}` replaced; without it there is one split alone, called "all" and "train".
+
+    So nobody evaluates by accident what was trained on. Raises NoSplitError, which names the source's setting.
     """
-    if "{split}" in template or split == "all":
+    if "{split}" in template or split in ("all", "train"):
         return template.replace("{split}", split)
-    raise AnnotationError(
+    raise NoSplitError(
         f"{source} {template!r} is the same for every split; put {{split}} into it for {split!r}, or take split 'all'"
     )
 

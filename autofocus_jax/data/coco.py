@@ -22,7 +22,8 @@ from autofocus_jax.config import DataSource
 from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, fill, refuse
 from autofocus_jax.data.findings import BAD_BOX, FOUND_ELSEWHERE, INCOMPLETE, NO_IMAGE, UNKNOWN_CATEGORY, Report
 from autofocus_jax.data.image import read_annotated
-from autofocus_jax.data.reading import LARGEST_TABLE, Listings, read_regular
+from autofocus_jax.data.reading import LARGEST_TABLE, Listings
+from autofocus_jax.files import read_regular
 from autofocus_jax.structures import GroundTruth, ImageInfo
 
 _PART = 2**24  # bytes that are expanded at a time

@@ -38,7 +38,8 @@ NEARLY_TWICE = "boxes that are there twice (same class, nearly the same box)"
 TINY = "boxes below 2 px"
 LISTED_TWICE = "images that are listed twice"
 EMPTY_CATEGORY = "categories without an object"
-CROWDED = "images with more than 100 objects, of which COCO's AP counts the 100 best detections"
+CROWDED = "images with more than 100 objects; COCO's AP counts the 100 best detections, so it cannot reach 100"
+OVERFULL = "images with more than 200 objects, the detections that are kept of an image; raise stacking.max_detections"
 
 # What a training does about each kind that it meets.
 TREATMENT = {
@@ -66,7 +67,7 @@ TREATMENT = {
 }
 
 # Kinds that an inspection alone looks for.
-INSPECTED = (NEARLY_TWICE, TINY, LISTED_TWICE, EMPTY_CATEGORY, CROWDED)
+INSPECTED = (NEARLY_TWICE, TINY, LISTED_TWICE, EMPTY_CATEGORY, CROWDED, OVERFULL)
 
 # Kinds that an annotation is lost by, and kinds that are worth a word but no fault.
 LOST = (BAD_BOX, FLAT, OUTSIDE, SHARES, UNKNOWN_CATEGORY, NO_IMAGE, INCOMPLETE)

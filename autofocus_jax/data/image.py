@@ -3,7 +3,7 @@
 What is decided for kinds that are not plain RGB: grey and palette images get three channels; CMYK is converted;
 of 16 bits a sample the upper 8 are kept, without stretching, and a warning is logged where only lower ones are used;
 transparency is laid on white, as a page shows it; of an animation or of several pages the first one is taken; 32-bit
-and signed samples are refused. Pillow decodes, and OpenCV TIFF; threads run side by side.
+and signed samples are refused. TurboJPEG decodes JPEG, OpenCV TIFF and Pillow the others; threads run side by side.
 
 The size is read from the head before anything is decoded. An image of more than 2^26 pixels (8192x8192) is refused:
 decoded, with its copies, it would take about 1 GB. The environment variable AUTOFOCUS_MAX_PIXELS sets another limit.
@@ -19,7 +19,6 @@ import contextlib
 import io
 import logging
 import os
-import re
 import stat
 from typing import BinaryIO, NamedTuple
 
@@ -28,9 +27,11 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from autofocus_jax.data import tiff
-from autofocus_jax.data.reading import LARGEST_IMAGE, read_regular
+from autofocus_jax.data import jpeg, tiff
+from autofocus_jax.data.reading import LARGEST_IMAGE
+from autofocus_jax.files import read_regular
 from autofocus_jax.structures import ImageError
+from autofocus_jax.terminal import printable
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".j2k", ".avif",
@@ -38,15 +39,15 @@ SUFFIXES = (
 )  # fmt: skip
 MAX_PIXELS = 2**26
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "JPEG2000", "AVIF", "PPM")  # that Pillow decodes, and no others
-_KNOWN = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"GIF8", b"BM", *tiff.SIGNATURES, b"\xff\x4f\xff\x51")
+_KNOWN = (jpeg.SIGNATURE, b"\x89PNG", b"RIFF", b"GIF8", b"BM", *tiff.SIGNATURES, b"\xff\x4f\xff\x51")
 _KNOWN += tuple(b"P%d" % number for number in range(1, 8))  # PNM
 _KNOWN_AT_4 = (b"ftyp", b"jP  ")
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # what ends the compressed data of a scan
 _DARK = 14  # bits of 16: an image that uses no more of them is nearly black in its upper 8
 _TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    2: lambda image: cv2.flip(image, 1), 3: lambda image: cv2.flip(image, -1), 4: lambda image: cv2.flip(image, 0),
+    5: cv2.transpose, 6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda image: cv2.flip(cv2.transpose(image), -1),
+    8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }  # fmt: skip
 log = logging.getLogger("autofocus_jax.data.image")
 Image.init()  # otherwise the first threads that open an image do so at once
@@ -100,7 +101,15 @@ def decode_image(content: bytes, name: str | os.PathLike, oriented: bool = False
             "smaller, or raise the limit (max-pixels, or the environment variable AUTOFOCUS_MAX_PIXELS)"
         )
     try:
-        image, reach = _of_tiff(content) if picture is None else _of_pillow(picture, head, oriented)
+        image, reach = None, 16
+        if picture is None:
+            image, reach = _of_tiff(content)
+        elif isinstance(picture, JpegImageFile) and picture.mode in ("L", "RGB"):
+            image = jpeg.decode(content)
+        if picture is not None and image is None:
+            image, reach = _of_pillow(picture, head)
+        if oriented and image is not None and head.orientation in _TURNS:
+            image = _TURNS[head.orientation](image)
     except MemoryError:
         raise ImageError(f"image {printable(name)} does not fit into memory; make it smaller") from None
     except cv2.error as error:
@@ -185,12 +194,6 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         ) from None
 
 
-def printable(path: str | os.PathLike) -> str:
-    """A name in one line that any terminal prints."""
-    text = os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
-    return text if text.isprintable() else ascii(text)[1:-1]
-
-
 def _opened(file: BinaryIO, name: str | os.PathLike, size: int) -> tuple[Head, Image.Image | None]:
     """The head of a file and Pillow's picture, which is not decoded yet; None in its place for TIFF."""
     start = file.read(64)
@@ -263,40 +266,14 @@ def _problem(content: bytes) -> str | None:
     brands = content[8:64] if content[4:8] == b"ftyp" else b""
     if b"avif" not in brands and brands.startswith((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")):
         return "is HEIC, which is not read; convert it to JPEG"
-    if content.startswith(b"\xff\xd8"):
-        cut = _is_cut_jpeg(content)
-    else:
-        cut = content.startswith(b"\x89PNG\r\n\x1a\n") and content.rfind(b"IEND") < 0
-    if cut:
-        return f"is cut off after {len(content)} bytes, so it cannot be decoded whole; copy it again or remove it"
+    if content.startswith(jpeg.SIGNATURE):
+        return jpeg.problem(content)
+    if content.startswith(b"\x89PNG\r\n\x1a\n") and content.rfind(b"IEND") < 0:
+        return jpeg.CUT.format(len(content))
     return None
 
 
-def _is_cut_jpeg(content: bytes) -> bool:
-    """Whether the end of a JPEG file is missing; decoders then fill the rest with grey and go on.
-
-    Phones append videos and other pictures to a JPEG, so its end need not be the file's.
-    """
-    if content.endswith(b"\xff\xd9"):
-        return False
-    position = 2
-    while position + 4 <= len(content):
-        if content[position] != 0xFF:
-            return False  # not where a marker should be: damaged, which is the decoder's to judge
-        marker = content[position + 1]
-        if marker == 0xD9:
-            return False
-        if marker == 0xFF:  # a filling byte
-            position += 1
-            continue
-        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
-        if marker == 0xDA:
-            found = _JPEG_MARKER.search(content, position)
-            position = found.start() if found else len(content)
-    return content[position : position + 2] != b"\xff\xd9"
-
-
-def _of_pillow(picture: Image.Image, head: Head, oriented: bool) -> tuple[np.ndarray, int]:
+def _of_pillow(picture: Image.Image, head: Head) -> tuple[np.ndarray, int]:
     """uint8 RGB [h, w, 3] of a picture that was opened, and how many bits its largest sample uses, of 16-bit ones."""
     picture.load()
     if picture.mode == "F" or (picture.mode.startswith("I") and not head.sixteen):
@@ -310,8 +287,6 @@ def _of_pillow(picture: Image.Image, head: Head, oriented: bool) -> tuple[np.nda
         picture = _on_white(picture.convert("RGBA"))
     elif picture.mode != "RGB":
         picture = picture.convert("RGB")
-    if oriented and head.orientation in _TURNS:
-        picture = picture.transpose(_TURNS[head.orientation])
     image = np.array(picture)
     if head.sixteen and reach == 16:
         reach = int(image.max(initial=0)).bit_length() + 8

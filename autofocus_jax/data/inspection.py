@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from autofocus_jax import boxes as box_ops
+from autofocus_jax.config import StackingConfig
 from autofocus_jax.data.findings import (
     CROWDED,
     EMPTY_CATEGORY,
@@ -18,6 +19,7 @@ from autofocus_jax.data.findings import (
     NEARLY_TWICE,
     ORIENTATION,
     OTHER_SIZE,
+    OVERFULL,
     TINY,
     UNREADABLE,
     Findings,
@@ -27,7 +29,8 @@ from autofocus_jax.structures import Dataset, GroundTruth, ImageError
 
 _EXAMPLES = 5
 _NEARLY_SAME = 0.95  # IoU of two boxes of one class
-_COUNTED = 100  # detections of an image that COCO's AP counts
+# Detections of an image that COCO's AP counts, and that focus stacking keeps unless a config says otherwise.
+_COUNTED = ((CROWDED, 100), (OVERFULL, StackingConfig.max_detections))
 
 
 class Problem(NamedTuple):
@@ -133,7 +136,8 @@ def _of_annotations(
     for index, truth in enumerate(truths):
         yield from ((NEARLY_TWICE, f"{name(index)}: boxes {a} and {b}") for a, b in _duplicates(truth))
     yield from ((TINY, f"{name(owner[row])}: box {row}, {size[row]:.2g} px") for row in np.flatnonzero(size < 2))
-    yield from ((CROWDED, f"{name(index)}: {counts[index]}") for index in np.flatnonzero(counts > _COUNTED))
+    for kind, most in _COUNTED:
+        yield from ((kind, f"{name(index)}: {counts[index]}") for index in np.flatnonzero(counts > most))
     places = [os.path.realpath(file) for file in dataset.files]
     if not places:
         places = [str(name(index)) for index in range(len(truths))]

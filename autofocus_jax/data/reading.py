@@ -1,12 +1,10 @@
-"""Files and folders that data name: regular files of a bounded size, folders with their links, names in other forms."""
+"""Files and folders that data name: limits of their sizes, folders with their links, names in other forms."""
 
 from __future__ import annotations
 
 import collections
-import errno
 import logging
 import os
-import stat
 import unicodedata
 from collections.abc import Collection
 from pathlib import Path
@@ -16,35 +14,6 @@ LARGEST_TEXT = 2**26  # bytes of a file of labels, an XML file, a list or a YAML
 LARGEST_TABLE = 2**33  # bytes of a JSON file of annotations, also once it is expanded
 
 log = logging.getLogger("autofocus_jax.data")
-
-
-def read_regular(path: str | os.PathLike, limit: int) -> bytes:
-    """Return the content of a regular file.
-
-    Devices, pipes and sockets are refused before they are opened: reading one may never end.
-
-    Args:
-      path: the file; links are followed.
-      limit: bytes that the file may have.
-
-    Raises:
-      OSError: with the reason in `strerror`, also for what is no regular file or larger than the limit.
-      ValueError: for a path that no system takes, such as one with a null character.
-    """
-    _require_regular(os.stat(path), limit)
-    with open(path, "rb") as file:
-        status = os.fstat(file.fileno())
-        _require_regular(status, limit)  # the path may lead elsewhere by now
-        return file.read(status.st_size)  # a buffer of `limit` bytes would be made before it is filled
-
-
-def _require_regular(status: os.stat_result, limit: int) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file")
-    if status.st_size > limit:
-        raise OSError(errno.EFBIG, f"{status.st_size} bytes, above the limit of {limit}")
 
 
 def walk(folder: str | os.PathLike, suffixes: Collection[str]) -> list[Path]:

@@ -27,7 +27,8 @@ from autofocus_jax.data.findings import (
     are_shares,
 )
 from autofocus_jax.data.image import SUFFIXES, image_size, read_annotated
-from autofocus_jax.data.reading import LARGEST_TEXT, Listings, read_regular, walk
+from autofocus_jax.data.reading import LARGEST_TEXT, Listings, walk
+from autofocus_jax.files import read_regular
 from autofocus_jax.structures import GroundTruth, ImageError, ImageInfo
 
 _EXACT = "corners from 1, with fractions"  # what write_voc says of its files
@@ -41,8 +42,8 @@ class VocSource(DataSource):
     root: holds Annotations/, ImageSets/Main/ and JPEGImages/, or years (VOC2007, VOC2012 …) that do.
     train, val, tune: the lists of each split, as "trainval", or "VOC2007/trainval VOC2012/trainval" where root holds
     years. A split of another name is such a list itself.
-    annotations, lists, images: those folders' names. Where lists is "" there are none: all files are the split "all",
-    unless the other two names hold {split}.
+    annotations, lists, images: those folders' names. Where lists is "" there are none: all files are the splits "all"
+    and "train", unless the other two names hold {split}.
     categories: the class list. Without it root/labels.txt is, one name a line; without that, every name in the XML
     files of all splits in alphabetical order, which is also VOC's own order.
     one_based: corners count from 1 and are inclusive, as VOC's, rather than from 0 and half-open.
@@ -184,6 +185,8 @@ def _objects(file: Path, report: Report) -> _Objects | None:
     tree, problem = None, ("", "")
     try:
         tree = ElementTree.fromstring(read_regular(file, LARGEST_TEXT))
+        if all(tree.find(key) is None for key in ("object", "size", "filename")):
+            tree, problem = None, (f"annotations {file} hold <{tree.tag}>, not VOC's <annotation>", "unlist it")
     except OSError as error:
         problem = f"annotations {file} cannot be read ({error.strerror})", "add it or unlist it"
     except (ElementTree.ParseError, ValueError, LookupError) as error:
@@ -304,4 +307,4 @@ def _size(found: _Objects, image: Path, file: Path, report: Report) -> tuple[int
 
 
 def _labels_file(path: Path) -> tuple[str, ...]:
-    return tuple(read_lines(path)) if path.is_file() else ()
+    return tuple(read_lines(path)) if os.path.lexists(path) else ()

@@ -147,7 +147,7 @@ def _layout(root: Path) -> tuple[dict, Path | None]:
     """
     path = root
     if root.suffix.lower() not in (".yaml", ".yml"):
-        path = next((root / name for name in _YAML if (root / name).is_file()), None)
+        path = next((root / name for name in _YAML if os.path.lexists(root / name)), None)
         if path is None:
             if not root.is_dir():
                 raise AnnotationError(f"{root} is no folder; give a folder of YOLO's layout or its data.yaml")
@@ -168,7 +168,7 @@ def _names(folder: Path, layout: dict, yaml_file: Path | None) -> tuple[tuple[st
     """Names of the classes, and the file that says them."""
     names, path = layout.get("names"), yaml_file
     if names in (None, ""):
-        path = next((folder / name for name in _CLASSES if (folder / name).is_file()), None)
+        path = next((folder / name for name in _CLASSES if os.path.lexists(folder / name)), None)
         names = read_classes(path) if path else None
     if isinstance(names, dict):
         numbered = {int(key): name for key, name in names.items() if str(key).isdecimal() and len(key) < 7}

@@ -64,6 +64,7 @@ def measure(
     progress: Callable[[int], None] | None = None,
     folder: Path | None = None,
     name: str = "measure",
+    max_detections: int = coco.MAX_DETECTIONS,
 ) -> Measurement:
     """Run a detector over images of a dataset, timed with reading and decoding, and score those that did not fail.
 
@@ -79,6 +80,7 @@ def measure(
         progress: called with the number of images that were dealt with since the last call.
         folder: existing; finished pieces are kept and looked for there, as in inference.engine.run.
         name: what processes call this run when they wait for each other.
+        max_detections: how many detections of an image the metric "coco" counts.
 
     Raises:
         AutoFocusError: not one image could be processed, or the metric is not known.
@@ -105,13 +107,21 @@ def measure(
         reason = f"; the first: {result.skipped[0].reason}" if result.skipped else ""
         raise AutoFocusError(f"none of {len(indices)} images could be processed{reason}")
     result = result._replace(seconds=result.seconds / processes)
-    scores = score(metric, dataset, result.detections, result.indices)
+    scores = score(metric, dataset, result.detections, result.indices, max_detections)
     return Measurement(scores, result, getattr(detect, "compilations", 0) - before, sizes)
 
 
-def score(metric: str, dataset: Dataset, detections: Sequence[Detections], indices: Sequence[int]) -> Scores:
-    """Return the scores of detections of the images `indices` by a metric, "coco" or "voc"."""
-    return {"coco": coco.evaluate, "voc": voc.evaluate}[metric](dataset, detections, indices)
+def score(
+    metric: str,
+    dataset: Dataset,
+    detections: Sequence[Detections],
+    indices: Sequence[int],
+    max_detections: int = coco.MAX_DETECTIONS,
+) -> Scores:
+    """Return the scores of detections of the images `indices` by a metric, "coco" or "voc", which counts all."""
+    if metric == "coco":
+        return coco.evaluate(dataset, detections, indices, max_detections)
+    return voc.evaluate(dataset, detections, indices)
 
 
 def points(scores: Scores) -> dict[str, float | None]:

@@ -61,5 +61,5 @@ def load(path: Path) -> Piece:
             float(content["seconds"]),
             [Skipped(*entry) for entry in json.loads(str(content["skipped"]))],
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise PieceError(f"{path} is damaged ({error}); remove it and its images are processed again") from None

@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.structures import Dataset, Detections
 
-_MAX_DETECTIONS = 100  # COCO scores the best 100 detections of an image
+MAX_DETECTIONS = 100  # COCO scores the best 100 detections of an image
 
 
 class CocoScores(NamedTuple):
@@ -29,11 +29,16 @@ class CocoScores(NamedTuple):
     per_category: dict[str, float]
 
 
-def evaluate(dataset: Dataset, detections: Sequence[Detections], indices: Sequence[int]) -> CocoScores:
+def evaluate(
+    dataset: Dataset,
+    detections: Sequence[Detections],
+    indices: Sequence[int],
+    max_detections: int = MAX_DETECTIONS,
+) -> CocoScores:
     """Scores detections, one Detections for each image of `indices`, against the dataset's ground truth.
 
     Ignore regions are COCO's crowds: what lies on them is neither right nor wrong. Small, medium and large go by the
-    area of the box, not of a mask, as GroundTruth holds boxes only.
+    area of the box, not of a mask, as GroundTruth holds boxes only. The best `max_detections` of an image count.
     """
     if len(detections) != len(indices):
         raise ValueError(f"{len(detections)} Detections for {len(indices)} images; give one for each")
@@ -43,10 +48,11 @@ def evaluate(dataset: Dataset, detections: Sequence[Detections], indices: Sequen
         truth = _index(dataset, indices, categories, _truth_annotations(dataset, indices, ids))
         found = _index(dataset, indices, categories, _detection_annotations(dataset, detections, indices))
         scoring = COCOeval(truth, found, iouType="bbox")
+        scoring.params.maxDets = [max_detections]
         scoring.evaluate()
         scoring.accumulate()
-    # [IoU thresholds, recall thresholds, categories, (all, small, medium, large), (1, 10, 100 detections)]
-    precision = scoring.eval["precision"][..., scoring.params.maxDets.index(_MAX_DETECTIONS)]
+    # [IoU thresholds, recall thresholds, categories, (all, small, medium, large)]
+    precision = scoring.eval["precision"][..., 0]
     at = {round(float(value), 2): number for number, value in enumerate(scoring.params.iouThrs)}
     per_category = {name: _mean(precision[:, :, number, 0]) for number, name in enumerate(dataset.categories)}
     return CocoScores(
@@ -58,6 +64,11 @@ def evaluate(dataset: Dataset, detections: Sequence[Detections], indices: Sequen
         ap_large=_mean(precision[..., 3]),
         per_category=per_category,
     )
+
+
+def crowded(dataset: Dataset, indices: Sequence[int], most: int) -> int:
+    """Return how many images have more than `most` objects, so that their average precision cannot reach 100."""
+    return sum(int((~dataset.ground_truth(index).ignore).sum()) > most for index in indices)
 
 
 def coco_results(dataset: Dataset, detections: Sequence[Detections], indices: Sequence[int]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -49,10 +50,29 @@ def open_log(workdir: str | os.PathLike, first_step: int, write: bool = True) ->
     # The suffix keeps two runs apart that start within a second.
     suffix = f".{first_step}.{os.getpid()}"
     with (
-        open(workdir / LINES, "a", encoding="utf-8") as lines,
+        open(workdir / LINES, "ab", buffering=0) as lines,
         SummaryWriter(str(workdir / EVENTS), purge_step=first_step + 1, filename_suffix=suffix) as board,
     ):
-        yield _Files(workdir / PICTURES, lines, board)
+        yield _Files(workdir / PICTURES, lines, board, _failures(board))
+
+
+def _failures(board: SummaryWriter) -> list[OSError]:
+    """Errors of TensorBoard's thread, as they come.
+
+    The thread would print a traceback and end at the first, on a full disk, and everybody would wait for it for ever.
+    """
+    failed: list[OSError] = []
+    events = board.file_writer.event_writer._ev_writer
+    for name in ("write_event", "flush", "close"):
+
+        def guarded(*given, action=getattr(events, name)):
+            try:
+                return action(*given)
+            except OSError as error:
+                failed.append(error)
+
+        setattr(events, name, guarded)
+    return failed
 
 
 def drop_after(workdir: Path, step: int) -> None:
@@ -98,15 +118,24 @@ class _Nothing:
 class _Files:
     """A Log on disk."""
 
-    def __init__(self, folder: Path, lines, board: SummaryWriter):
-        self._folder, self._lines, self._board = folder, lines, board
+    def __init__(self, folder: Path, lines, board: SummaryWriter, failed: list[OSError]):
+        """failed: errors of the thread that writes what the board is given."""
+        self._folder, self._lines, self._board, self._failed = folder, lines, board, failed
 
     def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
         plain = {name: None if value is None else float(value) for name, value in values.items()}
         entry = {name: value if value is not None and math.isfinite(value) else None for name, value in plain.items()}
         # One write a line, so that a kill leaves at most one of them unfinished.
-        self._lines.write(json.dumps({"step": int(step)} | entry, allow_nan=False) + "\n")
-        self._lines.flush()
+        line = json.dumps({"step": int(step)} | entry, allow_nan=False).encode() + b"\n"
+        try:
+            whole = self._lines.write(line) == len(line)
+            why = "" if whole else os.strerror(errno.ENOSPC)
+        except OSError as error:
+            whole, why = False, error.strerror
+        if not whole or self._failed:
+            where = self._folder.parent / EVENTS if whole else self._lines.name
+            why = self._failed[0].strerror if whole else why
+            raise files.WriteError(f"{where} cannot be written ({why}); check the space on the disk")
         for name, value in plain.items():
             if value is not None:
                 self._board.add_scalar(name, value, int(step))

@@ -83,5 +83,5 @@ def _note(path: Path, content: dict[str, np.ndarray], name: str) -> dict[str, An
         raise ProposalsError(f"proposals {path} are of an older version, which did not say of which images; {_AGAIN}")
     try:
         return dict(json.loads(str(content[name])))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ProposalsError(f"proposals {path} are damaged ({files.reason(error)}); {_AGAIN}") from None

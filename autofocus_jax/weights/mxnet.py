@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from autofocus_jax.files import require_regular
 from autofocus_jax.weights.safetensors import WeightsError
 
 LIST_MAGIC = 0x112
@@ -40,6 +41,7 @@ def read(path: str | os.PathLike, progress: Callable[[int, int], None] | None = 
     truncated or no list of NDArrays, for sparse or empty arrays, and for types that NumPy does not have.
     """
     try:
+        require_regular(path)
         with open(path, "rb") as file:
             empty = os.fstat(file.fileno()).st_size == 0
             data = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -33,6 +33,7 @@ from safetensors import safe_open
 from autofocus_jax.config import DetectorSettings
 from autofocus_jax.detector.backbone import BACKBONES, backbone_of
 from autofocus_jax.detector.resnet import EPSILON
+from autofocus_jax.files import require_regular
 from autofocus_jax.weights.conversion import FitError, Foreign, same_name
 from autofocus_jax.weights.safetensors import FAULTS, WeightsError
 
@@ -51,6 +52,7 @@ _BATCH_NORM = {
 def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Name -> array of a safetensors file of any program; raises WeightsError for a broken one."""
     try:
+        require_regular(path)
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except FAULTS as error:

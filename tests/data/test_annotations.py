@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autofocus_jax import config_file
-from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, fill, pixels, read_lines
+from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, NoSplitError, fill, pixels, read_lines
 from autofocus_jax.data.image import read_image
 from autofocus_jax.structures import ImageInfo
 
@@ -69,8 +69,9 @@ def test_shares_come_back_as_the_pixels_that_they_were_made_of(corners, height, 
 def test_templates():
     assert fill("a/{split}/{split}.json", "val", "x") == "a/val/val.json"
     assert fill("a.json", "all", "x") == "a.json" and fill("{split}.json", "all", "x") == "all.json"
-    with pytest.raises(AnnotationError, match=r"CocoSource's annotations 'a\.json' is the same for every split"):
-        fill("a.json", "train", "CocoSource's annotations")
+    assert fill("a.json", "train", "x") == "a.json"
+    with pytest.raises(NoSplitError, match=r"CocoSource's annotations 'a\.json' is the same for every split"):
+        fill("a.json", "val", "CocoSource's annotations")
 
 
 def test_lines(tmp_path):

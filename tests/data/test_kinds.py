@@ -15,9 +15,9 @@ from autofocus_jax.data import findings as kinds
 from autofocus_jax.data.cleaning import open_clean
 from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.data.findings import BadDataError, Findings
-from autofocus_jax.data.reading import read_regular
 from autofocus_jax.data.voc import VocSource
 from autofocus_jax.data.yolo import YoloSource
+from autofocus_jax.files import read_regular
 from autofocus_jax.structures import AutoFocusError
 
 

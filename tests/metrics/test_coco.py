@@ -126,3 +126,14 @@ def test_equals_pycocotools_on_files(tmp_path, memory_dataset, truth, capsys):
     assert 0 < scores.ap < 100
     # Areas near a limit of size are float32 here and there, hence not to the last digit.
     assert scores[:6] == pytest.approx(100 * reference.stats[:6], abs=1e-4)
+
+
+def test_more_objects_than_coco_counts(memory_dataset, truth):
+    """300 objects, all found: COCO's AP is a third; with 300 counted it is whole."""
+    corners = np.array([[20 * (n % 20), 20 * (n // 20)] for n in range(300)], np.float32)
+    boxes = np.concatenate([corners, corners + 12], axis=1)
+    data = memory_dataset([np.zeros((400, 400, 3), np.uint8)], [truth(boxes, np.zeros(300))])
+    found = [Detections(boxes, np.linspace(1, 0.5, 300, dtype=np.float32), np.zeros(300, np.int32))]
+    assert coco.evaluate(data, found, [0]).ap == pytest.approx(33.66, abs=0.01)
+    assert coco.evaluate(data, found, [0], 300).ap == pytest.approx(100)
+    assert [coco.crowded(data, [0], most) for most in (100, 299, 300)] == [1, 1, 0]

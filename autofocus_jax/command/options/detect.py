@@ -49,6 +49,8 @@ class Arguments:
     """sides of the pyramid, coarse to fine, as 480x512 800x1280 1400x2000"""
     max_pixels: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """pixels that an image may have, larger ones are skipped (default: 67108864, as 8192x8192, about 1 GB)"""
+    max_detections: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=_WEIGHTS_SAY)] = None
+    """detections of an image that are kept, the best ones; more than 200 for photographs with hundreds of objects"""
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """a config file, in place of the settings that lie beside the weights"""
     options: Annotated[DetectorOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=DetectorOptions)

@@ -20,6 +20,8 @@ class Arguments(Processes):
     """evaluate the first so many images only"""
     split: str = "val"
     """which images of the data source"""
+    max_detections: int | None = None
+    """detections of an image that COCO's AP counts; more are kept where the config keeps fewer; default: COCO's 100"""
     panels: int = 4
     """how many images to draw panels of"""
     resume: bool = False

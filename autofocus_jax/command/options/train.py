@@ -21,8 +21,9 @@ class Arguments(Processes):
     """Config file, as configs/demo.py."""
     workdir: str | None = None
     """Where checkpoints, log and weights go; default runs/NAME of the config."""
-    validation_images: int = 100
-    """Images of a validation, at the end and every training.validate_every steps; 0 for none."""
+    validation_images: int | None = None
+    """Images of a validation, at the end and every training.validate_every steps; 0 for none. Default: 100, or none
+    where the data have one split alone."""
     validation_split: str = "val"
     """Which images of the data source those are; "tune", where there is one, when the best checkpoint is to be used."""
     initial: str | None = None
