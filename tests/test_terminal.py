@@ -5,7 +5,9 @@ import io
 import pytest
 from rich.table import Table
 
-from autofocus_jax.terminal import Terminal, complain, printable, say
+from autofocus_jax.command.console import Screen
+from autofocus_jax.command.main import main
+from autofocus_jax.terminal import printable
 
 NAMES = {
     "plain ü": "plain ü",
@@ -25,13 +27,13 @@ NAMES = {
 def test_names_are_shown_in_one_line(name, shown, capsys):
     assert printable(name) == shown
     file = io.StringIO()
-    console = Terminal(file=file)
-    say(console, f"file {name} 12")
+    console = Screen(file=file)
+    console.say(f"file {name} 12")
     assert file.getvalue() == f"file {shown} 12\n"
     table = Table(name, title=name)
     table.add_row(name)
     console.print(table)
     console.print(name, soft_wrap=True)
     assert all(one.isprintable() or one == "\n" for one in file.getvalue())
-    complain("program", f"what is wrong: {name}")
-    assert capsys.readouterr().err == f"program: what is wrong: {shown}\n"
+    assert main(["inspect", f"no such {name}"]) == 1
+    assert f"no such {shown}" in capsys.readouterr().err
