@@ -41,7 +41,7 @@ ROOMS = {
     "visualize": GROUND | {"focus"},
     "buckets": GROUND | {"config_file", "focus", "data", "planning"},
     "experiments": GROUND
-    | {"config_file", "checkpoint", "weights", "focus", "data", "inference", "metrics", "visualize", "planning"},
+    | {"config_file", "focus", "data", "inference", "metrics", "visualize", "planning", "command"},
     "result": GROUND,
     "batch": GROUND | {"config_file", "data", "detector", "focus", "inference", "parallel"},
     "command": None,  # the command line may know everything

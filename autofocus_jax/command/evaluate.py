@@ -15,20 +15,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from autofocus_jax import files, parallel
-from autofocus_jax.checkpoint import load_variables
+from autofocus_jax.command.foreign_config import ForeignConfig, SettledConfig, settled
 from autofocus_jax.command.panels import write_panels
+from autofocus_jax.command.trained import Trained, load_trained
 from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.config_file import command_line, detection_settings
-from autofocus_jax.detector.api import Variables
-from autofocus_jax.focus.buckets import for_images
+from autofocus_jax.focus.buckets import Buckets, for_images
+from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
-from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
-from autofocus_jax.ledger import Ledger, data_identity, weights_digest
+from autofocus_jax.ledger import Ledger, data_identity
 from autofocus_jax.metrics.coco import coco_results
 from autofocus_jax.planning import budget
 from autofocus_jax.structures import AutoFocusError, Dataset
-from autofocus_jax.weights import safetensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Arguments:
     """number of this process, 0 to --processes - 1"""
 
 
-def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
+def evaluate(arguments: Arguments, config: Config | ForeignConfig, console: Console) -> None:
     """Writes metrics.json and details.json after each row, then detections_autofocus.json, chips.json and panels/.
 
     chips.json holds how often chips of which size were processed, by AutoFocus ("chips") and by the pyramid ("levels"):
@@ -71,32 +70,38 @@ def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
         _evaluate(arguments, config, console, held)
 
 
-def _evaluate(arguments: Arguments, config: Config, console: Console, held: contextlib.ExitStack) -> None:
-    weights = _weights(arguments, config)
-    variables = load_variables(weights, config)
+def _evaluate(
+    arguments: Arguments, config: Config | ForeignConfig, console: Console, held: contextlib.ExitStack
+) -> None:
+    first = jax.process_index() == 0
+    say = lambda text: first and console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    config = settled(config, arguments.split, say)
     dataset = open_split(config, arguments.split)
     indices = _indices(arguments, dataset)
-    buckets = parallel.spread(for_images(config.buckets, len(indices)), len(jax.local_devices()))
-    config = dataclasses.replace(config, buckets=buckets)
+    config = dataclasses.replace(config, buckets=_buckets(config, len(indices)))
+    trained = load_trained(config, arguments.checkpoint, jax.local_devices())
+    detect = trained.detect
     workdir = files.make_folder(Path(arguments.workdir or f"runs/{config.name}/evaluation"))
-    first = jax.process_index() == 0
     metrics, details = {}, {}
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not first) as progress:
-        detect = compile_detector(config, variables, jax.local_devices())
-        compiling = progress.add_task("compile", total=len(config.buckets))
-        detect.warm_up(lambda _: progress.advance(compiling))
+        if hasattr(detect, "warm_up"):
+            compiling = progress.add_task("compile", total=len(config.buckets))
+            detect.warm_up(lambda _: progress.advance(compiling))
         config, chosen = _within_budget(arguments, config, detect, progress)
-        plans, measured = measure.rows(Plan.of(config)), {}
+        plan, measured = Plan.of(config), {}
+        rows = {name: (detect, row) for name, row in measure.rows(plan).items()}
+        if trained.perfect is not None and len(plan.scales) > 1:
+            rows[measure.PERFECT] = trained.perfect(dataset, indices), plan
         if first:
-            depends_on = _run_key(arguments, config, variables, dataset, indices)
-            kept = Ledger(workdir / "pieces", depends_on, "run.json", _pieces(plans), _fix(arguments))
+            depends_on = _run_key(arguments, config, trained, dataset, indices)
+            kept = Ledger(workdir / "pieces", depends_on, "run.json", _pieces(rows), _fix(arguments))
             held.enter_context(kept.claim(anew=not arguments.resume))
         parallel.wait_for_all("pieces")
-        for name, plan in plans.items():
+        for name, (looking, row) in rows.items():
             running = progress.add_task(name, total=len(indices))
             measured[name] = measure.measure(
-                dataset, detect, plan, metric=config.metric, indices=indices, name=name,
+                dataset, looking, row, metric=config.metric, indices=indices, name=name,
                 progress=partial(progress.advance, running), folder=files.make_folder(workdir / "pieces" / name),
             )  # fmt: skip
             metrics[name] = measure.metrics(measured[name])
@@ -112,23 +117,23 @@ def _evaluate(arguments: Arguments, config: Config, console: Console, held: cont
     files.write_json(workdir / "chips.json", tables)
     results = coco_results(dataset, run.detections, run.indices)
     files.write_json(workdir / f"detections_{measure.AUTOFOCUS}.json", results)
-    write_panels(workdir / "panels", plans[measure.AUTOFOCUS], detect, dataset, run.indices, arguments.panels)
+    write_panels(workdir / "panels", plan, detect, dataset, run.indices, arguments.panels)
 
     title = f"{config.name}, {arguments.split}, {len(run.indices)} images"
     console.print(measure.table(metrics, title))
     console.print(measure.comparison(metrics), soft_wrap=True)
     for line in chosen.values():
-        console.print(line, soft_wrap=True, highlight=False)
+        say(line)
     console.print(f"written: {workdir}/metrics.json, details.json, detections_autofocus.json, panels/", soft_wrap=True)
     if run.skipped:
-        console.print(f"{len(run.skipped)} of {len(indices)} images could not be read and were skipped:")
+        say(f"{len(run.skipped)} of {len(indices)} images failed and were skipped:")
         for skipped in run.skipped:
-            console.print(f"  {skipped.file_name}: {skipped.reason}", soft_wrap=True, markup=False)
+            say(f"  {skipped.file_name}: {skipped.reason}")
 
 
 def _within_budget(
-    arguments: Arguments, config: Config, detect: CompiledDetector, progress: Progress
-) -> tuple[Config, dict[str, str]]:
+    arguments: Arguments, config: Config | SettledConfig, detect: Detect, progress: Progress
+) -> tuple[Config | SettledConfig, dict[str, str]]:
     """The config with thresholds chosen for --pixels or --drop, and a line that says so; as it is without them."""
     if arguments.pixels is None and arguments.drop is None:
         return config, {}
@@ -158,11 +163,11 @@ def _within_budget(
 
 
 def _run_key(
-    arguments: Arguments, config: Config, variables: Variables, dataset: Dataset, indices: Sequence[int]
+    arguments: Arguments, config: Config | SettledConfig, trained: Trained, dataset: Dataset, indices: Sequence[int]
 ) -> dict[str, Any]:
     """Return what the detections depend on: with anything else it is another run."""
     return {
-        "weights": weights_digest(variables),
+        "weights": trained.fingerprint,
         "split": arguments.split,
         "data": data_identity(dataset, indices, bytes_too=True),
         "backend": jax.default_backend(),
@@ -179,12 +184,10 @@ def _fix(arguments: Arguments) -> str:
     return "run again without --resume, or choose another --workdir" if arguments.resume else "choose another --workdir"
 
 
-def _weights(arguments: Arguments, config: Config) -> str | Path:
-    if arguments.checkpoint is not None:
-        return arguments.checkpoint
-    if config.weights is None:
-        raise ConfigError(f"config {config.name!r} ships no weights; give --checkpoint")
-    return safetensors.shipped(config.weights)
+def _buckets(config: Config | SettledConfig, images: int) -> Buckets:
+    """The buckets that a run over so many images compiles, with a batch for all devices."""
+    buckets = for_images(config.buckets, images)
+    return parallel.spread(buckets, len(jax.local_devices())) if isinstance(buckets, tuple) else buckets
 
 
 def _indices(arguments: Arguments, dataset: Dataset) -> range:
@@ -203,7 +206,7 @@ def _indices(arguments: Arguments, dataset: Dataset) -> range:
 
 def run(argv: Sequence[str], console: Console, prog: str = "autofocus evaluate") -> int:
     """The command; returns its exit code."""
-    arguments, config = command_line(Arguments, argv, prog, __doc__)
+    arguments, config = command_line(Arguments, argv, prog, __doc__, (Config, ForeignConfig))
     parallel.cache_compilations()
     parallel.join(arguments.coordinator, arguments.processes, arguments.process)
     evaluate(arguments, config, console)

@@ -95,7 +95,7 @@ def test_rows_files_and_skipped_images(folder, arguments, tmp_path, capsys):
     threshold = ["--scales.0.chips.threshold", "1e-9"]
     assert evaluate.main([*arguments, *threshold, "--panels", "1"]) == 0
     printed = capsys.readouterr()
-    assert "1 of 3 images could not be read" in printed.out and "2.png" in printed.out and printed.err == ""
+    assert "1 of 3 images failed and were skipped" in printed.out and "2.png" in printed.out and printed.err == ""
     assert "AutoFocus against the pyramid: 1.00 times fewer pixels" in printed.out
 
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -369,7 +369,7 @@ def test_not_one_image_can_be_read(folder, arguments, tmp_path, monkeypatch, cap
     )
     assert evaluate.main([*arguments, "--data.root", str(tmp_path)]) == 1
     message = capsys.readouterr().err
-    assert "none of 3 images could be read" in message and message.count("\n") == 1
+    assert "none of 3 images could be processed" in message and message.count("\n") == 1
 
 
 def test_the_program_itself_says_one_line():
