@@ -79,7 +79,7 @@ def cluster(address: str | None, cores: int | None = None, weights_bytes: int = 
                 )
                 ray.init(address="local", num_cpus=cores or _cores_here(), include_dashboard=False,
                          object_store_memory=_STORE + 2 * weights_bytes, _temp_dir=folder, **quiet)  # fmt: skip
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # Ray raises plain Exceptions too, as on a machine that is too busy to start it
             where = f"cluster at {address} cannot be joined" if address else "a local cluster cannot be started"
             raise ClusterError(f"{where} ({' '.join(str(error).split())[:200]}); check --address") from None
         stack.callback(ray.shutdown)

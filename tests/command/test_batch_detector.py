@@ -6,6 +6,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,7 @@ pytest.importorskip("pyarrow", reason="the extra `ray` is not installed")
 pytest.importorskip("onnxruntime", reason="wants onnxruntime: pip install -e '.[test]'")
 import pyarrow.dataset
 
-from autofocus_jax.batch import job, plan
+from autofocus_jax.batch import cluster, job, plan
 from autofocus_jax.batch.storage import resolved
 from autofocus_jax.command.batch_detector import foreign_job
 from autofocus_jax.command.detector_options import DetectorOptions
@@ -40,16 +41,18 @@ def made(model, photos="photos", output="out", score=0.5, thresholds=(), piece=3
     return *make(planned, resolved(str(output)), said.append), planned, said
 
 
-def do(model, *, gone=None, **settings):
-    """The rows of the job of a detector, done in this process by what a worker would get."""
+def do(model, monkeypatch, *, gone=None, **settings):
+    """The rows of the job of a detector, done in this process by a worker that Ray did not start."""
     one, payload, planned, _ = made(model, **settings)
     one = pickle.loads(pickle.dumps(one))
     if gone is not None:
         Path(gone).unlink()
-    worker = one.load(payload, 1)
+    monkeypatch.setattr(cluster, "_ray", lambda: types.SimpleNamespace(get=list))
+    monkeypatch.setattr(cluster, "limit", lambda _: None)
+    worker = cluster._Actor(one, [payload], cluster.Share(1, 1, 1, 0), None)
     job.open_output(one, planned, 3)
     for piece in planned.pieces:
-        job.do_piece(worker, one, piece)
+        assert worker.do(piece).images == len(piece.files)
     return rows(settings.get("output", "out"))
 
 
@@ -75,9 +78,9 @@ def detected(autofocus, model, *words, photos="photos"):
     ({"focus_score": 0.03, "only": ("green",)}, ("--focus-score", "0.03", "--only", "green")),
     ({"canvas": (160, 160), "packed": False}, ("--canvas", "160", "160", "--no-packed")),
 ])  # fmt: skip
-def test_rows_are_what_detect_finds(autofocus, square_finder, squares, options, words):
+def test_rows_are_what_detect_finds(autofocus, square_finder, squares, monkeypatch, options, words):
     wanted = detected(autofocus, square_finder(), *words)
-    there = do(square_finder(), **options)
+    there = do(square_finder(), monkeypatch, **options)
     assert [row["id"] for row in there] == sorted(wanted) and sum(map(len, wanted.values())) > 0
     for row in there:
         boxes = np.array(row["boxes"], np.float32).reshape(-1, 4)
@@ -87,11 +90,11 @@ def test_rows_are_what_detect_finds(autofocus, square_finder, squares, options, 
         assert len(ours) == len(wanted[row["id"]]) and row["error"] is None
 
 
-def test_workers_need_no_file_of_this_machine(square_finder, squares, tmp_path):
+def test_workers_need_no_file_of_this_machine(square_finder, squares, tmp_path, monkeypatch):
     names = tmp_path / "names.txt"
     names.write_text("rouge\nvert\n")
     model = shutil.copy(square_finder(), tmp_path / "sent.onnx")
-    assert len(do(model, names=str(names), gone=model)) == 4
+    assert len(do(model, monkeypatch, names=str(names), gone=model)) == 4
     schema = pyarrow.dataset.dataset("out", format="parquet").schema
     assert json.loads(schema.metadata[b"categories"]) == ["rouge", "vert"]
 
