@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import Literal, get_args, get_type_hints
+from typing import Literal
 
 from autofocus_jax.config_bounds import out_of_bounds
 from autofocus_jax.structures import (
@@ -92,10 +92,8 @@ class DetectorSettings:
             yield f"backbone.deformable_groups {groups} must divide stage 4's {width} channels"
         if self.num_classes < 1:
             yield f"detector.num_classes {self.num_classes}; want at least 1"
-        for field in dataclasses.fields(self):
-            known, given = get_args(get_type_hints(type(self))[field.name]), getattr(self, field.name)
-            if isinstance(given, str) and given not in known:
-                yield f"{field.name} {given!r} is not known; want one of {', '.join(known)}"
+        if self.compute_dtype not in ("float32", "bfloat16"):
+            yield f"compute_dtype {self.compute_dtype!r} is not known; want one of float32, bfloat16"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +124,8 @@ class DetectorConfig(DetectorSettings):
 
     def faults(self) -> Iterator[str]:
         yield from super().faults()
+        if self.roi_pooling not in ("align", "deformable"):
+            yield f"roi_pooling {self.roi_pooling!r} is not known; want one of align, deformable"
         least, area, fewest = self.proposal_least_side, self.proposals_area, self.proposals_least
         if least < 0:
             yield f"proposal_least_side {least}; want 0 px or more"

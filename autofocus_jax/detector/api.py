@@ -53,7 +53,7 @@ class Detector(NamedTuple):
     prepare: Callable[[Variables], tuple[Detector, Variables]]  # for inference: fewer layers, the same answer
     frozen: Callable[[tuple[str, ...], int], bool]  # is the parameter of this path in one of the first n stages
     names: Names
-    proposals: Detector | None = None  # the stage before, whose boxes make negative chips; None: the detector itself
+    proposals: Detector | None = None  # of one class, for the negative chips; None: the detector itself
 
     def detect(self, variables: Variables, chips: ChipBatch) -> DetectorOutput:
         """Return detections and focus map of every chip; they depend neither on the bucket nor on other rows."""

@@ -11,13 +11,13 @@ import optax
 from autofocus_jax.config import TrainingConfig
 from autofocus_jax.detector import one_stage_network
 from autofocus_jax.detector.anchors import anchors
-from autofocus_jax.detector.api import Detector, Loss, Names, Variables
+from autofocus_jax.detector.api import Answer, Detector, Loss, Names, Variables
 from autofocus_jax.detector.folding import fold
 from autofocus_jax.detector.freezing import freeze, in_frozen_stage
 from autofocus_jax.detector.losses import delta_targets, focus_loss, means, total, trained
 from autofocus_jax.detector.masks import true_cells
 from autofocus_jax.detector.matching import NOTHING, OBJECT, UNUSED, match
-from autofocus_jax.detector.one_stage_network import Maps, Network
+from autofocus_jax.detector.one_stage_network import Maps, Network, Seen
 from autofocus_jax.detector.one_stage_settings import OneStageConfig
 from autofocus_jax.structures import STRIDE, Array, TrainBatch
 
@@ -37,6 +37,15 @@ def one_stage(settings: OneStageConfig) -> Detector:
         folded, variables = fold(settings, variables)
         return (detector if folded is settings else one_stage(folded)), variables
 
+    def prepare_proposals(variables: Variables) -> tuple[Detector, Variables]:
+        prepared, variables = prepare(variables)
+        return prepared.proposals, variables
+
+    def answer_proposals(variables: Variables, seen: Seen) -> Answer:
+        """The detections without their classes."""
+        boxes, scores, valid = one_stage_network.answer(settings, variables, seen)
+        return boxes, scores.max(axis=-1, keepdims=True), valid
+
     detector = Detector(
         settings,
         init=partial(one_stage_network.init, settings),
@@ -47,6 +56,7 @@ def one_stage(settings: OneStageConfig) -> Detector:
         frozen=partial(in_frozen_stage, settings.backbone),
         names=_NAMES,
     )
+    detector = detector._replace(proposals=detector._replace(answer=answer_proposals, prepare=prepare_proposals))
     return detector
 
 

@@ -127,6 +127,15 @@ def test_prepare_changes_layers_and_not_the_answer(settings, variables, detect, 
     assert again is prepared and same is fewer
 
 
+def test_proposals_are_of_one_class(settings, variables, chip_batch):
+    detector, chips = detector_of(settings), chip_batch([], 32, 48, batch=2)
+    prepared, fewer = detector.proposals.prepare(variables)
+    for proposer, of in ((detector.proposals, variables), (prepared, fewer)):
+        found = jax.eval_shape(proposer.detect, of, chips)
+        assert found.scores.shape == (*found.boxes.shape[:2], 1) and found.valid.shape == found.boxes.shape[:2]
+    assert prepared.settings.backbone.folded and detector.proposals.names is detector.names
+
+
 def test_saved_and_loaded(settings, config, variables, tmp_path):
     stored = json.loads(json.dumps(to_dict(settings)))
     stored.pop("kind", None)
