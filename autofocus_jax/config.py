@@ -10,6 +10,7 @@ from typing import Literal, get_args, get_type_hints
 
 from autofocus_jax.config_bounds import out_of_bounds
 from autofocus_jax.structures import (
+    LEADS,
     STRIDE,
     AutoFocusError,
     Bucket,
@@ -205,8 +206,10 @@ def check(config: Config) -> None:
         where = f"scale {number} has"
         sides = f"sides {item.min_side}, {item.max_side}"
         want(0 < item.min_side <= item.max_side, f"{where} {sides}; want 0 < min_side <= max_side")
-        want(0 <= item.valid.low < item.valid.high, f"{where} valid range {item.valid}; want 0 <= low < high")
         last = number == len(config.scales)
+        want(item.leads or 0 <= item.valid.low < item.valid.high,
+             f"{where} valid range {item.valid}; want 0 <= low < high, or 0, 0 to lead only")  # fmt: skip
+        want(not (last and item.leads), f"{where} an empty valid range; the finest scale must answer for something")
         want(last or item.chips is not None, f"{where} no chip rule; only the finest scale goes without")
         if item.chips is not None:
             dilation, least = item.chips.dilation, item.chips.min_size
@@ -239,9 +242,9 @@ def check(config: Config) -> None:
     training, count = config.training, len(config.training.ranges)
     want(training.chip % STRIDE == 0, f"training.chip {training.chip} must be a multiple of {STRIDE}")
     want(count == len(config.scales), f"training.ranges has {count} entries for {len(config.scales)} scales")
-    coarsest = config.scales[0].max_side
-    fits = f"scale 1 has max_side {coarsest}; want at most training.chip {training.chip}"
-    want(coarsest <= training.chip, fits)
+    for number, (item, trained) in enumerate(zip(config.scales, training.ranges), 1):
+        want(item.leads == (trained == LEADS),
+             f"scale {number} has valid range {item.valid} and training range {trained}; want both empty, or none")
     for name in ("steps", "batch", "chip", "chip_stride", "max_boxes", "rpn_batch", "roi_batch"):
         want(getattr(training, name) >= 1, f"training.{name} {getattr(training, name)}; want at least 1")
     for name in ("log_every", "checkpoint_every", "proposals_steps"):

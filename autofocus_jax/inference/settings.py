@@ -7,18 +7,15 @@ from collections.abc import Sequence
 
 from autofocus_jax.config import Config
 from autofocus_jax.focus.plan import Plan
-from autofocus_jax.structures import STRIDE
 
 
 def with_sides(config: Config, sides: Sequence[tuple[int, int]]) -> Config:
     """Return the config with other (min side, max side) of its scales, as Plan.with_sides does.
 
-    training.chip grows when it has to hold scale 1. Raises PlanError unless there is a pair for every scale.
+    Raises PlanError unless there is a pair for every scale.
     """
     plan = Plan.of(config).with_sides(sides)
-    chip = max(config.training.chip, -(-plan.scales[0].max_side // STRIDE) * STRIDE)
-    training = dataclasses.replace(config.training, chip=chip)
-    return dataclasses.replace(config, scales=plan.scales, buckets=plan.buckets, training=training)
+    return dataclasses.replace(config, scales=plan.scales, buckets=plan.buckets)
 
 
 def with_thresholds(config: Config, thresholds: Sequence[float]) -> Config:
