@@ -114,6 +114,22 @@ class StackingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class AugmentationConfig:
+    """What happens to training chips at random, each with an even chance.
+
+    mirror: left and right change sides. flip: top and bottom do, for pictures from above. turn: rows become columns;
+    with the other two that makes every turn by 90 degrees. colour: brightness, contrast and saturation change by up to
+    this share, each by itself. scale: chips show up to so many times more or less; valid ranges count the size shown.
+    """
+
+    mirror: bool = True
+    flip: bool = False
+    turn: bool = False
+    colour: float = 0.0
+    scale: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingConfig:
     """SNIPER training. ranges: valid range of each scale while training, image px (section 6 of DESIGN)."""
 
@@ -149,6 +165,7 @@ class TrainingConfig:
     negative_proposals: tuple[int, ...] = ()  # a negative chip holds more proposals than this; one per scale
     proposals_steps: int = 1000  # of the training of the region proposals alone, whose proposals make negative chips
     proposals_kept: int = 300  # of an image, for negative chips
+    augmentation: AugmentationConfig = AugmentationConfig()
     read_threads: int = 2  # that read and crop ahead of the device
     log_every: int = 50
     checkpoint_every: int = 1000
@@ -254,6 +271,9 @@ def check(config: Config) -> None:
     for name in ("reference_batch", "validate_every"):
         value = getattr(training, name)
         want(value is None or value >= 1, f"training.{name} {value}; want at least 1, or None")
+    colour, enlarged = training.augmentation.colour, training.augmentation.scale
+    want(0 <= colour < 1, f"training.augmentation.colour {colour}; want a share from 0 (none) to below 1")
+    want(1 <= enlarged <= 4, f"training.augmentation.scale {enlarged}; want a factor from 1 (none) to 4")
     norm = training.gradient_norm
     want(norm is None or norm > 0, f"training.gradient_norm {norm}; want a positive norm, or None for no clipping")
     want(0 <= training.ema < 1, f"training.ema {training.ema}; want a decay from 0 (none) to below 1")

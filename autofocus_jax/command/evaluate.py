@@ -8,14 +8,16 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
+import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from autofocus_jax import files, parallel
 from autofocus_jax.checkpoint import load_variables
+from autofocus_jax.command import outlook, thresholds
 from autofocus_jax.command.panels import write_panels
 from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.config_file import command_line, detection_settings
@@ -26,7 +28,6 @@ from autofocus_jax.inference import measure
 from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
 from autofocus_jax.ledger import Ledger, data_identity, weights_digest
 from autofocus_jax.metrics.coco import coco_results
-from autofocus_jax.planning import budget
 from autofocus_jax.structures import AutoFocusError, Dataset
 from autofocus_jax.weights import safetensors
 
@@ -38,7 +39,10 @@ class Arguments:
     checkpoint: str | None = None
     """a .safetensors file or a training's --workdir; default: the weights shipped for the config"""
     workdir: str | None = None
-    """folder of the results; default: runs/NAME/evaluation with the config's name"""
+    """folder of the results; default: evaluation/ in the training's folder that --checkpoint names or lies in, else
+    runs/NAME/evaluation with the config's name"""
+    rows: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ROW...", help_behavior_hint="(default: all)")] = ()
+    """rows of the table to make, as scale3 pyramid autofocus; the others are left out"""
     limit: int | None = None
     """evaluate the first so many images only"""
     split: str = "val"
@@ -78,7 +82,7 @@ def _evaluate(arguments: Arguments, config: Config, console: Console, held: cont
     indices = _indices(arguments, dataset)
     buckets = parallel.spread(for_images(config.buckets, len(indices)), len(jax.local_devices()))
     config = dataclasses.replace(config, buckets=buckets)
-    workdir = files.make_folder(Path(arguments.workdir or f"runs/{config.name}/evaluation"))
+    workdir = files.make_folder(_workdir(arguments, config))
     first = jax.process_index() == 0
     metrics, details = {}, {}
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -86,8 +90,8 @@ def _evaluate(arguments: Arguments, config: Config, console: Console, held: cont
         detect = compile_detector(config, variables, jax.local_devices())
         compiling = progress.add_task("compile", total=len(config.buckets))
         detect.warm_up(lambda _: progress.advance(compiling))
-        config, chosen = _within_budget(arguments, config, detect, progress)
-        plans, measured = measure.rows(Plan.of(config)), {}
+        config, chosen = _within_budget(arguments, config, detect, progress, console)
+        plans, measured = _rows(arguments, config), {}
         if first:
             depends_on = _run_key(arguments, config, variables, dataset, indices)
             kept = Ledger(workdir / "pieces", depends_on, "run.json", _pieces(plans), _fix(arguments))
@@ -106,18 +110,22 @@ def _evaluate(arguments: Arguments, config: Config, console: Console, held: cont
                 files.write_json(workdir / "details.json", details)
     if not first:
         return
-    run = measured[measure.AUTOFOCUS].run
-    processed = {"chips": measured[measure.AUTOFOCUS].sizes, "levels": measured[measure.PYRAMID].sizes}
-    tables = {key: [[*size, count] for size, count in sorted(sizes.items())] for key, sizes in processed.items()}
-    files.write_json(workdir / "chips.json", tables)
-    results = coco_results(dataset, run.detections, run.indices)
-    files.write_json(workdir / f"detections_{measure.AUTOFOCUS}.json", results)
-    write_panels(workdir / "panels", plans[measure.AUTOFOCUS], detect, dataset, run.indices, arguments.panels)
+    run = next(reversed(measured.values())).run
+    if {measure.PYRAMID, measure.AUTOFOCUS} <= measured.keys():
+        processed = {"chips": measured[measure.AUTOFOCUS].sizes, "levels": measured[measure.PYRAMID].sizes}
+        tables = {key: [[*size, count] for size, count in sorted(sizes.items())] for key, sizes in processed.items()}
+        files.write_json(workdir / "chips.json", tables)
+    if measure.AUTOFOCUS in measured:
+        results = coco_results(dataset, run.detections, run.indices)
+        files.write_json(workdir / f"detections_{measure.AUTOFOCUS}.json", results)
+        write_panels(workdir / "panels", plans[measure.AUTOFOCUS], detect, dataset, run.indices, arguments.panels)
 
     title = f"{config.name}, {arguments.split}, {len(run.indices)} images"
     console.print(measure.table(metrics, title))
-    console.print(measure.comparison(metrics), soft_wrap=True)
-    for line in chosen.values():
+    if {measure.PYRAMID, measure.AUTOFOCUS} <= metrics.keys():
+        console.print(measure.comparison(metrics), soft_wrap=True)
+    truths = outlook.lines(dataset, run.indices, config, metrics)
+    for line in (*chosen.values(), *truths):
         console.print(line, soft_wrap=True, highlight=False)
     console.print(f"written: {workdir}/metrics.json, details.json, detections_autofocus.json, panels/", soft_wrap=True)
     if run.skipped:
@@ -127,34 +135,17 @@ def _evaluate(arguments: Arguments, config: Config, console: Console, held: cont
 
 
 def _within_budget(
-    arguments: Arguments, config: Config, detect: CompiledDetector, progress: Progress
+    arguments: Arguments, config: Config, detect: CompiledDetector, progress: Progress, console: Console
 ) -> tuple[Config, dict[str, str]]:
     """The config with thresholds chosen for --pixels or --drop, and a line that says so; as it is without them."""
     if arguments.pixels is None and arguments.drop is None:
         return config, {}
     if arguments.tune_split == arguments.split:
         raise ConfigError(f"--tune-split and --split are both {arguments.split!r}; choose on other images")
-    tune = open_split(config, arguments.tune_split)
-    task = progress.add_task(f"thresholds on {arguments.tune_split}", total=None)
-
-    def reached(scales, row: str = measure.AUTOFOCUS) -> budget.Reached:
-        plan = measure.rows(Plan.of(dataclasses.replace(config, scales=tuple(scales))))[row]
-        found = measure.metrics(measure.measure(tune, detect, plan, metric=config.metric))
-        progress.advance(task)
-        points = found[measure.headline(found)]
-        return budget.Reached(-1.0 if points is None else points, found["pixels_per_image"])
-
-    if arguments.pixels is not None:
-        choice = budget.for_pixels(config.scales, reached, arguments.pixels**2)
-    else:
-        least = reached(config.scales, measure.PYRAMID).ap - arguments.drop
-        choice = budget.for_drop(config.scales, reached, least)
-    thresholds = ", ".join(f"{scale.chips.threshold:.3g}" for scale in choice.scales if scale.chips)
-    line = (
-        f"thresholds {thresholds} chosen on {len(tune)} images of {arguments.tune_split}: "
-        f"{choice.cost.pixels**0.5:.0f}² pixels, {choice.cost.ap:.1f} AP there"
+    config, line = thresholds.chosen(
+        config, detect, arguments.tune_split, arguments.pixels, arguments.drop, progress, console
     )
-    return dataclasses.replace(config, scales=choice.scales), {"chosen": line}
+    return config, {"chosen": line}
 
 
 def _run_key(
@@ -177,6 +168,25 @@ def _pieces(rows: Iterable[str]) -> tuple[str, ...]:
 
 def _fix(arguments: Arguments) -> str:
     return "run again without --resume, or choose another --workdir" if arguments.resume else "choose another --workdir"
+
+
+def _workdir(arguments: Arguments, config: Config) -> Path:
+    """--workdir, else a folder in that of the training whose weights are evaluated."""
+    given = arguments.checkpoint and Path(arguments.checkpoint)
+    if arguments.workdir is not None:
+        return Path(arguments.workdir)
+    folders = (given, given.parent) if given else ()
+    trained = next((folder for folder in folders if (folder / "config.json").is_file()), Path(f"runs/{config.name}"))
+    return trained / "evaluation"
+
+
+def _rows(arguments: Arguments, config: Config) -> dict[str, Plan]:
+    """The rows that are asked for, in the order of the table."""
+    plans = measure.rows(Plan.of(config))
+    for name in arguments.rows:
+        if name not in plans:
+            raise ConfigError(f"--rows has {name!r}; want some of {', '.join(plans)}")
+    return {name: plan for name, plan in plans.items() if name in (arguments.rows or plans)}
 
 
 def _weights(arguments: Arguments, config: Config) -> str | Path:

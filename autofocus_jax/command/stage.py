@@ -23,7 +23,7 @@ from autofocus_jax.config_file import to_dict
 from autofocus_jax.data.findings import UNREADABLE, Findings
 from autofocus_jax.detector.model import Variables, detect
 from autofocus_jax.structures import Dataset, TrainBatch, TrainState
-from autofocus_jax.training import log, loop, panels, pipeline, stopping
+from autofocus_jax.training import curves, log, loop, panels, pipeline, stopping
 from autofocus_jax.training.optimizer import schedule
 from autofocus_jax.training.pipeline import Position
 from autofocus_jax.training.sampling import Proposals
@@ -88,9 +88,11 @@ def run(stage: Stage, state: TrainState, console: Console) -> tuple[TrainState, 
             entry["learning_rate"] = float(rate(number - 1))  # optax counts steps from 0
             writer.scalars(number, entry)
             text = _summary(entry)
+            left = (training.steps - number) * training.batch / entry["chips_per_second"] / 60
             progress.update(task, completed=number, text=text)
             if not console.is_terminal:
-                console.print(f"{stage.name}, step {number}/{training.steps}: {text}", soft_wrap=True)
+                shown = f", {left:.0f} min left" if left >= 0.5 else ""
+                console.print(f"{stage.name}, step {number}/{training.steps}: {text}{shown}", soft_wrap=True)
             warn(console, stage.problems.lines(new=True))
 
         def on_save(state: TrainState, position: Position, scores: Mapping[str, Any] | None) -> None:
@@ -105,6 +107,7 @@ def run(stage: Stage, state: TrainState, console: Console) -> tuple[TrainState, 
             seen[:] = [scores]
             writer.scalars(number, {name: scores[name] for name in ("AP", "AP50", "side") if name in scores})
             writer.images(number, {"chips": draw(weights, latest[0])})
+            curves.draw(stage.folder)
             console.print(f"step {number}: {validation.line(scores)}", soft_wrap=True)
             return scores
 
@@ -124,6 +127,8 @@ def run(stage: Stage, state: TrainState, console: Console) -> tuple[TrainState, 
         last = int(state.step)
         if request.signal is not None and last < training.steps:
             raise stopping.StoppedError(last, request.signal)
+    if process == 0:
+        curves.draw(stage.folder)
     return state, seen[0] if seen and last > first else None
 
 

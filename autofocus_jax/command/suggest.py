@@ -38,7 +38,7 @@ from autofocus_jax.data.findings import Findings, listen
 from autofocus_jax.data.image import printable
 from autofocus_jax.files import whole_file, write_text
 from autofocus_jax.planning.candidates import Needs, Sizes, sizes
-from autofocus_jax.planning.suggestion import Choice, Suggestion, best, finished, frontier, given_up, within
+from autofocus_jax.planning.suggestion import Choice, Suggestion, finished, frontier, given_up, tried, within
 from autofocus_jax.structures import STRIDE
 
 
@@ -108,8 +108,10 @@ def run(argv: Sequence[str], console: Console) -> int:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("plans", total=None)
         advance = lambda done, total: progress.update(task, completed=done, total=total)  # noqa: E731
-        choices = frontier(dataset, needs, advance)
-        chosen = best(dataset, given, needs) if arguments.pixels is None else within(choices, arguments.pixels)
+        found_for = tried(dataset, needs, advance)
+        choices = frontier(found_for)
+        chosen = next(choice for choice in found_for if choice.needs == needs)
+        chosen = chosen if arguments.pixels is None else within(choices, arguments.pixels)
         progress.reset(task, description="chips")
         suggestion = finished(dataset, given, chosen, arguments.sample, advance)
     most = max(len(dataset.ground_truth(index).labels) for index in range(len(dataset)))

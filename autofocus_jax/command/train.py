@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,7 +29,7 @@ from autofocus_jax.data.findings import Findings
 from autofocus_jax.detector.model import Variables
 from autofocus_jax.ledger import data_identity
 from autofocus_jax.structures import AutoFocusError, Dataset
-from autofocus_jax.training import proposals
+from autofocus_jax.training import curves, log, proposals
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step, variables
 from autofocus_jax.training.stopping import StoppedError
@@ -51,7 +50,8 @@ class Arguments:
     validation_split: str = "val"
     """Which images of the data source those are; "tune", where there is one, when the best checkpoint is to be used."""
     initial: str | None = None
-    """A .safetensors file to start from, as a converted backbone or a whole detector; what does not fit stays random.
+    """A .safetensors file to start from, as a converted backbone or a whole detector, or "demo", the shipped weights of
+    rendered scenes, for the small network of `autofocus suggest`. What does not fit stays random.
     A workdir that was started from it goes on without reading it again."""
     stage: Literal["all", "proposals", "detector"] = "all"
     """Only train region proposals and write proposals.npz, for negative chips; or only what follows; or both."""
@@ -91,16 +91,16 @@ def _train(arguments: Arguments, config: Config, console: Console, held: context
     if arguments.stage == "proposals":
         return
     boxes = proposals.read(workdir / "proposals.npz", dataset) if wanted else None
-    begun = time.perf_counter()
     main_stage = stage.Stage("training", config, dataset, workdir, step, over, found, boxes, validate)
     state, scores = stage.run(main_stage, initial_state(config, transform, put), console)
     if parallel.process()[0]:
         return
-    seconds = time.perf_counter() - begun
+    seconds = log.seconds(workdir, config.training.batch)
     weights, path = parallel.fetch(variables(state)), workdir / "model.safetensors"
     facts = {"categories": list(dataset.categories), "steps": config.training.steps, "training_seconds": round(seconds)}
     safetensors.save(path, weights, to_dict(config), facts | ({"initial": source} if source else {}))
-    console.print(f"{seconds / 60:.1f} min; weights in {path}", soft_wrap=True)
+    console.print(f"{seconds / 60:.1f} min of training in all; weights in {path}, curves in {workdir / curves.PICTURE}",
+                  soft_wrap=True)  # fmt: skip
     if validate is not None and scores is None:  # nothing was left to train
         console.print(validation.line(validate(weights, None)), soft_wrap=True)
 
@@ -119,16 +119,15 @@ def start(
     Writes config.json and, until `held` is closed, keeps other trainings out of the workdir. Raises LedgerError when
     the workdir was trained with other settings or data, or is in use, and WeightsError when with another file.
     """
-    source = None if arguments.initial is None else {
-        "file": str(arguments.initial), "sha256": initial.digest(arguments.initial)
-    }  # fmt: skip
+    given = None if arguments.initial is None else safetensors.named(arguments.initial)
+    source = None if given is None else {"file": str(given), "sha256": initial.digest(given)}
     going_on = bool(checkpoint.steps(workdir))
     source = started_from(workdir, source)
     if source is not None and not going_on and initial.digest(source["file"]) != source["sha256"]:
         raise WeightsError(f"{source['file']}, from which {workdir} was started, has changed; put it back")
     found = None if source is None or going_on else initial.read(source["file"], config)
     if parallel.process()[0] == 0:
-        ledger = workdir_ledger(config, workdir, data_identity(dataset, boxes=True), source)
+        ledger = workdir_ledger(config, workdir, data_identity(dataset, boxes=True), source, dataset.categories)
         claim = ledger.claim(anew=not began(workdir), accept=arguments.accept_changes)
         for line in held.enter_context(claim):
             console.print(f"changed: {line}", soft_wrap=True, markup=False, highlight=False)

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import command_line
-from autofocus_jax.experiments import areas, focus_stats, panels, recall, table, tradeoff, upper_bound
+from autofocus_jax.experiments import areas, focus_stats, losses, panels, recall, table, tradeoff, upper_bound
 from autofocus_jax.experiments.result import write
 from autofocus_jax.structures import AutoFocusError
 
@@ -32,6 +32,7 @@ EXPERIMENTS: dict[str, ModuleType] = {
     "areas": areas,
     "focus_stats": focus_stats,
     "upper_bound": upper_bound,
+    "losses": losses,
     "recall": recall,
     "tradeoff": tradeoff,
     "table": table,

@@ -9,7 +9,6 @@ scales pass on their whole level meanwhile. Every candidate is a real run of the
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -24,7 +23,7 @@ from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
 from autofocus_jax.inference.compiled import compile_detector
-from autofocus_jax.planning.rule_search import Point, Rules, chip_functions, within_drop
+from autofocus_jax.planning.rule_search import Point, Rules, chip_functions, grids, usual_size, within_drop
 from autofocus_jax.structures import AutoFocusError, ChipRule, Dataset
 from autofocus_jax.weights import safetensors
 
@@ -43,6 +42,8 @@ class Arguments:
     dilations: tuple[int, ...] = (1, 3)
     min_sizes: tuple[int, ...] = (32, 64, 128)
     """least sides to try, in pixels of the level that predicts the map"""
+    contexts: tuple[int, ...] = ()
+    """least sides to try, in pixels of the next level, which is what the detector sees; as 128 160 192 256"""
 
 
 class Candidate(NamedTuple):
@@ -55,10 +56,10 @@ class Candidate(NamedTuple):
 
 
 def search(
-    config: Config, detect: Detect, dataset: Dataset, rules: Sequence[ChipRule], drop: float,
+    config: Config, detect: Detect, dataset: Dataset, rules: Sequence[Sequence[ChipRule]], drop: float,
     report: Callable[[Candidate], None],
 ) -> list[ChipRule]:  # fmt: skip
-    """The chosen rule of every scale but the last, coarse to fine.
+    """The chosen rule of every scale but the last, coarse to fine; `rules` are those to try at each of them.
 
     At each scale the rule with the fewest pixels is taken among those whose AP is within that scale's equal share of
     `drop` below the pyramid's; when none is, the one of highest AP (planning.rule_search). report gets each candidate.
@@ -84,14 +85,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments, config = command_line(Arguments, sys.argv[1:] if argv is None else argv, "chip_rules", __doc__)
         detect = compile_detector(config, load_variables(_weights(arguments, config), config))
-        grid = itertools.product(arguments.thresholds, arguments.dilations, arguments.min_sizes)
+        dataset = open_split(config, arguments.split)
+        rules = grids(config.scales, usual_size(dataset), arguments.thresholds, arguments.dilations,
+                      arguments.min_sizes, arguments.contexts)  # fmt: skip
 
         def report(c: Candidate) -> None:
             cells = dataclasses.astuple(c.rule) if c.rule else ("whole", "", "")
             table.add_row(str(c.scale), *map(str, cells), f"{c.ap:.2f}", f"{c.pixels**0.5:.0f}")
 
-        rules = [ChipRule(*values) for values in grid]
-        chosen = search(config, detect, open_split(config, arguments.split), rules, arguments.drop, report)
+        chosen = search(config, detect, dataset, rules, arguments.drop, report)
     except AutoFocusError as error:
         print(f"chip_rules: {error}", file=sys.stderr)
         return 1

@@ -12,10 +12,12 @@ from autofocus_jax.focus.plan import Plan
 def with_sides(config: Config, sides: Sequence[tuple[int, int]]) -> Config:
     """Return the config with other (min side, max side) of its scales, as Plan.with_sides does.
 
-    Raises PlanError unless there is a pair for every scale.
+    One pair makes a config of one scale. Raises PlanError unless there is one, or one for every scale.
     """
-    plan = Plan.of(config).with_sides(sides)
-    return dataclasses.replace(config, scales=plan.scales, buckets=plan.buckets)
+    plan, training = Plan.of(config).with_sides(sides), config.training
+    if len(plan.scales) < len(config.scales):  # one scale alone: what it was trained for no longer counts
+        training = dataclasses.replace(training, ranges=(plan.scales[0].valid,), negative_chips=0)
+    return dataclasses.replace(config, scales=plan.scales, buckets=plan.buckets, training=training)
 
 
 def with_thresholds(config: Config, thresholds: Sequence[float]) -> Config:

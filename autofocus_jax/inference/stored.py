@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from autofocus_jax.checkpoint import load_variables, trained_with
+from autofocus_jax.checkpoint import load_variables, notes, trained_with
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_dict import from_dict
 from autofocus_jax.data.coco import CocoSource
@@ -27,12 +26,11 @@ def read_weights(
     weights: str | os.PathLike, config: Config | None = None, categories: Sequence[str] | None = None
 ) -> tuple[Config, Variables, tuple[str, ...]]:
     """What `load` makes a Model of, as `load` finds it: settings, variables of the detector, names of the classes."""
-    path = Path(weights)
-    # A name alone is that of shipped weights first, or a folder "demo" would take their place; ./demo is the folder.
-    bare = os.fspath(weights) == path.name and (not path.suffix or not path.exists())
-    if bare and path.suffix in ("", ".safetensors") and _is_shipped(path.stem):
-        path = safetensors.shipped(f"{path.stem}.safetensors")
-    metadata = {"config": trained_with(path)} if path.is_dir() else safetensors.load(path)[1]
+    path = safetensors.named(weights)
+    if path.is_dir():
+        metadata = {"config": trained_with(path), "categories": notes(path).get("categories")}
+    else:
+        metadata = safetensors.load(path)[1]
     if config is None:
         if not metadata["config"]:
             raise ConfigError(f"{path} holds no config.json; give the config it was trained with")
@@ -58,11 +56,3 @@ def checked_names(categories: Sequence[str], config: Config) -> tuple[str, ...]:
         raise ConfigError(f"{len(categories)} names of categories for a detector of {config.detector.num_classes}; "
                           "give as many")  # fmt: skip
     return tuple(categories)
-
-
-def _is_shipped(name: str) -> bool:
-    try:
-        safetensors.shipped(f"{name}.safetensors")
-    except safetensors.WeightsError:
-        return False
-    return True

@@ -90,30 +90,32 @@ def best(dataset: Dataset, given: Sizes, needs: Needs, progress: Progress | None
         progress: called with (done, all) after each candidate.
     """
     indices, made = spread(len(dataset), TRIED), list(candidates(given, needs))
-    tried = []
+    found = []
     for number, candidate in enumerate(made, 1):
-        tried.append(Choice(needs, candidate, forecast(dataset, indices, candidate.plan, candidate.focus_range)))
+        found.append(Choice(needs, candidate, forecast(dataset, indices, candidate.plan, candidate.focus_range)))
         if progress is not None:
             progress(number, len(made))
-    enough = min(REACHED, max(choice.forecast.reached for choice in tried) - 0.01)
-    good = [choice for choice in tried if choice.forecast.reached >= enough]
+    enough = min(REACHED, max(choice.forecast.reached for choice in found) - 0.01)
+    good = [choice for choice in found if choice.forecast.reached >= enough]
     least = EQUAL * min(choice.forecast.pixels.sum() for choice in good)
     cheap = [choice for choice in good if choice.forecast.pixels.sum() <= least]
     return min(cheap, key=lambda choice: (len(choice.candidate.factors), choice.forecast.pixels.sum()))
 
 
-def frontier(dataset: Dataset, needs: Needs, progress: Progress | None = None) -> list[Choice]:
-    """Return the best pyramids for a row of sizes that objects are seen with, fewest pixels first.
-
-    A choice that shows objects no larger than a cheaper one is left out.
-    """
+def tried(dataset: Dataset, needs: Needs, progress: Progress | None = None) -> list[Choice]:
+    """Return the best pyramid for each of a row of sizes that objects are seen with; one is that of the needs."""
     given = checked_sizes(dataset)
     choices = []
     for number, times in enumerate(SEEN, 1):
-        seen = min(float(needs.chip), nice(needs.seen * times))
+        seen = needs.seen if times == 1 else min(float(needs.chip), nice(needs.seen * times))
         choices.append(best(dataset, given, dataclasses.replace(needs, seen=seen)))
         if progress is not None:
             progress(number, len(SEEN))
+    return choices
+
+
+def frontier(choices: Sequence[Choice]) -> list[Choice]:
+    """Return the choices without those that show objects no larger than a cheaper one; fewest pixels first."""
     enough = min(REACHED, max(choice.forecast.reached for choice in choices) - 0.01)
     choices = [choice for choice in choices if choice.forecast.reached >= enough]
     kept: list[Choice] = []

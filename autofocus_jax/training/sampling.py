@@ -48,9 +48,9 @@ def count(chips: TrainChips) -> int:
     return len(chips.image)
 
 
-def in_range(ground_truth: GroundTruth, valid: ValidRange) -> np.ndarray:
-    """[G] bool: objects, not ignore regions, whose sqrt(area) in image px lies in the range."""
-    return valid.holds(np.sqrt(area(ground_truth.boxes))) & ~ground_truth.ignore
+def in_range(ground_truth: GroundTruth, valid: ValidRange, zoom: float = 1.0) -> np.ndarray:
+    """[G] bool: objects, not ignore regions, whose sqrt(area) in image px, times zoom, lies in the range."""
+    return valid.holds(np.sqrt(area(ground_truth.boxes)) * zoom) & ~ground_truth.ignore
 
 
 def positive_windows(

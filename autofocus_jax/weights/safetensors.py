@@ -90,6 +90,17 @@ def shipped(name: str) -> Path:
     return path
 
 
+def named(weights: str | os.PathLike) -> Path:
+    """Return the path of a file or folder of weights; a name alone, as "demo", is that of weights that are shipped.
+
+    Shipped ones come first, or a folder "demo" would take their place; ./demo is the folder.
+    """
+    path = Path(weights)
+    bare = os.fspath(weights) == path.name and (not path.suffix or not path.exists())
+    known = _SHIPPED / f"{path.stem}.safetensors"
+    return known if bare and path.suffix in ("", ".safetensors") and known.is_file() else path
+
+
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dicts as one, with names joined by "/"."""
     flat: dict[str, Any] = {}
