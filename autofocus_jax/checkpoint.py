@@ -22,7 +22,8 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from autofocus_jax import parallel
 from autofocus_jax.config import Config
-from autofocus_jax.detector.model import Variables, init
+from autofocus_jax.detector.api import Variables
+from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.ledger import locked
 from autofocus_jax.structures import AutoFocusError, TrainState
 from autofocus_jax.weights import fit, safetensors
@@ -247,7 +248,7 @@ def load_variables(path: str | Path, config: Config) -> Variables:
     """
     path = Path(path)
     made_with: dict = {}
-    expected = jax.eval_shape(lambda: init(jax.random.key(0), config.detector))
+    expected = jax.eval_shape(detector_of(config.detector).init, jax.random.key(0))
     if path.is_file():
         variables, metadata = safetensors.load(path)
         made_with = metadata["config"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, get_args, get_type_hints
 
 from autofocus_jax.config_bounds import out_of_bounds
@@ -47,7 +47,8 @@ class BackboneConfig:
 
     units: bottleneck units of stages 1..4 (conv2..conv5). channels: output channels of the stem and of the stages.
     deformable_groups: groups of offsets of stage 4's 3x3 convolutions, which are then deformable; 0 leaves them plain.
-    kind: "v2" is pre-activation (He et al. 2016, the authors' release), "v1" is torchvision's post-activation v1.5.
+    kind: "v2" is pre-activation (He et al. 2016, the authors' release), "v1" is torchvision's post-activation v1.5;
+    detector.backbone.BACKBONES has all.
     folded: batch norms that follow a convolution are part of it (detector/folding); for inference alone.
     """
 
@@ -55,7 +56,7 @@ class BackboneConfig:
     channels: tuple[int, int, int, int, int] = (64, 256, 512, 1024, 2048)
     dilation: int = 2
     deformable_groups: int = 0
-    kind: Literal["v2", "v1"] = "v2"
+    kind: str = "v2"
     folded: bool = False
 
 
@@ -68,20 +69,47 @@ class AnchorConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class DetectorConfig:
-    """The detector's shape. Defaults are the paper's, but for what is deformable; configs/coco_r101.py has that too.
+class DetectorSettings:
+    """What the settings of every detector have; one subclass a kind of detector (detector/kinds).
 
-    roi_pooling: "align" is RoIAlign, "deformable" the release's position-sensitive pooling with learnt offsets.
-    compute_dtype: of convolutions and fully connected layers; parameters, softmax, boxes and NMS are always float32.
-    proposal_least_side: proposals that lie past a border keep this many chip px inside it; clipping inclusive boxes to
-    the last pixel, as the release does, is 1.
+    compute_dtype: of convolutions and fully connected layers; parameters, scores, boxes and NMS are always float32.
     frozen_norm: batch norms keep their statistics, scales and shifts in training.
-    proposals_area: in detection, chips of this area (chip px^2) and larger ones get all `proposals`; smaller ones get
-    their share, but proposals_least. None gives all to all, as the release does.
     """
 
     num_classes: int = 80
     backbone: BackboneConfig = BackboneConfig()
+    pixel_mean: tuple[float, float, float] = (123.68, 116.779, 103.939)
+    pixel_deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    frozen_norm: bool = False
+
+    def faults(self) -> Iterator[str]:
+        """Yield what is wrong with these settings, a line each."""
+        backbone = self.backbone
+        groups, width = backbone.deformable_groups, backbone.channels[-1] // 4
+        if groups < 0:
+            yield f"backbone.deformable_groups {groups}; want 0 (plain) or more"
+        if groups > 0 and width % groups:
+            yield f"backbone.deformable_groups {groups} must divide stage 4's {width} channels"
+        if self.num_classes < 1:
+            yield f"detector.num_classes {self.num_classes}; want at least 1"
+        for field in dataclasses.fields(self):
+            known, given = get_args(get_type_hints(type(self))[field.name]), getattr(self, field.name)
+            if isinstance(given, str) and given not in known:
+                yield f"{field.name} {given!r} is not known; want one of {', '.join(known)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorConfig(DetectorSettings):
+    """The two-stage detector. Defaults are the paper's, but for what is deformable; configs/coco_r101.py has that too.
+
+    roi_pooling: "align" is RoIAlign, "deformable" the release's position-sensitive pooling with learnt offsets.
+    proposal_least_side: proposals that lie past a border keep this many chip px inside it; clipping inclusive boxes to
+    the last pixel, as the release does, is 1.
+    proposals_area: in detection, chips of this area (chip px^2) and larger ones get all `proposals`; smaller ones get
+    their share, but proposals_least. None gives all to all, as the release does.
+    """
+
     anchors: AnchorConfig = AnchorConfig()
     rpn_channels: int = 512
     proposals_before_nms: int = 6000
@@ -92,14 +120,20 @@ class DetectorConfig:
     head_channels: int = 1024
     box_deviations: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
     focus_channels: int = 256
-    pixel_mean: tuple[float, float, float] = (123.68, 116.779, 103.939)
-    pixel_deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
     roi_pooling: Literal["align", "deformable"] = "align"
-    compute_dtype: Literal["float32", "bfloat16"] = "float32"
     proposal_least_side: float = 0.0
-    frozen_norm: bool = False
     proposals_area: int | None = None
     proposals_least: int = 16
+
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
+        least, area, fewest = self.proposal_least_side, self.proposals_area, self.proposals_least
+        if least < 0:
+            yield f"proposal_least_side {least}; want 0 px or more"
+        if area is not None and area < STRIDE**2:
+            yield f"proposals_area {area}; want at least one cell, {STRIDE**2} px^2, or None"
+        if fewest < 1:
+            yield f"proposals_least {fewest}; want at least 1"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +216,7 @@ class Config:
     scales: tuple[Scale, ...]
     focus_range: FocusRange
     buckets: tuple[Bucket, ...]
-    detector: DetectorConfig
+    detector: DetectorSettings
     training: TrainingConfig
     stacking: StackingConfig = StackingConfig()
     window: int = 32  # images whose chips are pooled
@@ -242,20 +276,9 @@ def check(config: Config) -> None:
         multiples = bucket.height % STRIDE == 0 and bucket.width % STRIDE == 0
         want(multiples and bucket.height > 0 and bucket.width > 0, f"{bucket} must have sides, multiples of {STRIDE}")
         want(bucket.batch >= 1, f"{bucket} must have a batch of at least 1")
-    detector, backbone = config.detector, config.detector.backbone
-    groups, width = backbone.deformable_groups, backbone.channels[-1] // 4
-    want(groups >= 0, f"backbone.deformable_groups {groups}; want 0 (plain) or more")
-    even = groups == 0 or width % groups == 0
-    want(even, f"backbone.deformable_groups {groups} must divide stage 4's {width} channels")
-    least = detector.proposal_least_side
-    want(least >= 0, f"proposal_least_side {least}; want 0 px or more")
-    area, fewest = detector.proposals_area, detector.proposals_least
-    want(area is None or area >= STRIDE**2, f"proposals_area {area}; want at least one cell, {STRIDE**2} px^2, or None")
-    want(fewest >= 1, f"proposals_least {fewest}; want at least 1")
-    choices = (backbone, "kind"), (detector, "roi_pooling"), (detector, "compute_dtype"), (config, "metric")
-    for settings, name in choices:
-        known, given = get_args(get_type_hints(type(settings))[name]), getattr(settings, name)
-        want(given in known, f"{name} {given!r} is not known; want one of {', '.join(known)}")
+    for fault in config.detector.faults():
+        want(False, fault)
+    want(config.metric in ("coco", "voc"), f"metric {config.metric!r} is not known; want one of coco, voc")
     training, count = config.training, len(config.training.ranges)
     want(training.chip % STRIDE == 0, f"training.chip {training.chip} must be a multiple of {STRIDE}")
     want(count == len(config.scales), f"training.ranges has {count} entries for {len(config.scales)} scales")
@@ -277,14 +300,11 @@ def check(config: Config) -> None:
     norm = training.gradient_norm
     want(norm is None or norm > 0, f"training.gradient_norm {norm}; want a positive norm, or None for no clipping")
     want(0 <= training.ema < 1, f"training.ema {training.ema}; want a decay from 0 (none) to below 1")
-    stages = len(backbone.units)
-    want(0 <= training.frozen_stages <= stages + 1, f"training.frozen_stages {training.frozen_stages}; want 0 to "
-         f"{stages + 1}: the stem and the {stages} stages")  # fmt: skip
+    want(training.frozen_stages >= 0, f"training.frozen_stages {training.frozen_stages}; want 0 or more stages")
     want(training.negative_chips >= 0, f"training.negative_chips {training.negative_chips}; want 0 (none) or more")
     limits = training.negative_proposals
     fits = training.negative_chips == 0 or len(limits) == len(config.scales)
     want(fits, f"training.negative_proposals has {len(limits)} entries for {len(config.scales)} scales")
-    want(detector.num_classes >= 1, f"detector.num_classes {detector.num_classes}; want at least 1")
     want(config.seed >= 0, f"seed {config.seed}; want 0 or more")
     rate = training.learning_rate
     want(math.isfinite(rate) and rate > 0, f"training.learning_rate {rate} must be positive")

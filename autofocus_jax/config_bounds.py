@@ -57,7 +57,7 @@ def out_of_bounds(config: Any) -> str | None:
 
 def _at(value: Any, path: str) -> Any:
     for name in path.split("."):
-        value = getattr(value, name)
+        value = getattr(value, name, ())  # not every detector has anchors
     return value
 
 

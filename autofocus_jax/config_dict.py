@@ -7,7 +7,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from autofocus_jax.config import Config, ConfigError, DataSource
+from autofocus_jax.config import Config, ConfigError, DataSource, DetectorConfig, DetectorSettings
 from autofocus_jax.structures import Dataset
 
 Settings = TypeVar("Settings")
@@ -26,15 +26,18 @@ class StoredSource(DataSource):
 
 
 def from_dict(
-    settings: Mapping[str, Any], sources: Mapping[str, type[DataSource]], where: str = "the settings"
+    settings: Mapping[str, Any],
+    kinds: Mapping[str, type[DataSource] | type[DetectorSettings]],
+    where: str = "the settings",
 ) -> Config:
     """The Config that config_file.to_dict made `settings` of.
 
-    sources: data source classes by their names; one of another kind becomes a StoredSource, and everything but opening
-    it works. What older settings lack has its default. Raises ConfigError, which names `where` and the setting, for
-    what is unknown, missing, of another type or contradictory.
+    kinds: classes of data sources and of detectors' settings by their names. A source of another kind becomes a
+    StoredSource, and everything but opening it works; a detector of another kind is an error. What older settings lack
+    has its default. Raises ConfigError, which names `where` and the setting, for what is unknown, missing, of another
+    type or contradictory.
     """
-    return _build(Config, settings, {"": where, **sources}, "")
+    return _build(Config, settings, {"": where, **kinds}, "")
 
 
 def settings_from(kind: type[Settings], settings: Mapping[str, Any], where: str) -> Settings:
@@ -47,6 +50,8 @@ def _build(kind: type, value: Any, sources: Mapping[str, Any], path: str) -> Any
     origin, members = get_origin(kind), get_args(kind)
     if kind is DataSource:
         return _source(value, sources, path)
+    if kind is DetectorSettings:
+        return _detector(value, sources, path)
     if dataclasses.is_dataclass(kind):
         return _settings(kind, value, sources, path)
     if origin in (Union, types.UnionType):  # X | None is the only union that settings have
@@ -103,6 +108,20 @@ def _source(value: Any, sources: Mapping[str, Any], path: str) -> DataSource:
         return StoredSource(**settings)
     shown = ", ".join(f"{name}={item!r}" for name, item in settings.items())
     return StoredSource(value["kind"], shown)
+
+
+def _detector(value: Any, kinds: Mapping[str, Any], path: str) -> DetectorSettings:
+    """Settings of a detector; those without a kind are of the two-stage one."""
+    if not isinstance(value, Mapping):
+        _refuse(kinds, path, value, "an object")
+    settings, name = dict(value), value.get("kind", DetectorConfig.__name__)
+    settings.pop("kind", None)
+    known = {DetectorConfig.__name__: DetectorConfig} | {
+        name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, DetectorSettings)
+    }
+    if name not in known:
+        _refuse(kinds, _join(path, "kind"), name, f"one of {', '.join(known)}; import the module that adds the kind")
+    return _settings(known[name], settings, kinds, path)
 
 
 def _join(path: str, name: str) -> str:

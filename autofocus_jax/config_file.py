@@ -21,7 +21,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from autofocus_jax import ledger
-from autofocus_jax.config import Config, ConfigError, DataSource
+from autofocus_jax.config import Config, ConfigError, DataSource, DetectorConfig, DetectorSettings
 from autofocus_jax.structures import AutoFocusError
 
 Arguments = TypeVar("Arguments")
@@ -33,24 +33,26 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
     Raises ConfigError, one line, for a missing or broken file, a key that does not exist, a value of the wrong type,
     and settings that contradict each other.
     """
-    config = _read(Path(path))
+    config = _read(Path(path), (Config,))
     return parse(Config, list(overrides), prog=str(path), default=config) if overrides else config
 
 
 def command_line(
-    arguments: type[Arguments], argv: Sequence[str], prog: str, description: str
-) -> tuple[Arguments, Config]:
+    arguments: type[Arguments], argv: Sequence[str], prog: str, description: str, kinds: tuple[type, ...] = (Config,)
+) -> tuple[Arguments, Any]:
     """Parses a program's own options together with overrides of the config file that its option --config names.
 
-    arguments: a dataclass with a field `config` and no field that Config has. `--help` prints both kinds of options,
-    with the file's values as defaults, and exits. Raises ConfigError as load_config does.
+    arguments: a dataclass with a field `config` and no field that the config has. kinds: what get_config() may return.
+    `--help` prints both kinds of options, with the file's values as defaults, and exits. Raises ConfigError as
+    load_config does.
     """
     path = _option(argv, "--config")
     if path is None:
         own = parse(arguments, list(argv), prog=prog, description=description)
         return own, load_config(own.config)  # reached only when `config` has a default
-    own_options, settings = (Annotated[kind, tyro.conf.arg(name="")] for kind in (arguments, Config))
-    fields = [("own", own_options), ("config", settings, dataclasses.field(default=_read(Path(path))))]
+    config = _read(Path(path), kinds)
+    own_options, settings = (Annotated[kind, tyro.conf.arg(name="")] for kind in (arguments, type(config)))
+    fields = [("own", own_options), ("config", settings, dataclasses.field(default=config))]
     both = dataclasses.make_dataclass("CommandLine", fields)
     both.__doc__ = description
     parsed = parse(both, list(argv), prog=prog, description=description)
@@ -58,13 +60,15 @@ def command_line(
 
 
 def to_dict(settings: Any) -> Any:
-    """Settings as dictionaries, lists, numbers and strings that JSON holds; a data source also names its `kind`.
+    """Settings as dictionaries, lists, numbers and strings that JSON holds; what has several kinds names its `kind`.
 
     Numbers that JSON lacks become strings ("inf"), and so does anything else that is not data.
     """
     if dataclasses.is_dataclass(settings):
         values = {field.name: to_dict(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
-        return {"kind": type(settings).__name__, **values} if isinstance(settings, DataSource) else values
+        # A two-stage detector's have no kind, as before there were others.
+        several = isinstance(settings, DataSource | DetectorSettings) and type(settings) is not DetectorConfig
+        return {"kind": type(settings).__name__, **values} if several else values
     if isinstance(settings, Mapping):
         return {str(key): to_dict(value) for key, value in settings.items()}
     if isinstance(settings, list | tuple):
@@ -85,7 +89,7 @@ def detection_settings(config: Config) -> dict[str, Any]:
     return {name: value for name, value in to_dict(config).items() if name not in others}
 
 
-def _read(path: Path) -> Config:
+def _read(path: Path, kinds: tuple[type, ...]) -> Any:
     """Runs a config file; whatever goes wrong in it becomes one line that names the file and the line in it."""
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
@@ -103,8 +107,10 @@ def _read(path: Path) -> Config:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f"config file {path}, line {lines[-1]}" if lines else f"config file {path}"
         raise ConfigError(f"{where}: {type(error).__name__}: {_one_line(str(error))}") from None
-    if not isinstance(config, Config):
-        raise ConfigError(f"get_config() of {path} returned {type(config).__name__}; want an autofocus_jax Config")
+    if not isinstance(config, kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise ConfigError(f"get_config() of {path} returned {type(config).__name__}; this program wants a {wanted} of "
+                          "autofocus_jax")  # fmt: skip
     return config
 
 

@@ -27,8 +27,9 @@ from autofocus_jax.config import BackboneConfig, DetectorConfig
 from autofocus_jax.detector.backbone import backbone
 from autofocus_jax.detector.deformable_pool import deformable_pool
 from autofocus_jax.detector.folding import fold
-from autofocus_jax.detector.model import detect, init
+from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.detector.nms import nms
+from autofocus_jax.detector.two_stage_network import answer, look
 from autofocus_jax.structures import STRIDE, ChipBatch
 
 
@@ -64,7 +65,7 @@ def random_variables(config: DetectorConfig):
             gain = 0.1
         return np.float32(gain) * random.standard_normal(like.shape, np.float32)
 
-    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(lambda: init(jax.random.key(0), config)))
+    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(detector_of(config).init, jax.random.key(0)))
 
 
 def torch_features(config: BackboneConfig, params: dict, stats: dict) -> Callable:
@@ -197,9 +198,13 @@ def shares(options: Options, table: Table) -> None:
     thin = partial(nms, threshold=config.proposal_nms_iou, count=config.proposals)
     pool = jax.vmap(deformable_pool)
     arguments = jax.device_put(variables), chips
-    singly = partial(detect, config, one_by_one=True)
-    whole = {"detector, deformable": partial(jax.jit(partial(detect, config)), *arguments),
-             "detector, deformable, one by one": partial(jax.jit(singly), *arguments)}  # fmt: skip
+
+    def detect(variables, chips, one_by_one: bool):
+        seen, focus = look(config, variables, chips, one_by_one=one_by_one)
+        return answer(config, variables, seen), focus
+
+    whole = {"detector, deformable": partial(jax.jit(partial(detect, one_by_one=False)), *arguments),
+             "detector, deformable, one by one": partial(jax.jit(partial(detect, one_by_one=True)), *arguments)}
     parts = {
         f"NMS, {boxes.shape[1]} to {config.proposals}": partial(
             jax.jit(jax.vmap(thin)), boxes, jnp.ones(boxes.shape[:2], bool)

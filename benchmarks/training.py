@@ -31,7 +31,7 @@ from rich.table import Table
 from autofocus_jax import heap, parallel
 from autofocus_jax.config import Config
 from autofocus_jax.config_file import load_config
-from autofocus_jax.detector.model import init
+from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.structures import STRIDE, AutoFocusError, ChipBatch, TrainBatch, TrainState
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import make_step
@@ -82,11 +82,11 @@ def random_state(config: Config) -> TrainState:
             return jnp.asarray(random.standard_normal(like.shape, np.float32) * np.float32(deviation))
         return jnp.full(like.shape, 1.0 if kind in ("scale", "var") else 0.0)
 
-    shapes = jax.eval_shape(lambda: init(jax.random.key(0), config.detector))
+    shapes = jax.eval_shape(detector_of(config.detector).init, jax.random.key(0))
     variables = jax.tree_util.tree_map_with_path(draw, shapes)
     params, statistics = variables["params"], variables["batch_stats"]
     ema = jax.tree.map(jnp.array, params) if config.training.ema else None
-    moments = optimizer(config.training).init(params)
+    moments = optimizer(config).init(params)
     return TrainState(jnp.int32(0), params, statistics, moments, jax.random.key(0), ema)
 
 
@@ -114,7 +114,7 @@ class Program:
     def __init__(self, config: Config, batch: TrainBatch):
         self.state, self.batch = random_state(config), batch
         start = time.perf_counter()
-        step = jax.jit(make_step(config, optimizer(config.training)), donate_argnums=0)
+        step = jax.jit(make_step(config, optimizer(config)), donate_argnums=0)
         self.step = step.lower(self.state, batch).compile()
         self.compiling = time.perf_counter() - start
         memory = self.step.memory_analysis()

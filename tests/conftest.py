@@ -226,10 +226,10 @@ def tiny_config(tiny_detector):
 
 
 def _draw_variables(config, seed=0):
-    """Random variables for a DetectorConfig, batch statistics too; much faster than compiling `init`."""
+    """Random variables for settings of a detector, batch statistics too; much faster than compiling `init`."""
     import jax
 
-    from autofocus_jax.detector.model import init
+    from autofocus_jax.detector.kinds import detector_of
 
     random = np.random.default_rng(seed)
 
@@ -245,7 +245,7 @@ def _draw_variables(config, seed=0):
             values = gain * np.sqrt(2 / np.prod(like.shape[:-1])) * random.standard_normal(like.shape)
         return values.astype(np.float32)
 
-    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(lambda: init(jax.random.key(0), config)))
+    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(detector_of(config).init, jax.random.key(0)))
 
 
 @pytest.fixture(scope="session")

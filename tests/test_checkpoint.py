@@ -27,7 +27,7 @@ SETTINGS = {"name": "a", "training": {"steps": 9}}
 @pytest.fixture(scope="module")
 def state(tiny_config, draw_variables):
     """make(step) -> a TrainState whose arrays differ from step to step."""
-    transform = optimizer(tiny_config.training)
+    transform = optimizer(tiny_config)
 
     def make(step, detector=tiny_config.detector):
         drawn = jax.tree.map(jnp.asarray, draw_variables(detector, step))

@@ -110,7 +110,6 @@ SCALES = small().scales
         ],
         ({"detector": DetectorConfig(backbone=BackboneConfig(deformable_groups=-1))}, "deformable_groups -1"),
         ({"detector": DetectorConfig(backbone=BackboneConfig(deformable_groups=5))}, "must divide stage 4's 512"),
-        ({"detector": DetectorConfig(backbone=BackboneConfig(kind="v3"))}, "kind 'v3' is not known"),
         ({"detector": DetectorConfig(roi_pooling="max")}, "roi_pooling 'max'"),
         ({"detector": DetectorConfig(compute_dtype="float16")}, "one of float32, bfloat16"),
         ({"detector": DetectorConfig(proposal_least_side=-1)}, "proposal_least_side -1"),

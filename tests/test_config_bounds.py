@@ -52,7 +52,8 @@ def test_too_many_entries(tiny_config):
         dataclasses.replace(tiny_config, buckets=tiny_config.buckets[:1] * 5000)
 
 
-@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.py")), ids=lambda path: path.stem)
+# The other one holds no Config.
+@pytest.mark.parametrize("path", sorted({*Path("configs").glob("*.py")} - {Path("configs/onnx.py")}), ids=str)
 def test_shipped_configs_are_within(path):
     load_config(path)
 

@@ -12,8 +12,7 @@ import pytest
 from autofocus_jax import checkpoint
 from autofocus_jax.command import train
 from autofocus_jax.config_file import load_config
-from autofocus_jax.detector.freezing import in_frozen_stage
-from autofocus_jax.detector.model import init
+from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.focus.buckets import choose
 from autofocus_jax.focus.labels import focus_labels
 from autofocus_jax.focus.pyramid import level_size
@@ -41,7 +40,7 @@ def test_parameters_are_those_of_the_authors_network(config):
     """As many numbers as their checkpoint of 81 classes holds, with what fewer classes save."""
     with np.load(ROOT / "tests" / "golden" / "sniper_r101_names.npz") as names:
         theirs = sum(int(np.prod(names[name])) for name in names.files) - 3  # the fixed scale of the first batch norm
-    shapes = flatten(jax.eval_shape(lambda: init(jax.random.key(0), config.detector)))
+    shapes = flatten(jax.eval_shape(detector_of(config.detector).init, jax.random.key(0)))
     ours = sum(int(np.prod(array.shape)) for array in shapes.values())
     assert ours == theirs - (80 - config.detector.num_classes) * 1025
 
@@ -71,7 +70,7 @@ def test_three_steps_of_training():
     assert (focus == 1).any()
     chips = ChipBatch(pixels, np.full((1, 2), side, np.int32), np.ones(1, bool))
     batch = TrainBatch(chips, boxes, labels, present, present, focus)
-    transform = optimizer(config.training)
+    transform = optimizer(config)
     state = initial_state(config, transform)
     first = flatten(jax.tree.map(np.array, state.params))
     step = jax.jit(make_step(config, transform), donate_argnums=0)
@@ -82,7 +81,8 @@ def test_three_steps_of_training():
     for tree in (state.params, state.ema, state.batch_stats):
         assert all(np.isfinite(array).all() for array in jax.tree.leaves(jax.device_get(tree)))
     moved = {name: (np.asarray(value) != first[name]).any() for name, value in flatten(state.params).items()}
-    frozen = {name for name in moved if in_frozen_stage(tuple(name.split("/")), config.training.frozen_stages)}
+    is_frozen, stages = detector_of(config.detector).frozen, config.training.frozen_stages
+    frozen = {name for name in moved if is_frozen(tuple(name.split("/")), stages)}
     assert len(frozen) > 20 and not any(moved[name] for name in frozen)
     assert all(moved[name] for name in moved.keys() - frozen if name.endswith("kernel") and "offset" not in name)
 

@@ -23,7 +23,6 @@ from autofocus_jax import parallel
 from autofocus_jax.batch.job import Done, Job, do_piece
 from autofocus_jax.batch.plan import Piece
 from autofocus_jax.data.image import quiet_decoders
-from autofocus_jax.inference.model import Model
 from autofocus_jax.structures import AutoFocusError
 
 _RESTARTS = 16  # times that a worker is started anew
@@ -117,7 +116,7 @@ def share(workers: tuple[int, int] | None, cores: int | None, per_gpu: int) -> S
 
 def run(
     job: Job,
-    variables: Any,
+    payload: Any,
     pieces: Sequence[Piece],
     share: Share,
     window: int | None = None,
@@ -126,13 +125,20 @@ def run(
 
     A piece that two workers died of is Failed.
 
+    Args:
+        job: what is done with every piece.
+        payload: what `job.load` makes a Model of, as arrays; sent once to a machine.
+        pieces: which are done.
+        share: the workers.
+        window: images that a worker holds at a time; by default that of the plan.
+
     Raises:
         ClusterError: the workers cannot be started, or the cluster goes away.
     """
     ray = _ray()
     # Ray starts an actor that died anew, and gives it the piece that it had once more.
     worker = ray.remote(num_cpus=share.cores, num_gpus=share.gpus, max_restarts=_RESTARTS, max_task_retries=1)(_Actor)
-    weights = ray.put(variables)
+    weights = ray.put(payload)
     actors = [worker.remote(job, [weights], share, window) for _ in range(min(share.most, len(pieces)))]
     # Actors that find no room wait, and an autoscaler sees them; pieces go to those that are ready, one at a time.
     running = {actor.ready.remote(): (actor, None) for actor in actors}
@@ -168,8 +174,8 @@ class _Actor:
         quiet_decoders()
         parallel.cache_compilations()
         self._job, self._window, self._threads = job, window, max(1, min(16, share.cores))
-        (variables,) = _ray().get(references)
-        self._model = Model.compiled(job.config, variables, job.categories)
+        (payload,) = _ray().get(references)
+        self._model = job.load(payload, share.cores)
         self._model.warm_up()
 
     def ready(self) -> None:

@@ -6,8 +6,9 @@ import dataclasses
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 from autofocus_jax.batch.images import images
@@ -16,7 +17,7 @@ from autofocus_jax.batch.storage import Folder
 from autofocus_jax.batch.table import Counts, Row, counts, encode, error_row
 from autofocus_jax.config import Config
 from autofocus_jax.config_file import detection_settings
-from autofocus_jax.detector.model import Variables
+from autofocus_jax.detector.api import Variables
 from autofocus_jax.focus.cascade import Outcome, Reader
 from autofocus_jax.inference.model import Model
 from autofocus_jax.ledger import digest, weights_digest
@@ -38,7 +39,7 @@ class Job:
     output: str  # resolved folder
     model: str  # hash of the detector's arrays
     settings: str  # hash of what else the results depend on
-    config: Config
+    load: Callable[[Any, int], Model]  # of the payload of cluster.run and a worker's cores; is pickled
     categories: tuple[str, ...]
     score: float  # detections below are left out
     anywhere: bool = False  # whether paths in Parquet files may lead out of the input's folder
@@ -49,7 +50,7 @@ class Done(NamedTuple):
 
     number: int
     images: int  # rows written
-    errors: int  # of these, how many could not be read
+    errors: int  # of these, how many failed
     found: int  # detections
     pixels: int  # processed
     full_pixels: int  # of all levels
@@ -60,9 +61,14 @@ class Done(NamedTuple):
 def make_job(
     plan: Plan, output: str, config: Config, variables: Variables, categories, score: float, anywhere: bool = False
 ) -> Job:
-    """The job of a plan. output: resolved."""
+    """The job of a plan with our detector, whose payload is its variables. output: resolved."""
     hashes = weights_digest(variables), settings_hash(config, score)
-    return Job(plan.folder, output, *hashes, config, tuple(categories), score, anywhere)
+    load = partial(_compiled, config, tuple(categories))
+    return Job(plan.folder, output, *hashes, load, tuple(categories), score, anywhere)
+
+
+def _compiled(config: Config, categories: tuple[str, ...], variables: Variables, cores: int) -> Model:
+    return Model.compiled(config, variables, categories)
 
 
 def do_piece(model: Model, job: Job, piece: Piece, window: int | None = None, threads: int | None = None) -> Done:

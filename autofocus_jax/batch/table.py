@@ -12,23 +12,23 @@ import pyarrow.parquet as pq
 
 SCHEMA = pa.schema([
     pa.field("id", pa.string(), nullable=False),
-    pa.field("height", pa.int32()),  # px; null, as all that follows but error, where an image could not be read
+    pa.field("height", pa.int32()),  # px; null, as all that follows but error, where an image failed
     pa.field("width", pa.int32()),
     pa.field("boxes", pa.list_(pa.list_(pa.float32(), 4))),  # x1, y1, x2, y2 in px of the image, best first
     pa.field("scores", pa.list_(pa.float32())),
     pa.field("labels", pa.list_(pa.int32())),
     pa.field("pixels", pa.list_(pa.int64())),  # processed, per scale, coarse to fine
-    pa.field("error", pa.string()),  # why it could not be read, else null
+    pa.field("error", pa.string()),  # why the image failed (it cannot be read, or the detector raised), else null
     pa.field("model", pa.string(), nullable=False),  # what `ledger.weights_digest` says
     pa.field("settings", pa.string(), nullable=False),
 ])  # fmt: skip
 
 
 class Row(NamedTuple):
-    """What is known of one image: what was found, or why it could not be read."""
+    """What is known of one image: what was found, or why it failed."""
 
     id: str
-    height: int | None  # px; None where the image could not be read, as all that follows but `error`
+    height: int | None  # px; None where the image failed, as all that follows but `error`
     width: int | None
     boxes: np.ndarray | None  # [n, 4] float32 xyxy, image frame, best first
     scores: np.ndarray | None  # [n] float32
@@ -39,12 +39,12 @@ class Row(NamedTuple):
 
 
 def error_row(name: str, reason: str) -> Row:
-    """The Row of an image that could not be read."""
+    """The Row of an image that failed."""
     return Row(name, *[None] * (len(Row._fields) - 2), reason)
 
 
 class Counts(NamedTuple):
-    """How many rows, and how many of them say that an image could not be read."""
+    """How many rows, and how many of them say that an image failed."""
 
     images: int
     errors: int

@@ -1,11 +1,12 @@
 """Detects in many images on many machines with Ray, and writes a Parquet data set.
 
 autofocus batch s3://bucket/shards s3://bucket/found --weights model.safetensors --address auto
+autofocus batch photos/ found/ --detector model.onnx
 
 INPUT is a folder, a glob in quotes, Parquet files (a column of image bytes or of paths) or tar shards, on a local disk
 or in a store (s3://, gs://). Without --address a cluster is started on this machine and ends with the command. A run
 that was stopped goes on when the same command is given again. Exit codes: 0 all images; 3 all, but rows of some say why
-they could not be read; 1 not finished; 130 interrupted.
+they failed; 1 not finished; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import dataclasses
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated
 
 import jax
@@ -24,6 +25,8 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from autofocus_jax.command.detector_options import DetectorOptions, check_choice
+from autofocus_jax.command.names import read_names
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config_file import load_config, parse
 from autofocus_jax.inference.settings import with_sides, with_thresholds
@@ -39,8 +42,8 @@ class Arguments:
     """folder, glob in quotes, Parquet files or tar shards; local, s3:// or gs://"""
     output: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="OUTPUT")]] = ""
     """folder of the Parquet data set; local, s3:// or gs://"""
-    weights: Annotated[str, tyro.conf.arg(metavar="FILE")] = ""
-    """a .safetensors file, a training's --workdir, or "demo", which comes with the program (required)"""
+    weights: Annotated[str, tyro.conf.arg(metavar="FILE", help_behavior_hint="(or --detector)")] = ""
+    """a .safetensors file, a training's --workdir, or "demo", which comes with the program"""
     address: str | None = None
     """a running Ray cluster: HOST:PORT, or auto on one of its machines; else one is started here"""
     workers: Annotated[str, tyro.conf.arg(metavar="N|LEAST:MOST")] = ""
@@ -63,6 +66,8 @@ class Arguments:
     """read absolute paths, URIs and ".." in Parquet files too; for tables that you trust"""
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """a config file, in place of the settings that lie beside the weights"""
+    options: Annotated[DetectorOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=DetectorOptions)
+    """a detector that you already have"""
 
 
 @dataclasses.dataclass
@@ -86,44 +91,61 @@ def run(argv: Sequence[str], console: Console) -> int:
     workers, sides = _checked(arguments)
     try:
         from autofocus_jax.batch import cluster, job, plan, storage
+        from autofocus_jax.command.batch_detector import foreign_job
     except ImportError as error:  # pyarrow
         raise AutoFocusError(f"{error.name} is not installed; pip install 'autofocus_jax[ray]'") from None
     jax.config.update("jax_platforms", "cpu")  # this process detects nothing; the GPUs are the workers'
-    config, variables, categories = read_weights(
-        arguments.weights, load_config(arguments.config) if arguments.config else None
-    )
-    config = with_sides(config, sides) if sides else config
-    config = with_thresholds(config, arguments.threshold) if arguments.threshold else config
-    variables = jax.tree.map(np.asarray, variables)
+    if arguments.options.detector is None:
+        make = _our_job(arguments, sides)
+    else:
+        make = foreign_job(arguments.options, sides, arguments.threshold, arguments.score, arguments.paths_anywhere)
     output = storage.resolved(arguments.output)
     with console.status("looking at the input"):
         planned = plan.plan(arguments.input, arguments.piece)
     if plan.takes_in(arguments.input, output):
         raise ConfigError(f"OUTPUT {arguments.output} lies in INPUT; give another folder")
-    made = job.make_job(planned, output, config, variables, categories, arguments.score, arguments.paths_anywhere)
+    say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    made, payload = make(planned, output, say)
     there = job.open_output(made, planned, arguments.piece)
     before, damaged = job.count_parts(made, there)
     there -= damaged
     missing = [piece for piece in planned.pieces if piece.number not in there]
-    say = lambda text: console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
     if damaged:
         say(f"{len(damaged)} pieces are there, but cut off or damaged; they are done again")
     if there:
         say(f"{len(there)} of {len(planned.pieces)} pieces are there already, {before.images} images")
     tally, stopped = Tally(), None
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(variables))
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(payload))
     try:
         if missing:
             # Ray has a SIGTERM handler of its own, which ours replaces.
             with cluster.cluster(arguments.address, weights_bytes=size), _term_as_interrupt():
                 share = cluster.share(workers, arguments.cores, arguments.per_gpu)
                 say(_shared(share))
-                results = cluster.run(made, variables, missing, share, arguments.window)
+                results = cluster.run(made, payload, missing, share, arguments.window)
                 total = None if planned.images is None else planned.images - before.images
                 _gather(results, total, tally, console)
     except (KeyboardInterrupt, AutoFocusError) as error:
         stopped = error
     return _report(tally, before, len(missing) - len(tally.done), stopped, arguments, say)
+
+
+def _our_job(arguments: Arguments, sides: Sequence[tuple[int, int]]) -> Callable:
+    """Reads weights; what makes their job and its payload, as batch_detector.foreign_job does."""
+    from autofocus_jax.batch import job
+
+    config = load_config(arguments.config) if arguments.config else None
+    names = read_names(arguments.options.names).names if arguments.options.names else None
+    config, variables, categories = read_weights(arguments.weights, config, names)
+    config = with_sides(config, sides) if sides else config
+    config = with_thresholds(config, arguments.threshold) if arguments.threshold else config
+    variables = jax.tree.map(np.asarray, variables)
+
+    def make(planned, output: str, _: Callable[[str], None]) -> tuple:
+        given = config, variables, categories, arguments.score, arguments.paths_anywhere
+        return job.make_job(planned, output, *given), variables
+
+    return make
 
 
 def _gather(results: Iterator, total: int | None, tally: Tally, console: Console) -> None:
@@ -153,7 +175,7 @@ def _report(tally: Tally, before, missing: int, stopped, arguments: Arguments, s
     if tally.images:
         share = f", {tally.pixels / tally.full_pixels:.1%} of the pyramid's pixels" if tally.full_pixels else ""
         say(f"{tally.images} images, {tally.found} detections; {_speed(tally)}{share}")
-    say(f"{arguments.output} holds {images} images; {errors} of them could not be read, their rows say why")
+    say(f"{arguments.output} holds {images} images; {errors} of them failed, their rows say why")
     if isinstance(stopped, KeyboardInterrupt):
         print("autofocus batch: interrupted; what was finished is kept, the same command goes on", file=sys.stderr)
         return 130
@@ -162,7 +184,7 @@ def _report(tally: Tally, before, missing: int, stopped, arguments: Arguments, s
         print(f"autofocus batch: {reason}not finished; the same command goes on", file=sys.stderr)
         return 1
     if images == errors:
-        print("autofocus batch: not one image could be read", file=sys.stderr)
+        print("autofocus batch: not one image could be processed", file=sys.stderr)
         return 1
     return 3 if errors else 0
 
@@ -172,8 +194,7 @@ def _checked(arguments: Arguments) -> tuple[tuple[int, int] | None, list[tuple[i
     for name in ("input", "output"):
         if not getattr(arguments, name):
             raise ConfigError(f"{name.upper()} is missing; give autofocus batch INPUT OUTPUT --weights FILE")
-    if not arguments.weights:
-        raise ConfigError("--weights is missing; give a .safetensors file, a training's --workdir, or demo")
+    check_choice(arguments.weights, arguments.options, arguments.config)
     if not 0 <= arguments.score <= 1:
         raise ConfigError(f"--score {arguments.score:g}; want a probability from 0 to 1")
     if any(not 0 <= threshold <= 1 for threshold in arguments.threshold):

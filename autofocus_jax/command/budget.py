@@ -11,7 +11,7 @@ import numpy as np
 from autofocus_jax.config import ConfigError
 from autofocus_jax.inference.model import Model
 from autofocus_jax.planning.budget import Reached, for_pixels
-from autofocus_jax.structures import ImageError, Scale
+from autofocus_jax.structures import AutoFocusError, Scale
 
 
 class Budgeted(NamedTuple):
@@ -24,9 +24,9 @@ class Budgeted(NamedTuple):
 def thresholds_within(model: Model, side: float, readers: Sequence[Callable[[], np.ndarray]]) -> Budgeted:
     """The lowest thresholds that cost at most side * side pixels per image on average, by real runs on `readers`.
 
-    All thresholds move together, as in autofocus_jax.planning.budget. Images that cannot be read play no part. Raises
+    All thresholds move together, as in autofocus_jax.planning.budget. Images that fail play no part. Raises
     BudgetError when scale 1 alone costs more, ConfigError for a side that is none and for a detector of one scale,
-    ImageError when not one image can be read.
+    AutoFocusError when all images fail.
     """
     if not math.isfinite(side) or side <= 0:
         raise ConfigError(f"--pixels {side:g}; want the side of a square, in pixels, as 900")
@@ -35,9 +35,11 @@ def thresholds_within(model: Model, side: float, readers: Sequence[Callable[[], 
 
     def reached(scales: Sequence[Scale]) -> Reached:
         tried = model.planned(model.plan.with_thresholds(*_thresholds(scales)))
-        pixels = [outcome.cost.pixels.sum() for outcome in tried.stream(enumerate(readers)) if outcome.error is None]
+        outcomes = list(tried.stream(enumerate(readers)))
+        pixels = [outcome.cost.pixels.sum() for outcome in outcomes if outcome.error is None]
         if not pixels:
-            raise ImageError("none of the images that --pixels was to be chosen on can be read; check the images")
+            reason = f"; the first: {outcomes[0].error}" if outcomes else ""
+            raise AutoFocusError(f"none of the images that --pixels was to be chosen on could be processed{reason}")
         return Reached(math.nan, float(np.mean(pixels)))
 
     choice = for_pixels(model.plan.scales, reached, side * side)

@@ -3,8 +3,8 @@
 autofocus compare photos/ --detector model.onnx --annotations boxes.json
 
 runs every way on every photograph, side by side, prints a table and writes runs/compare/comparison.json. With boxes the
-table has average precision; without, how far each way agrees with slices. Photographs that cannot be read are named and
-skipped. Reading is not timed, because all ways share it.
+table has average precision; without, how far each way agrees with slices. Photographs that fail are named and skipped.
+Reading is not timed, because all ways share it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from autofocus_jax import files
 from autofocus_jax.command import compare_report, photographs
 from autofocus_jax.command.compare_rows import Wanted, default_larger, default_tiles, slice_row, ways
 from autofocus_jax.command.detector_options import ModelOptions
+from autofocus_jax.command.foreign_config import shared_classes
 from autofocus_jax.command.plan_file import read_plan
 from autofocus_jax.command.stopping import stoppable
 from autofocus_jax.config import ConfigError
@@ -153,8 +154,10 @@ def _open(arguments: Arguments, console: Console) -> tuple[Dataset, CropDetector
     dataset, found = photographs.annotated(arguments.photos, arguments.annotations)
     for line in found.lines():
         console.print(line, style="yellow", soft_wrap=True, markup=False, highlight=False)
-    dataset = photographs.OfClasses(dataset, options.only or dataset.categories)
-    return dataset, dataclasses.replace(options, only=dataset.categories).load(arguments.detector), []
+    known = dataclasses.replace(options, only=()).load(arguments.detector).categories
+    names = shared_classes(options, known, dataset, lambda line: console.print(line, soft_wrap=True, markup=False))
+    dataset = photographs.OfClasses(dataset, names)
+    return dataset, dataclasses.replace(options, only=names).load(arguments.detector), []
 
 
 def _plan(arguments: Arguments, detector: CropDetector, dataset: Dataset) -> tuple[Proposal, int]:

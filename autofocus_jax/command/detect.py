@@ -3,8 +3,9 @@
 autofocus detect photos/ --weights model.safetensors
 autofocus detect photos/ --detector model.onnx
 
-writes runs/detect/pictures/ and runs/detect/detections.json. Files that cannot be read are skipped, counted and named.
-What is finished is kept when the run is interrupted (Ctrl-C) or told to end (SIGTERM, a closed terminal).
+writes runs/detect/pictures/ and runs/detect/detections.json. Files that cannot be read, or that the
+detector fails on, are skipped, counted and named. What is finished is kept when the run is interrupted (Ctrl-C) or told
+to end (SIGTERM, a closed terminal).
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from autofocus_jax.command import video, writers
 from autofocus_jax.command.budget import thresholds_within
 from autofocus_jax.command.detect_report import report, share_of, speed_of
 from autofocus_jax.command.detection_run import count, readers, run_detection
-from autofocus_jax.command.detector_model import described, detector_model
-from autofocus_jax.command.detector_options import DetectorOptions, without_detector
+from autofocus_jax.command.detector_options import DetectorOptions, check_choice, load_foreign
+from autofocus_jax.command.detector_plan import described, detector_plan
 from autofocus_jax.command.inputs import Item, collect
 from autofocus_jax.command.names import read_names
 from autofocus_jax.command.stopping import stoppable
@@ -146,10 +147,11 @@ def _model(
 ) -> Model:
     """The model of --weights or --detector with the scales and thresholds that are asked for."""
     if arguments.options.detector is not None:
-        model = detector_model(arguments.options, sizes, sides, arguments.threshold)
-        for line in described(model, sizes):
+        detect = load_foreign(arguments.options)
+        plan = detector_plan(arguments.options, detect.detector, sizes, sides, arguments.threshold)
+        for line in described(plan, sizes):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
-        return model
+        return Model(detect, plan, detect.categories)
     model = load(arguments.weights, load_config(arguments.config) if arguments.config else None, names)
     _say_what_it_knows(model, console)
     return model.changed(lambda config: _overridden(config, sides, arguments.threshold, images))
@@ -169,15 +171,8 @@ def _checked(arguments: Arguments) -> list[tuple[int, int]]:
     """The sides that --scales gives; ConfigError, which names the option, for what makes no sense."""
     if not arguments.paths:
         raise ConfigError("nothing to look at; give images, folders, globs or videos")
+    check_choice(arguments.weights, arguments.options, arguments.config)
     detector = arguments.options.detector is not None
-    if bool(arguments.weights) == detector:
-        raise ConfigError("--weights and --detector exclude each other; give one of them" if detector else
-                          "--weights is missing; give a .safetensors file, a training's --workdir, or demo; or "
-                          "--detector with an .onnx file")  # fmt: skip
-    if detector and arguments.config is not None:
-        raise ConfigError("--config goes with --weights; a detector takes --plan")
-    if not detector:
-        without_detector(arguments.options)
     if arguments.pixels is not None and detector and arguments.options.focus == "none":
         raise ConfigError("--pixels chooses thresholds, and --focus none has none; give --focus weak")
     if arguments.pixels is not None and arguments.options.focus_score is not None:

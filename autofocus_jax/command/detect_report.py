@@ -31,8 +31,7 @@ def report(summary: Summary, output: str, score: float, ours: bool, warm: bool, 
             f"{speed}, {'' if ours else canvases_of(summary)}{share_of(summary)}; "
             f"in {output}")  # fmt: skip
     if summary.skipped:
-        done = "read" if ours else "looked at"
-        say(f"{len(summary.skipped)} could not be {done} and were skipped:")
+        say(f"{len(summary.skipped)} failed and were skipped:")
         for _, reason in summary.skipped[:_NAMED]:
             say(f"  {reason}")
         if len(summary.skipped) > _NAMED:
@@ -47,7 +46,7 @@ def report(summary: Summary, output: str, score: float, ours: bool, warm: bool, 
         print(f"autofocus detect: {summary.stopped}", file=sys.stderr)
         return 1
     if not summary.images:
-        print("autofocus detect: not one image could be read", file=sys.stderr)
+        print("autofocus detect: not one image could be processed", file=sys.stderr)
         return 1
     return 0
 

@@ -26,7 +26,7 @@ class Summary(NamedTuple):
     images: int  # and frames
     found: int  # detections
     skipped: list[tuple[str, str]]  # file name, reason
-    cost: Cost | None  # summed; None when no image could be read
+    cost: Cost | None  # summed; None when no image was processed
     seconds: float
     stopped: BaseException | None  # what ended it early: an interrupt, or a file that could not be written
 
@@ -50,7 +50,7 @@ def run_detection(
 ) -> Summary:
     """Detects in every item, in order, and adds what has at least `score` to the writers; closes them in any case.
 
-    Items that cannot be read are skipped. An interrupt (Ctrl-C, and what command.stopping makes of other signals) or
+    Items that fail are skipped. An interrupt (Ctrl-C, and what command.stopping makes of other signals) or
     an output that cannot be written ends the run early: what is finished is kept, and the summary says what stopped
     it. progress is called after every image.
     """

@@ -103,11 +103,24 @@ def load_detector(options: DetectorOptions) -> CropDetector:
     return options.load(options.detector)
 
 
-def without_detector(options: DetectorOptions) -> None:
-    """Raise ConfigError for an option that says something of a detector where there is none; `names` may be given."""
-    for field in dataclasses.fields(options):
-        if field.name not in ("detector", "names") and getattr(options, field.name) != field.default:
-            raise ConfigError(f"--{field.name.replace('_', '-')} goes with --detector; leave it out")
+def check_choice(weights: str, options: DetectorOptions, config: str | None) -> None:
+    """Raise ConfigError unless either --weights or --detector is given, with options that go with it.
+
+    Args:
+        weights: --weights, "" where there are none.
+        options: `names` may be given with weights too.
+        config: --config.
+    """
+    if bool(weights) == (options.detector is not None):
+        raise ConfigError("--weights and --detector exclude each other; give one of them" if weights else
+                          "--weights is missing; give a .safetensors file, a training's --workdir, or demo; or "
+                          "--detector with an .onnx file")  # fmt: skip
+    if weights:
+        for field in dataclasses.fields(options):
+            if field.name not in ("detector", "names") and getattr(options, field.name) != field.default:
+                raise ConfigError(f"--{field.name.replace('_', '-')} goes with --detector; leave it out")
+    elif config is not None:
+        raise ConfigError("--config goes with --weights; a detector takes --plan")
 
 
 def where_to_look(options: DetectorOptions) -> Where | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,20 +16,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from autofocus_jax import files, parallel
-from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.command import outlook, thresholds
+from autofocus_jax.command.foreign_config import ForeignConfig, SettledConfig, settled
 from autofocus_jax.command.panels import write_panels
+from autofocus_jax.command.trained import Trained, load_trained
 from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.config_file import command_line, detection_settings
-from autofocus_jax.detector.model import Variables
-from autofocus_jax.focus.buckets import for_images
+from autofocus_jax.focus.buckets import Buckets, for_images
+from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
-from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
-from autofocus_jax.ledger import Ledger, data_identity, weights_digest
+from autofocus_jax.ledger import Ledger, data_identity
 from autofocus_jax.metrics.coco import coco_results
 from autofocus_jax.structures import AutoFocusError, Dataset
-from autofocus_jax.weights import safetensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Arguments:
     """number of this process, 0 to --processes - 1"""
 
 
-def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
+def evaluate(arguments: Arguments, config: Config | ForeignConfig, console: Console) -> None:
     """Writes metrics.json and details.json after each row, then detections_autofocus.json, chips.json and panels/.
 
     chips.json holds how often chips of which size were processed, by AutoFocus ("chips") and by the pyramid ("levels"):
@@ -75,32 +74,39 @@ def evaluate(arguments: Arguments, config: Config, console: Console) -> None:
         _evaluate(arguments, config, console, held)
 
 
-def _evaluate(arguments: Arguments, config: Config, console: Console, held: contextlib.ExitStack) -> None:
-    weights = _weights(arguments, config)
-    variables = load_variables(weights, config)
+def _evaluate(
+    arguments: Arguments, config: Config | ForeignConfig, console: Console, held: contextlib.ExitStack
+) -> None:
+    first = jax.process_index() == 0
+    say = lambda text: first and console.print(text, soft_wrap=True, markup=False, highlight=False)  # noqa: E731
+    config = settled(config, arguments.split, say)
     dataset = open_split(config, arguments.split)
     indices = _indices(arguments, dataset)
-    buckets = parallel.spread(for_images(config.buckets, len(indices)), len(jax.local_devices()))
-    config = dataclasses.replace(config, buckets=buckets)
+    config = dataclasses.replace(config, buckets=_buckets(config, len(indices)))
+    trained = load_trained(config, arguments.checkpoint, jax.local_devices())
+    detect = trained.detect
     workdir = files.make_folder(_workdir(arguments, config))
-    first = jax.process_index() == 0
     metrics, details = {}, {}
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not first) as progress:
-        detect = compile_detector(config, variables, jax.local_devices())
-        compiling = progress.add_task("compile", total=len(config.buckets))
-        detect.warm_up(lambda _: progress.advance(compiling))
-        config, chosen = _within_budget(arguments, config, detect, progress, console)
-        plans, measured = _rows(arguments, config), {}
+        if hasattr(detect, "warm_up"):
+            compiling = progress.add_task("compile", total=len(config.buckets))
+            detect.warm_up(lambda _: progress.advance(compiling))
+        config, chosen = _within_budget(arguments, config, detect, progress, say)
+        plan, measured = Plan.of(config), {}
+        rows = {name: (detect, row) for name, row in measure.rows(plan).items()}
+        if trained.perfect is not None and len(plan.scales) > 1:
+            rows[measure.PERFECT] = trained.perfect(dataset, indices), plan
+        rows = _asked_for(arguments, rows)
         if first:
-            depends_on = _run_key(arguments, config, variables, dataset, indices)
-            kept = Ledger(workdir / "pieces", depends_on, "run.json", _pieces(plans), _fix(arguments))
+            depends_on = _run_key(arguments, config, trained, dataset, indices)
+            kept = Ledger(workdir / "pieces", depends_on, "run.json", _pieces(rows), _fix(arguments))
             held.enter_context(kept.claim(anew=not arguments.resume))
         parallel.wait_for_all("pieces")
-        for name, plan in plans.items():
+        for name, (looking, row) in rows.items():
             running = progress.add_task(name, total=len(indices))
             measured[name] = measure.measure(
-                dataset, detect, plan, metric=config.metric, indices=indices, name=name,
+                dataset, looking, row, metric=config.metric, indices=indices, name=name,
                 progress=partial(progress.advance, running), folder=files.make_folder(workdir / "pieces" / name),
             )  # fmt: skip
             metrics[name] = measure.metrics(measured[name])
@@ -116,44 +122,44 @@ def _evaluate(arguments: Arguments, config: Config, console: Console, held: cont
         tables = {key: [[*size, count] for size, count in sorted(sizes.items())] for key, sizes in processed.items()}
         files.write_json(workdir / "chips.json", tables)
     if measure.AUTOFOCUS in measured:
+        run = measured[measure.AUTOFOCUS].run
         results = coco_results(dataset, run.detections, run.indices)
         files.write_json(workdir / f"detections_{measure.AUTOFOCUS}.json", results)
-        write_panels(workdir / "panels", plans[measure.AUTOFOCUS], detect, dataset, run.indices, arguments.panels)
+        write_panels(workdir / "panels", plan, detect, dataset, run.indices, arguments.panels)
 
     title = f"{config.name}, {arguments.split}, {len(run.indices)} images"
     console.print(measure.table(metrics, title))
     if {measure.PYRAMID, measure.AUTOFOCUS} <= metrics.keys():
         console.print(measure.comparison(metrics), soft_wrap=True)
-    truths = outlook.lines(dataset, run.indices, config, metrics)
-    for line in (*chosen.values(), *truths):
-        console.print(line, soft_wrap=True, highlight=False)
+    for line in (*chosen.values(), *outlook.lines(dataset, run.indices, config, metrics)):
+        say(line)
     console.print(f"written: {workdir}/metrics.json, details.json, detections_autofocus.json, panels/", soft_wrap=True)
     if run.skipped:
-        console.print(f"{len(run.skipped)} of {len(indices)} images could not be read and were skipped:")
+        say(f"{len(run.skipped)} of {len(indices)} images failed and were skipped:")
         for skipped in run.skipped:
-            console.print(f"  {skipped.file_name}: {skipped.reason}", soft_wrap=True, markup=False)
+            say(f"  {skipped.file_name}: {skipped.reason}")
 
 
 def _within_budget(
-    arguments: Arguments, config: Config, detect: CompiledDetector, progress: Progress, console: Console
-) -> tuple[Config, dict[str, str]]:
+    arguments: Arguments, config: Config | SettledConfig, detect: Detect, progress: Progress, say: Callable[[str], Any]
+) -> tuple[Config | SettledConfig, dict[str, str]]:
     """The config with thresholds chosen for --pixels or --drop, and a line that says so; as it is without them."""
     if arguments.pixels is None and arguments.drop is None:
         return config, {}
     if arguments.tune_split == arguments.split:
         raise ConfigError(f"--tune-split and --split are both {arguments.split!r}; choose on other images")
     config, line = thresholds.chosen(
-        config, detect, arguments.tune_split, arguments.pixels, arguments.drop, progress, console
+        config, detect, arguments.tune_split, arguments.pixels, arguments.drop, progress, say
     )
     return config, {"chosen": line}
 
 
 def _run_key(
-    arguments: Arguments, config: Config, variables: Variables, dataset: Dataset, indices: Sequence[int]
+    arguments: Arguments, config: Config | SettledConfig, trained: Trained, dataset: Dataset, indices: Sequence[int]
 ) -> dict[str, Any]:
     """Return what the detections depend on: with anything else it is another run."""
     return {
-        "weights": weights_digest(variables),
+        "weights": trained.fingerprint,
         "split": arguments.split,
         "data": data_identity(dataset, indices, bytes_too=True),
         "backend": jax.default_backend(),
@@ -170,7 +176,7 @@ def _fix(arguments: Arguments) -> str:
     return "run again without --resume, or choose another --workdir" if arguments.resume else "choose another --workdir"
 
 
-def _workdir(arguments: Arguments, config: Config) -> Path:
+def _workdir(arguments: Arguments, config: Config | SettledConfig) -> Path:
     """--workdir, else a folder in that of the training whose weights are evaluated."""
     given = arguments.checkpoint and Path(arguments.checkpoint)
     if arguments.workdir is not None:
@@ -180,21 +186,18 @@ def _workdir(arguments: Arguments, config: Config) -> Path:
     return trained / "evaluation"
 
 
-def _rows(arguments: Arguments, config: Config) -> dict[str, Plan]:
-    """The rows that are asked for, in the order of the table."""
-    plans = measure.rows(Plan.of(config))
+def _asked_for(arguments: Arguments, rows: Mapping[str, Any]) -> dict[str, Any]:
+    """The rows that --rows names, in the order of the table."""
     for name in arguments.rows:
-        if name not in plans:
-            raise ConfigError(f"--rows has {name!r}; want some of {', '.join(plans)}")
-    return {name: plan for name, plan in plans.items() if name in (arguments.rows or plans)}
+        if name not in rows:
+            raise ConfigError(f"--rows has {name!r}; want some of {', '.join(rows)}")
+    return {name: row for name, row in rows.items() if name in (arguments.rows or rows)}
 
 
-def _weights(arguments: Arguments, config: Config) -> str | Path:
-    if arguments.checkpoint is not None:
-        return arguments.checkpoint
-    if config.weights is None:
-        raise ConfigError(f"config {config.name!r} ships no weights; give --checkpoint")
-    return safetensors.shipped(config.weights)
+def _buckets(config: Config | SettledConfig, images: int) -> Buckets:
+    """The buckets that a run over so many images compiles, with a batch for all devices."""
+    buckets = for_images(config.buckets, images)
+    return parallel.spread(buckets, len(jax.local_devices())) if isinstance(buckets, tuple) else buckets
 
 
 def _indices(arguments: Arguments, dataset: Dataset) -> range:
@@ -213,7 +216,7 @@ def _indices(arguments: Arguments, dataset: Dataset) -> range:
 
 def run(argv: Sequence[str], console: Console, prog: str = "autofocus evaluate") -> int:
     """The command; returns its exit code."""
-    arguments, config = command_line(Arguments, argv, prog, __doc__)
+    arguments, config = command_line(Arguments, argv, prog, __doc__, (Config, ForeignConfig))
     parallel.cache_compilations()
     parallel.join(arguments.coordinator, arguments.processes, arguments.process)
     evaluate(arguments, config, console)

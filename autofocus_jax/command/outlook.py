@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from autofocus_jax import boxes as box_ops
+from autofocus_jax.command.foreign_config import SettledConfig
 from autofocus_jax.config import Config, open_split
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
@@ -20,7 +21,7 @@ _SAMPLE = 300  # images that the bound is worked out on
 
 
 def lines(
-    dataset: Dataset, indices: Sequence[int], config: Config, metrics: Mapping[str, Mapping[str, Any]]
+    dataset: Dataset, indices: Sequence[int], config: Config | SettledConfig, metrics: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
     """Yield warnings of ranges without an object, and the saving beside its bound and its forecast.
 
@@ -36,10 +37,10 @@ def lines(
     truth = metrics[measure.PYRAMID]["pixels_per_image"] / metrics[measure.AUTOFOCUS]["pixels_per_image"]
     bound = _bound(dataset, [indices[position] for position in spread(len(indices), _SAMPLE)], config)
     yield (f"AutoFocus saves {truth:.1f} of the {bound:.1f} times that are possible on these images (perfect focus "
-           f"maps, with the same chip rules); {_forecast(config)}")  # fmt: skip
+           f"maps, with the same chip rules){_forecast(config) if isinstance(config, Config) else ''}")  # fmt: skip
 
 
-def _empty_ranges(dataset: Dataset, indices: Sequence[int], config: Config) -> Iterator[str]:
+def _empty_ranges(dataset: Dataset, indices: Sequence[int], config: Config | SettledConfig) -> Iterator[str]:
     """A line for each scale that answers for sizes that no object has."""
     truths = (dataset.ground_truth(index) for index in indices)
     sides = np.concatenate([np.zeros(0), *(np.sqrt(box_ops.area(truth.boxes[~truth.ignore])) for truth in truths)])
@@ -51,7 +52,7 @@ def _empty_ranges(dataset: Dataset, indices: Sequence[int], config: Config) -> I
                    "let it lead only: valid=ValidRange(0, 0)")  # fmt: skip
 
 
-def _bound(dataset: Dataset, indices: Sequence[int], config: Config) -> float:
+def _bound(dataset: Dataset, indices: Sequence[int], config: Config | SettledConfig) -> float:
     return forecast(dataset, indices, Plan.of(config), config.focus_range).factor
 
 
@@ -60,5 +61,5 @@ def _forecast(config: Config) -> str:
     try:
         dataset = open_split(config, "train")
     except AutoFocusError as error:
-        return f"no forecast from the training images, as {error}"
-    return f"{_bound(dataset, spread(len(dataset), _SAMPLE), config):.1f} times on the training images (the forecast)"
+        return f"; no forecast from the training images, as {error}"
+    return f"; {_bound(dataset, spread(len(dataset), _SAMPLE), config):.1f} times on the training images (the forecast)"

@@ -31,6 +31,10 @@ class OfClasses(Dataset):
         self._label = np.full(len(dataset.categories), -1)
         for label, name in enumerate(names):
             self._label[dataset.categories.index(name)] = label
+        if hasattr(dataset, "category_ids"):
+            self.category_ids = np.asarray(dataset.category_ids)[[dataset.categories.index(name) for name in names]]
+        if hasattr(dataset, "files"):
+            self.files = dataset.files
 
     def __len__(self) -> int:
         return len(self._dataset)

@@ -23,9 +23,8 @@ from autofocus_jax.command.workdir import PROPOSALS, began, workdir_ledger
 from autofocus_jax.config import Config, StackingConfig, TrainingConfig
 from autofocus_jax.config_file import detection_settings, to_dict
 from autofocus_jax.data.findings import Findings
-from autofocus_jax.detector.losses import proposal_stage_loss
-from autofocus_jax.detector.model import Variables
-from autofocus_jax.detector.region_proposals import region_proposals
+from autofocus_jax.detector.api import Detector, Variables
+from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.focus.chips import whole_level
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
@@ -37,9 +36,8 @@ from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step, variables
 
 NMS_IOU = 0.7  # of proposals of all scales together; that of each scale is the detector's own
-# Settings of the detector's training that this stage does not have: here they keep their defaults.
-OTHERS = ("negative_chips", "negative_proposals", "ema", "hard_rois", "roi_batch", "roi_foreground",
-          "roi_foreground_iou", "focus_weight", "validate_every")  # fmt: skip
+# Settings of training that this stage does not have, beside those that the detector names; they keep their defaults.
+OTHERS = ("negative_chips", "negative_proposals", "ema", "validate_every")
 
 
 def run_stage(
@@ -104,8 +102,8 @@ def _make(
     problems: Findings,
 ) -> None:
     """Trains the stage, as far as it is not trained yet, and writes the proposals."""
-    over, transform = parallel.mesh(), optimizer(config.training)
-    step = make_step(config, transform, over, proposal_stage_loss)
+    over, transform = parallel.mesh(), optimizer(config)
+    step = make_step(config, transform, over, _proposer(config))
     training = stage.Stage("region proposals", config, dataset, folder, step, over, problems)
     state, _ = stage.run(training, initial_state(config, transform, put), console)
     weights = parallel.fetch(variables(state))
@@ -121,9 +119,16 @@ def _make(
 
 def stage_config(config: Config) -> Config:
     """The config of the stage: proposals_steps steps, and nothing of what only the detector's training has."""
-    defaults = {field.name: field.default for field in dataclasses.fields(TrainingConfig) if field.name in OTHERS}
+    others = {*OTHERS, *detector_of(config.detector).names.proposals}
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainingConfig) if field.name in others}
     training = dataclasses.replace(config.training, steps=config.training.proposals_steps, **defaults)
     return dataclasses.replace(config, training=training)
+
+
+def _proposer(config: Config) -> Detector:
+    """What this stage trains and runs: a part of the detector, or all of it where it has no such part."""
+    detector = detector_of(config.detector)
+    return detector.proposals or detector
 
 
 def propose_all(
@@ -148,7 +153,7 @@ def propose_all(
     buckets = parallel.spread(config.buckets, len(devices))
     config = dataclasses.replace(config, scales=scales, stacking=stacking, buckets=buckets)
     plan = Plan(scales, buckets, stacking, (whole_level,) * (len(scales) - 1), config.shrink, config.window)
-    detect = CompiledDetector(config, weights, devices, region_proposals)
+    detect = CompiledDetector(config, weights, devices, _proposer(config))
     streamed = partial(engine.stream, detect=detect, plan=plan)
     process, processes = parallel.process()
     depends_on = {"weights": weights_digest(weights), "data": data_identity(dataset), **detection_settings(config)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from autofocus_jax.command import validation
 from autofocus_jax.config import Config
 from autofocus_jax.config_file import to_dict
 from autofocus_jax.data.findings import UNREADABLE, Findings
-from autofocus_jax.detector.model import Variables, detect
+from autofocus_jax.detector.api import Variables
+from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.structures import Dataset, TrainBatch, TrainState
 from autofocus_jax.training import curves, log, loop, panels, pipeline, stopping
 from autofocus_jax.training.optimizer import schedule
@@ -150,7 +150,7 @@ def _resume(checkpoints: ocp.CheckpointManager | None, state: TrainState) -> tup
 
 def _drawing(config: Config, categories: Sequence[str]) -> Callable[[Variables, TrainBatch], np.ndarray]:
     """A function that draws what the detector says of the first chips of a batch beside what it was to say."""
-    answer = jax.jit(partial(detect, config.detector))
+    answer = jax.jit(detector_of(config.detector).detect)
 
     def draw(weights: Variables, batch: TrainBatch) -> np.ndarray:
         shown = panels.first(batch, PANELS)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress
 
+from autofocus_jax.command.foreign_config import SettledConfig
 from autofocus_jax.config import Config, ConfigError, open_split
+from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
-from autofocus_jax.inference.compiled import CompiledDetector
 from autofocus_jax.inference.interval import margin
 from autofocus_jax.planning import budget
 from autofocus_jax.structures import Dataset, Scale
@@ -21,9 +22,9 @@ LEAST = 20  # images to choose on: on fewer the AP of a setting is mostly chance
 
 
 def chosen(
-    config: Config, detect: CompiledDetector, split: str, pixels: float | None, drop: float | None,
-    progress: Progress, console: Console,
-) -> tuple[Config, str]:  # fmt: skip
+    config: Config | SettledConfig, detect: Detect, split: str, pixels: float | None, drop: float | None,
+    progress: Progress, say: Callable[[str], Any],
+) -> tuple[Config | SettledConfig, str]:  # fmt: skip
     """Return the config with the thresholds that were chosen, and a line that says what they cost.
 
     Args:
@@ -33,7 +34,7 @@ def chosen(
         pixels: the most pixels an image, as the side of a square; or None.
         drop: the points of AP below the pyramid's that may be lost; or None.
         progress: shows how far it is.
-        console: hears what is done.
+        say: hears what is done.
 
     Raises:
         ConfigError: fewer than LEAST images.
@@ -46,8 +47,7 @@ def chosen(
             "--tune-split, or choose them yourself with --scales.0.chips.threshold"
         )
     runs = budget.STEPS + 3
-    console.print(f"choosing thresholds on {len(tune)} images of {split}: at most {runs} runs over them",
-                  soft_wrap=True)  # fmt: skip
+    say(f"choosing thresholds on {len(tune)} images of {split}: at most {runs} runs over them")
     task = progress.add_task(f"thresholds on {split}", total=runs)
     made: dict[tuple[Scale, ...], measure.Measurement] = {}
 
@@ -84,7 +84,7 @@ def _key(found: measure.Measurement) -> str:
     return measure.headline(measure.metrics(found))
 
 
-def _lost(config: Config, tune: Dataset, whole: measure.Measurement, ours: measure.Measurement) -> str:
+def _lost(config: Config | SettledConfig, tune: Dataset, whole: measure.Measurement, ours: measure.Measurement) -> str:
     """The points lost to the pyramid, with the interval that so many images allow."""
     shared = sorted({*whole.run.indices} & {*ours.run.indices})
     runs = [dict(zip(found.run.indices, found.run.detections)) for found in (whole, ours)]

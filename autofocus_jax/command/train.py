@@ -26,7 +26,7 @@ from autofocus_jax.config import Config
 from autofocus_jax.config_file import command_line, to_dict
 from autofocus_jax.data.cleaning import open_clean
 from autofocus_jax.data.findings import Findings
-from autofocus_jax.detector.model import Variables
+from autofocus_jax.detector.api import Variables
 from autofocus_jax.ledger import data_identity
 from autofocus_jax.structures import AutoFocusError, Dataset
 from autofocus_jax.training import curves, log, proposals
@@ -82,7 +82,7 @@ def _train(arguments: Arguments, config: Config, console: Console, held: context
     found = Findings()
     dataset = open_clean(config, "train", found, strict=arguments.strict)
     stage.warn(console, found.lines())
-    over, transform = parallel.mesh(), optimizer(config.training)
+    over, transform = parallel.mesh(), optimizer(config)
     step = make_step(config, transform, over)
     put, source = start(arguments, config, dataset, workdir, console, held)
     wanted = config.training.negative_chips > 0

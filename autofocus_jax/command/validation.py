@@ -10,7 +10,7 @@ import jax
 
 from autofocus_jax import parallel
 from autofocus_jax.config import Config, ConfigError, open_split
-from autofocus_jax.detector.model import Variables
+from autofocus_jax.detector.api import Variables
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
 from autofocus_jax.inference.compiled import CompiledDetector, compile_detector

@@ -1,20 +1,67 @@
-"""The backbones behind one interface: (images, size, train) -> features at stride 16."""
+"""The backbones by the name of their kind, and what every detector does with one."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 
-from autofocus_jax.config import BackboneConfig
-from autofocus_jax.detector.resnet import ResNet, Unit, stem
-from autofocus_jax.detector.resnet_v1 import UnitV1, stem_v1
+from autofocus_jax.config import BackboneConfig, ConfigError, DetectorSettings
+from autofocus_jax.detector.api import Backbone
+from autofocus_jax.detector.masks import true_cells
+from autofocus_jax.detector.resnet import V2
+from autofocus_jax.detector.resnet_v1 import V1
+from autofocus_jax.structures import Array
 
-_KINDS = {"v2": (stem, Unit), "v1": (stem_v1, UnitV1)}
+BACKBONES: dict[str, Backbone] = {
+    "v2": V2,
+    "v1": V1,
+}
+
+
+def backbone_of(config: BackboneConfig) -> Backbone:
+    """Return the kind of the settings; ConfigError for a kind that nobody registered."""
+    if config.kind not in BACKBONES:
+        raise ConfigError(f"detector.backbone.kind {config.kind!r} is not known; want one of {', '.join(BACKBONES)}, "
+                          "or add your own to detector.backbone.BACKBONES")  # fmt: skip
+    return BACKBONES[config.kind]
 
 
 def backbone(
     config: BackboneConfig, dtype: Any = jnp.float32, frozen_stages: int = 0, axis: str | None = None
-) -> ResNet:
-    """The network of config.kind, computing in `dtype`; ResNet says what the rest is and what it answers."""
-    return ResNet(config, dtype, *_KINDS[config.kind], frozen_stages, axis)
+) -> nn.Module:
+    """Return the module of the settings.
+
+    Args:
+        config: its kind and sizes.
+        dtype: it computes in.
+        frozen_stages: the batch norms of that many of the first stages keep their statistics in training.
+        axis: mapped axis over which batch statistics are taken together; None for those of each device.
+    """
+    return backbone_of(config).module(config, dtype=dtype, frozen_stages=frozen_stages, axis=axis)
+
+
+class Trunk(nn.Module):
+    """Pixels to features, the part that all detectors share; their heads are in subclasses.
+
+    frozen_stages, axis: as in `backbone`.
+    """
+
+    config: DetectorSettings
+    frozen_stages: int = 0
+    axis: str | None = None
+
+    def setup(self):
+        dtype = jnp.dtype(self.config.compute_dtype)
+        self.backbone = backbone(self.config.backbone, dtype, self.frozen_stages, self.axis)
+
+    def features(self, pixels: Array, size: Array, train: bool, masked: bool = True) -> Array:
+        """pixels [B, H, W, 3] uint8, size [B, 2] -> [B, H/16, W/16, C]; masked: as two_stage_network.forward."""
+        images = (pixels.astype(jnp.float32) - jnp.asarray(self.config.pixel_mean)) / jnp.asarray(
+            self.config.pixel_deviation
+        )
+        if not masked:  # only the input is zero outside the true size, and the whole map counts as filled
+            images = images * true_cells(size, *images.shape[1:3], 1)
+            size = jnp.broadcast_to(jnp.asarray(images.shape[1:3]), size.shape)
+        return self.backbone(images, size, train and not self.config.frozen_norm)

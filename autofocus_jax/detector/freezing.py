@@ -8,39 +8,59 @@ from typing import Any
 
 import jax
 
-from autofocus_jax.detector.model import Variables
+from autofocus_jax.config import BackboneConfig, ConfigError, DetectorSettings, TrainingConfig
+from autofocus_jax.detector.api import Variables
+from autofocus_jax.detector.backbone import backbone_of
 
-_STEM = ("conv0", "bn0", "bn_data")
 
+def in_frozen_stage(config: BackboneConfig, path: tuple[str, ...], stages: int) -> bool:
+    """Whether a parameter belongs to one of the backbone's first stages.
 
-def in_frozen_stage(path: tuple[str, ...], stages: int) -> bool:
-    """Whether the array of a name, as ("backbone", "stage1_unit2", "conv1", "kernel"), is of a frozen stage.
+    Args:
+        config: the backbone.
+        path: of the parameter, as ("backbone", "stage1_unit2", "conv1", "kernel").
+        stages: how many are frozen (TrainingConfig.frozen_stages).
 
-    stages: 1 freezes the stem, 2 the stem and stage 1, and so on (TrainingConfig.frozen_stages).
+    Raises:
+        ConfigError: the backbone has fewer stages, or none for this parameter.
     """
     if stages == 0 or path[0] != "backbone":
         return False
-    unit = re.match(r"stage(\d+)_", path[1])
-    return path[1] in _STEM if unit is None else int(unit[1]) < stages
+    patterns = backbone_of(config).frozen
+    if stages > len(patterns):
+        raise ConfigError(f"training.frozen_stages {stages}; want 0 to {len(patterns)}: backbone {config.kind!r} names "
+                          "no more stages")  # fmt: skip
+    found = [number for number, pattern in enumerate(patterns) if re.fullmatch(pattern, path[1])]
+    if not found:
+        raise ConfigError(f"backbone {config.kind!r} has {path[1]!r} in no stage, so it cannot be frozen; name it in "
+                          "Backbone.frozen")  # fmt: skip
+    return found[0] < stages
 
 
-def freeze_stages(variables: Variables, stages: int) -> Variables:
+def freeze(config: DetectorSettings, training: TrainingConfig, variables: Variables) -> Variables:
+    """The same values, but no gradient flows to what these settings freeze; every loss begins with it."""
+    if config.frozen_norm:
+        variables = freeze_norms(variables)
+    return freeze_stages(config.backbone, variables, training.frozen_stages) if training.frozen_stages else variables
+
+
+def freeze_stages(config: BackboneConfig, variables: Variables, stages: int) -> Variables:
     """The same values, but no gradient flows to the parameters of the first stages."""
 
-    def freeze(path: tuple[Any, ...], value: jax.Array) -> jax.Array:
-        frozen = in_frozen_stage(tuple(part.key for part in path), stages)
+    def stop(path: tuple[Any, ...], value: jax.Array) -> jax.Array:
+        frozen = in_frozen_stage(config, tuple(part.key for part in path), stages)
         return jax.lax.stop_gradient(value) if frozen else value
 
-    return {**variables, "params": jax.tree_util.tree_map_with_path(freeze, variables["params"])}
+    return {**variables, "params": jax.tree_util.tree_map_with_path(stop, variables["params"])}
 
 
 def freeze_norms(variables: Variables) -> Variables:
     """The same values, but no gradient flows to scales and shifts of layers that have batch statistics."""
 
-    def freeze(params, statistics):
+    def stop(params, statistics):
         if all(isinstance(value, Mapping) for value in statistics.values()):
-            return {name: freeze(value, statistics[name]) if name in statistics else value
+            return {name: stop(value, statistics[name]) if name in statistics else value
                     for name, value in params.items()}  # fmt: skip
         return jax.tree.map(jax.lax.stop_gradient, params)
 
-    return {**variables, "params": freeze(variables["params"], variables["batch_stats"])}
+    return {**variables, "params": stop(variables["params"], variables["batch_stats"])}

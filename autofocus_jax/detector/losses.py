@@ -1,89 +1,44 @@
-"""The loss of section 4.1: region proposals and boxes as in Faster R-CNN with SNIP's ranges, plus FocusPixels."""
+"""What the losses of all detectors share: keys by row, means over rows, targets of boxes, the FocusPixel loss."""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from autofocus_jax.config import DetectorConfig, TrainingConfig
-from autofocus_jax.detector.anchors import anchors
+from autofocus_jax.detector.api import Variables
 from autofocus_jax.detector.coding import encode
-from autofocus_jax.detector.freezing import freeze_norms, freeze_stages
-from autofocus_jax.detector.matching import OBJECT, hardest, match, sample
-from autofocus_jax.detector.model import Maps, Network, Variables, propose
-from autofocus_jax.detector.resnet import true_cells
-from autofocus_jax.structures import FOCUS, IGNORE, STRIDE, Array, TrainBatch
+from autofocus_jax.structures import FOCUS, IGNORE, Array, TrainBatch
 
 
-def loss(
-    config: DetectorConfig, training: TrainingConfig, variables: Variables, batch: TrainBatch, key: Array,
-    axis: str | None = None,
-) -> tuple[Array, tuple[dict[str, Array], Variables]]:  # fmt: skip
-    """Total loss of a batch, its parts, and the updated batch statistics.
-
-    loss = proposal_class + proposal_box + box_class + box + focus_weight * focus; each is the mean over the valid rows,
-    and a row that is not valid adds nothing. key: draws the anchors and RoIs that train, of each row by its number.
-
-    axis: the mapped axis over devices that each hold a slice of the batch. What is returned is then the device's share
-    of the whole batch's means: the sum over the axis is what one device would return for the whole batch. Batch
-    statistics stay those of the device, unless training.synchronised_norm.
-    """
-    network, maps, statistics = _maps(config, training, variables, batch, axis)
-    keys = _row_keys(key, batch.chips.valid.shape[0], axis)
-    parts = proposal_loss(config, training, maps, batch, keys[:, 0])
-    if training.hard_rois:
-        rois, targets = roi_candidates(config, training, maps, batch)
-    else:
-        rois, targets = sample_rois(config, training, maps, batch, keys[:, 1])
-    logits, deltas = network.apply(variables, maps.features, rois, batch.chips.size, method="classify")
-    parts |= box_loss(config, training, logits, deltas, rois, targets)
-    parts |= {"focus": focus_loss(maps.focus_logits, batch.focus)}
-    parts = _means(parts, batch.chips.valid, axis)
-    total = sum(parts.values()) + (training.focus_weight - 1) * parts["focus"]
-    return total, (parts, statistics)
-
-
-def proposal_stage_loss(
-    config: DetectorConfig, training: TrainingConfig, variables: Variables, batch: TrainBatch, key: Array,
-    axis: str | None = None,
-) -> tuple[Array, tuple[dict[str, Array], Variables]]:  # fmt: skip
-    """As `loss`, with the region proposals' two parts alone: for the short training whose proposals make negative chips
-    (section 3.2 of SNIPER)."""
-    _, maps, statistics = _maps(config, training, variables, batch, axis)
-    keys = _row_keys(key, batch.chips.valid.shape[0], axis)
-    parts = _means(proposal_loss(config, training, maps, batch, keys[:, 0]), batch.chips.valid, axis)
-    return sum(parts.values()), (parts, statistics)
-
-
-def _maps(
-    config: DetectorConfig, training: TrainingConfig, variables: Variables, batch: TrainBatch, axis: str | None
-) -> tuple[Network, Maps, Variables]:
-    """The network, its convolutions' answer in training, and the updated batch statistics."""
-    network = Network(config, training.frozen_stages, axis if training.synchronised_norm else None)
-    if config.frozen_norm:
-        variables = freeze_norms(variables)
-    if training.frozen_stages:
-        variables = freeze_stages(variables, training.frozen_stages)
+def trained(network: nn.Module, variables: Variables, batch: TrainBatch) -> tuple[Any, Variables]:
+    """What `network.maps` answers in training, and the updated batch statistics."""
     maps, updates = network.apply(
         variables, batch.chips.pixels, batch.chips.size, True, method="maps", mutable="batch_stats"
     )
-    return network, maps, updates["batch_stats"]
+    return maps, updates.get("batch_stats", {})
 
 
-def _row_keys(key: Array, rows: int, axis: str | None) -> Array:
+def row_keys(key: Array, rows: int, axis: str | None) -> Array:
     """Two keys [rows, 2] for each row, from its number in the whole batch."""
     first = 0 if axis is None else jax.lax.axis_index(axis) * rows
     own = jax.vmap(partial(jax.random.fold_in, key))(first + jnp.arange(rows))
     return jax.vmap(jax.random.split)(own)
 
 
-def _means(parts: dict[str, Array], valid: Array, axis: str | None) -> dict[str, Array]:
+def total(values: Array, axis: str | None) -> Array:
+    """The sum [] float32 of values [B] over the whole batch, which the devices of `axis` hold together."""
+    own = values.astype(jnp.float32).sum()
+    return own if axis is None else jax.lax.psum(own, axis)
+
+
+def means(parts: dict[str, Array], valid: Array, axis: str | None) -> dict[str, Array]:
     """Sums of parts [B] over the valid rows, divided by the number of those in the whole batch."""
-    count = valid.astype(jnp.float32).sum()
-    count = jnp.maximum(count if axis is None else jax.lax.psum(count, axis), 1)
+    count = jnp.maximum(total(valid, axis), 1)
     return {name: jnp.where(valid, value, 0).sum() / count for name, value in parts.items()}
 
 
@@ -97,105 +52,9 @@ def focus_loss(logits: Array, labels: Array) -> Array:
     return (entropy * used).sum((1, 2)) / jnp.maximum(used.sum((1, 2)), 1)
 
 
-def proposal_loss(
-    config: DetectorConfig, training: TrainingConfig, maps: Maps, batch: TrainBatch, keys: Array
-) -> dict[str, Array]:
-    """Losses [B] of the region proposal network on rpn_batch random anchors a chip."""
-    count, height, width = maps.proposal_logits.shape[:3]
-    references = jnp.asarray(anchors(height, width, config.anchors)).reshape(-1, 4)
-    inside = true_cells(batch.chips.size, height, width, STRIDE)
-    inside = jnp.broadcast_to(inside, maps.proposal_deltas.shape[:4]).reshape(count, -1)
-
-    def one_chip(key, logits, deltas, inside, boxes, labels, present, trainable):
-        found = match(
-            references, boxes, labels, present, trainable,
-            positive_iou=training.rpn_positive_iou, negative_iou=training.rpn_negative_iou,
-            ignore_iou=training.rpn_ignore_iou, best_is_positive=True,
-        )  # fmt: skip
-        chosen = sample(key, jnp.where(inside, found.label, IGNORE), training.rpn_batch, 0.5)
-        entropy = optax.softmax_cross_entropy_with_integer_labels(logits, chosen.positive.astype(jnp.int32))
-        return _class_and_box_loss(
-            "proposal_", chosen, entropy, deltas, _targets(boxes[found.index], references, chosen.positive),
-            training.rpn_batch, training.rpn_box_weight,
-        )  # fmt: skip
-
-    logits = jnp.moveaxis(maps.proposal_logits, 3, -1).reshape(count, -1, 2)
-    deltas = maps.proposal_deltas.reshape(count, -1, 4)
-    return jax.vmap(one_chip)(keys, logits, deltas, inside, batch.boxes, batch.labels, batch.present, batch.trainable)
-
-
-def roi_candidates(
-    config: DetectorConfig, training: TrainingConfig, maps: Maps, batch: TrainBatch
-) -> tuple[Array, tuple[Array, Array]]:
-    """All RoIs of a chip that could train: the proposals and the trainable boxes themselves.
-
-    Returns: rois [B, N, 4] chip frame, and (label [B, N] int32: 0 background, 1..K, -1 unused; box [B, N, 4] the
-    object of each).
-    """
-    proposals = propose(config, maps, batch.chips.size)
-
-    def one_chip(proposed, valid, boxes, labels, present, trainable):
-        candidates = jnp.concatenate([proposed, boxes])
-        usable = jnp.concatenate([valid, trainable])
-        found = match(
-            candidates, boxes, labels, present, trainable,
-            positive_iou=training.roi_foreground_iou, negative_iou=training.roi_foreground_iou,
-            ignore_iou=training.roi_foreground_iou, best_is_positive=False,
-        )  # fmt: skip
-        label = jnp.where(found.label == OBJECT, labels[found.index] + 1, found.label)
-        return candidates, (jnp.where(usable, label, IGNORE), boxes[found.index])
-
-    return jax.vmap(one_chip)(
-        proposals.boxes, proposals.valid, batch.boxes, batch.labels, batch.present, batch.trainable
-    )
-
-
-def sample_rois(
-    config: DetectorConfig, training: TrainingConfig, maps: Maps, batch: TrainBatch, keys: Array
-) -> tuple[Array, tuple[Array, Array]]:
-    """roi_batch RoIs a chip, drawn from roi_candidates; returned as there."""
-
-    def one_chip(key, candidates, label, boxes):
-        chosen = sample(key, jnp.minimum(label, OBJECT), training.roi_batch, training.roi_foreground)
-        used = chosen.positive | chosen.negative
-        _, order = jax.lax.top_k(2 * chosen.positive + 1 * used, min(training.roi_batch, len(candidates)))
-        return candidates[order], (jnp.where(used, label, IGNORE)[order], boxes[order])
-
-    rois, (label, boxes) = roi_candidates(config, training, maps, batch)
-    return jax.vmap(one_chip)(keys, rois, label, boxes)
-
-
-def box_loss(
-    config: DetectorConfig, training: TrainingConfig, logits: Array, deltas: Array, rois: Array, targets: tuple
-) -> dict[str, Array]:
-    """Losses [B] of the box head on RoIs that train: logits [B, R, K + 1], deltas [B, R, 4].
-
-    With hard_rois only the roi_batch of a chip that cost most count, class and box taken together (OHEM).
-    """
-    label, boxes = targets
-    entropy = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(label, 0))
-    goal = _targets(boxes, rois, label > 0, config.box_deviations)
-    distance = optax.huber_loss(deltas, goal).sum(-1) * (label > 0)
-    used = label >= 0
-    if training.hard_rois:
-        cost = jax.lax.stop_gradient(entropy + distance)
-        used = jax.vmap(partial(hardest, count=training.roi_batch))(cost, label)
-    entropy = (entropy * used).sum(1) / training.roi_batch
-    return {"box_class": entropy, "box": (distance * used).sum(1) / training.roi_batch}
-
-
-def _targets(boxes: Array, references: Array, positive: Array, deviations=(1.0, 1.0, 1.0, 1.0)) -> Array:
+def delta_targets(boxes: Array, references: Array, positive: Array, deviations=(1.0, 1.0, 1.0, 1.0)) -> Array:
     """Deltas of the positive rows; 0 elsewhere, where a side may be 0 and its logarithm would poison the gradient."""
     unit = jnp.asarray([0.0, 0.0, 1.0, 1.0])
     boxes = jnp.where(positive[..., None], boxes, unit)
     references = jnp.where(positive[..., None], references, unit)
     return encode(boxes, references, deviations)
-
-
-def _class_and_box_loss(prefix, chosen, entropy, deltas, targets, count, box_weight):
-    used = chosen.positive | chosen.negative
-    distance = optax.huber_loss(deltas, targets).sum(-1)
-    return {
-        prefix + "class": (entropy * used).sum() / count,
-        prefix + "box": box_weight * (distance * chosen.positive).sum() / count,
-    }

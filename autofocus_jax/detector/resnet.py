@@ -7,6 +7,7 @@ does not depend on the bucket that the chip was padded to.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,26 +17,14 @@ import jax
 import jax.numpy as jnp
 
 from autofocus_jax.config import BackboneConfig
+from autofocus_jax.detector.api import Backbone
 from autofocus_jax.detector.convolution import convolution
 from autofocus_jax.detector.deformable import DeformableConvolution, offset_channels
+from autofocus_jax.detector.masks import true_cells
 from autofocus_jax.structures import STRIDE, Array
 
 EPSILON = 2e-5  # of every batch norm (the authors' release)
 MOMENTUM = 0.9
-
-
-def true_cells(size: Array, height: int, width: int, stride: int) -> Array:
-    """Cells of a map that touch the true size of their chip.
-
-    Args:
-      size: [B, 2] int, true (height, width) in chip px.
-      height, width: shape of the map. stride: chip px per cell.
-
-    Returns: [B, height, width, 1] bool.
-    """
-    rows = jnp.arange(height) * stride < size[:, :1]
-    columns = jnp.arange(width) * stride < size[:, 1:]
-    return (rows[:, :, None] & columns[:, None, :])[..., None]
 
 
 def batch_norm(train: bool, **kwargs) -> nn.BatchNorm:
@@ -175,3 +164,18 @@ class ResNet(nn.Module):
                 stride *= step
             outputs.append(x)
         return outputs
+
+
+STAGES = ("conv0|bn0|bn_data", *(rf"stage{number}_unit\d+" for number in range(1, 5)))  # the stem, then the stages
+
+
+def timm_name(module: str) -> str | None:
+    """Our name of a module of timm's pre-activation ResNets ("stages.0.blocks.0.norm1" -> "stage1_unit1/bn1")."""
+    match = re.fullmatch(r"(?:stages\.(\d+)\.blocks\.(\d+)\.)(conv\d|norm\d|downsample\.conv)", module)
+    if match is None:
+        return {"stem.conv": "conv0"}.get(module)
+    layer = "shortcut" if match[3] == "downsample.conv" else match[3].replace("norm", "bn")
+    return f"stage{int(match[1]) + 1}_unit{int(match[2]) + 1}/{layer}"
+
+
+V2 = Backbone(ResNet, STAGES, {"conv0": "bn0", "conv1": "bn2", "conv2": "bn3"}, EPSILON, timm_name)

@@ -5,6 +5,7 @@ Of a dilated stage 4 the first unit has dilation 1, as torchvision's replace_str
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from autofocus_jax.detector.api import Backbone
 from autofocus_jax.detector.convolution import convolution
-from autofocus_jax.detector.resnet import convolution_3x3, norm_unless
+from autofocus_jax.detector.resnet import STAGES, ResNet, convolution_3x3, norm_unless
 from autofocus_jax.structures import Array
 
 EPSILON = 1e-5  # of every batch norm (torchvision)
@@ -53,3 +55,18 @@ def stem_v1(
     """7x7 at stride 2, BN, ReLU: [B, H, W, 3] -> [B, H/2, W/2, channels]."""
     x = convolution(channels, 7, 2, bias=folded, dtype=dtype, name="conv0")(images * inside(1))
     return nn.relu(norm_unless(folded, partial(norm, epsilon=EPSILON), "bn0")(x))
+
+
+_FOLDS = {"conv0": "bn0", "conv1": "bn1", "conv2": "bn2", "conv3": "bn3", "shortcut": "shortcut_bn"}
+_SHORTCUT = {"downsample.0": "shortcut", "downsample.1": "shortcut_bn"}
+
+
+def torchvision_name(module: str) -> str | None:
+    """Our name of a module of torchvision's ResNets ("layer1.0.conv1" -> "stage1_unit1/conv1")."""
+    match = re.fullmatch(r"layer(\d+)\.(\d+)\.(conv\d|bn\d|downsample\.[01])", module)
+    if match is None:
+        return {"conv1": "conv0", "bn1": "bn0"}.get(module)
+    return f"stage{match[1]}_unit{int(match[2]) + 1}/{_SHORTCUT.get(match[3], match[3])}"
+
+
+V1 = Backbone(partial(ResNet, stem=stem_v1, unit=UnitV1), STAGES, _FOLDS, EPSILON, torchvision_name)

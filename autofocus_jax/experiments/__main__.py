@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from autofocus_jax.config import ConfigError
+from autofocus_jax.command.foreign_config import ForeignConfig, settled
+from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_file import command_line
 from autofocus_jax.experiments import areas, focus_stats, losses, panels, recall, table, tradeoff, upper_bound
 from autofocus_jax.experiments.result import write
@@ -46,7 +47,11 @@ def run(name: str, argv: Sequence[str], console: Console) -> None:
     description = (
         f"{experiment.__doc__.strip()}\n\nWith --config, --help lists the config's settings too; each is an option."
     )
-    arguments, config = command_line(experiment.Arguments, argv, f"{PROGRAM} {name}", description)
+    kinds = Config, ForeignConfig
+    arguments, config = command_line(experiment.Arguments, argv, f"{PROGRAM} {name}", description, kinds)
+    if isinstance(config, ForeignConfig) and arguments.annotations is not None:
+        raise ConfigError("--annotations and --images go with a Config; give --data.annotations and --data.images")
+    config = settled(config, arguments.split, lambda line: console.print(line, highlight=False, markup=False))
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as progress:
         track = lambda items, what, total=None: progress.track(items, total, description=what)  # noqa: E731

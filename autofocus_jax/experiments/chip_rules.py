@@ -16,16 +16,15 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from autofocus_jax.checkpoint import load_variables
-from autofocus_jax.config import Config, ConfigError, open_split
+from autofocus_jax.command.foreign_config import ForeignConfig, settled
+from autofocus_jax.command.trained import load_trained
+from autofocus_jax.config import Config, open_split
 from autofocus_jax.config_file import command_line
 from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
-from autofocus_jax.inference.compiled import compile_detector
 from autofocus_jax.planning.rule_search import Point, Rules, chip_functions, grids, usual_size, within_drop
 from autofocus_jax.structures import AutoFocusError, ChipRule, Dataset
-from autofocus_jax.weights import safetensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 120)
     table = Table("scale", "t", "d", "k", "AP", "side", title="chip rules")
     try:
-        arguments, config = command_line(Arguments, sys.argv[1:] if argv is None else argv, "chip_rules", __doc__)
-        detect = compile_detector(config, load_variables(_weights(arguments, config), config))
+        given, kinds = sys.argv[1:] if argv is None else argv, (Config, ForeignConfig)
+        arguments, config = command_line(Arguments, given, "chip_rules", __doc__, kinds)
+        config = settled(config, arguments.split, lambda line: console.print(line, highlight=False, markup=False))
+        detect = load_trained(config, arguments.checkpoint).detect
         dataset = open_split(config, arguments.split)
         rules = grids(config.scales, usual_size(dataset), arguments.thresholds, arguments.dilations,
                       arguments.min_sizes, arguments.contexts)  # fmt: skip
@@ -101,12 +102,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     for scale, rule in enumerate(chosen, 1):
         console.print(f"scale {scale}: {rule}")
     return 0
-
-
-def _weights(arguments: Arguments, config: Config):
-    if arguments.checkpoint is None and config.weights is None:
-        raise ConfigError(f"config {config.name!r} ships no weights; give --checkpoint")
-    return arguments.checkpoint or safetensors.shipped(config.weights)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import NamedTuple
 
+from autofocus_jax.command.trained import Trained, load_trained
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.experiments.inputs import Inputs, open_dataset
-from autofocus_jax.focus.cascade import Detect
-from autofocus_jax.ledger import weights_digest
 from autofocus_jax.structures import Dataset
-from autofocus_jax.weights import safetensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,26 +18,9 @@ class DetectorInputs(Inputs):
     """a .safetensors file or a training's --workdir; default: the weights shipped for the config"""
 
 
-class Trained(NamedTuple):
-    """A detector ready to run, and what tells it from others."""
-
-    detect: Detect
-    fingerprint: str  # ledger.weights_digest
-
-
 def load_detector(inputs: DetectorInputs, config: Config) -> Trained:
-    """The detector of --checkpoint or of the config's shipped weights; compiles nothing yet.
-
-    Raises ConfigError when there are no weights, and AutoFocusError for weights that cannot be read or do not fit.
-    """
-    from autofocus_jax.checkpoint import load_variables  # here, so that the command's other experiments go without JAX
-    from autofocus_jax.inference.compiled import compile_detector
-
-    if inputs.checkpoint is None and config.weights is None:
-        raise ConfigError(f"config {config.name!r} ships no weights; give --checkpoint")
-    path: str | Path = inputs.checkpoint or safetensors.shipped(config.weights)
-    variables = load_variables(path, config)
-    return Trained(compile_detector(config, variables), weights_digest(variables))
+    """The detector of --checkpoint or of the config; as command.trained.load_trained."""
+    return load_trained(config, inputs.checkpoint)
 
 
 def open_images(inputs: Inputs, config: Config) -> Dataset:

@@ -19,6 +19,7 @@ from autofocus_jax.experiments.detector import Trained
 from autofocus_jax.experiments.inputs import Inputs
 from autofocus_jax.experiments.result import Track
 from autofocus_jax.files import read_npz, write_npz
+from autofocus_jax.focus.buckets import shapes
 from autofocus_jax.focus.cascade import Detect, cascade
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.focus.stacking import ScaleDetections, stack
@@ -105,7 +106,7 @@ def origin(config: Config, trained: Trained, dataset: Dataset) -> dict[str, Any]
         "version": VERSION,
         "weights": trained.fingerprint,
         "detector": to_dict(config.detector),
-        "buckets": [[bucket.height, bucket.width] for bucket in config.buckets],
+        "buckets": shapes(config.buckets).tolist() if isinstance(config.buckets, tuple) else [],
         "sides": [[scale.min_side, scale.max_side] for scale in config.scales],
         "shrink": config.shrink,
         "score_threshold": config.stacking.score_threshold,

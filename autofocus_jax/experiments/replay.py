@@ -8,6 +8,7 @@ valid ranges and merging are the cascade's own.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ import numpy as np
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import Config
 from autofocus_jax.experiments.levels import Levels, level_sizes
+from autofocus_jax.focus.buckets import Loose, Multiple
 from autofocus_jax.focus.cascade import Detect, stream
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.structures import STRIDE, ChipBatch, Cost, Detections, DetectorOutput, Placement, sum_costs
@@ -60,6 +62,8 @@ def replay_detect(
 
 def replay(levels: Sequence[Levels], config: Config, plan: Plan) -> tuple[list[Detections], Cost]:
     """Return what the cascade would find and cost, for images of which the levels were kept."""
+    if isinstance(plan.buckets, Loose):  # the kept answers come in batches, whatever detector gave them
+        plan = dataclasses.replace(plan, buckets=Multiple())
     detect = replay_detect(levels, plan, config.detector.num_classes)
     readers = ((number, partial(_blank, item.size)) for number, item in enumerate(levels))
     outcomes = list(stream(readers, detect, plan))

@@ -55,7 +55,7 @@ class Plan:
 
     @classmethod
     def of(cls, config: Config, rules: Sequence[ChipFunction] | None = None) -> Plan:
-        """Return the plan of a config, with chip rules of one's own where they are given."""
+        """Return the plan of what has a config's settings of it, with chip rules of one's own where they are given."""
         given = None if rules is None else tuple(rules)
         return cls(config.scales, config.buckets, config.stacking, given, config.shrink, config.window)
 

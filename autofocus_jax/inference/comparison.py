@@ -115,7 +115,7 @@ class Comparison:
         return len(self._indices)
 
     def detections(self, name: str) -> list[Detections]:
-        """Return what a row found in each image that could be read."""
+        """Return what a row found in each image that was processed."""
         return self._found[name]
 
     def measurement(self, name: str) -> Measurement:

@@ -8,17 +8,15 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from autofocus_jax import parallel
-from autofocus_jax.config import Config, DetectorConfig
-from autofocus_jax.detector import model
-from autofocus_jax.detector.folding import fold
-from autofocus_jax.detector.model import Variables
+from autofocus_jax.config import Config
+from autofocus_jax.detector.api import Detector, Variables
+from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.focus import buckets as bucket_ops
 from autofocus_jax.focus.buckets import BucketError
 from autofocus_jax.structures import AutoFocusError, Bucket, ChipBatch, DetectorOutput, Placement
@@ -93,14 +91,14 @@ class CompiledDetector:
         config: Config,
         variables: Variables,
         devices: Sequence[jax.Device] | None = None,
-        whole: Callable[[DetectorConfig, Variables, ChipBatch], DetectorOutput] | None = None,
+        detector: Detector | None = None,
     ):
         """Makes the detector; compiles nothing yet.
 
         Args:
           devices: each batch is split evenly over these, so that it must be a multiple of their number; by default the
             first one alone. parallel.spread makes buckets for several.
-          whole: what is compiled instead of model.detect, in one program per bucket; its N may be any.
+          detector: what is compiled, for these variables; by default config.detector's.
 
         Raises: BucketError for an uneven batch.
         """
@@ -111,15 +109,16 @@ class CompiledDetector:
                     f"batches of {bucket.batch} chips of {bucket.height}x{bucket.width} px do not split over "
                     f"{len(devices)} devices; use parallel.spread(config.buckets, {len(devices)})"
                 )
-        detector, folded = fold(config.detector, variables)
-        self._fold = lambda variables: fold(config.detector, variables)[1]
+        detector = detector or detector_of(config.detector)
+        prepared, folded = detector.prepare(variables)
+        self._prepare = lambda variables: detector.prepare(variables)[1]
         self.buckets: tuple[Bucket, ...] = config.buckets
         self._mesh = parallel.mesh(devices)
         self._far = devices[0].platform != "cpu"  # a CPU's arrays are the host's own; asking for copies takes time
         self._variables = parallel.replicate(folded, self._mesh)
         self._parts = Parts(self._mesh)
-        self._first = self._parts.jitted(partial(whole or model.look, detector))
-        self._second = None if whole else self._parts.jitted(partial(model.answer, detector))
+        self._look = self._parts.jitted(prepared.look)
+        self._answer = self._parts.jitted(prepared.answer)
 
     @property
     def compilations(self) -> int:
@@ -132,7 +131,7 @@ class CompiledDetector:
     def using(self, variables: Variables) -> CompiledDetector:
         """The same programs, and those compiled later too, with other variables of the same shapes."""
         other = copy.copy(self)
-        other._variables = parallel.replicate(self._fold(variables), self._mesh)
+        other._variables = parallel.replicate(self._prepare(variables), self._mesh)
         return other
 
     def __call__(self, chips: ChipBatch, placements: Sequence[Placement] = ()) -> DetectorOutput:
@@ -146,10 +145,8 @@ class CompiledDetector:
             raise BucketError(
                 f"a batch of {batch} chips of {height}x{width} px is no bucket's; Config.buckets has {known}"
             )
-        output = self._run(self._first, parallel.split(chips, self._mesh))
-        if self._second is not None:
-            seen, focus = output
-            output = DetectorOutput(*self._run(self._second, seen), focus)
+        seen, focus = self._run(self._look, parallel.split(chips, self._mesh))
+        output = DetectorOutput(*self._run(self._answer, seen), focus)
         if self._far:
             for array in output:
                 array.copy_to_host_async()

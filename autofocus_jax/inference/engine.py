@@ -25,11 +25,11 @@ Streamed = Callable[[Iterable[tuple[Hashable, Reader]]], Iterator[Outcome]]  # `
 
 
 class RunResult(NamedTuple):
-    """Detections of a run over part of a dataset; `indices` are the images that could be read, in the order asked."""
+    """Detections of a run over part of a dataset; `indices` are the images that did not fail, in the order asked."""
 
     indices: list[int]
     detections: list[Detections]  # one per entry of `indices`
-    cost: Cost | None  # summed; None when no image could be read
+    cost: Cost | None  # summed; None when all images failed
     seconds: float  # wall time from the first read to the last detection
     skipped: list[Skipped]
 
@@ -82,8 +82,8 @@ def run(
 ) -> RunResult:
     """Run a stream over the images of `indices` and gather its results, in pieces of `piece` images.
 
-    The key of an image is its index, whatever part of the run is done already or left to other processes. An image that
-    raises ImageError is left out and reported in `skipped`; other errors end the run.
+    The key of an image is its index, whatever part of the run is done already or left to other processes. An image
+    whose Outcome is an error is left out and reported in `skipped`; other errors end the run.
 
     Args:
         dataset: gives the images.

@@ -20,7 +20,7 @@ from autofocus_jax.inference import engine
 from autofocus_jax.metrics import coco, voc
 from autofocus_jax.structures import STAGES, AutoFocusError, Cost, Dataset, Detections
 
-PYRAMID, AUTOFOCUS = "pyramid", "autofocus"  # names of rows
+PYRAMID, AUTOFOCUS, PERFECT = "pyramid", "autofocus", "perfect"  # names of rows
 
 # Metric -> the keys of its scores that a row is judged by, most important first.
 HEADLINES = {"coco": ("AP", "AP50"), "voc": ("AP50", "AP70")}
@@ -44,7 +44,7 @@ class Measurement(NamedTuple):
 
     @property
     def cost(self) -> Cost:
-        """Summed over the images that could be read."""
+        """Summed over the images that were processed."""
         return self.run.cost
 
 
@@ -65,7 +65,7 @@ def measure(
     folder: Path | None = None,
     name: str = "measure",
 ) -> Measurement:
-    """Run a detector over images of a dataset, timed with reading and decoding, and score what could be read.
+    """Run a detector over images of a dataset, timed with reading and decoding, and score those that did not fail.
 
     Several processes (jax.distributed) share the images if they share `folder`; all return the same measurement, and
     its seconds are those of an average process. Without a folder each process does everything.
@@ -81,7 +81,7 @@ def measure(
         name: what processes call this run when they wait for each other.
 
     Raises:
-        AutoFocusError: not one image can be read, or the metric is not known.
+        AutoFocusError: not one image could be processed, or the metric is not known.
     """
     from autofocus_jax import parallel  # imports JAX, which those that only list rows need not wait for
 
@@ -102,7 +102,7 @@ def measure(
     result = engine.run(dataset, indices, streamed, progress, folder)
     if result.cost is None:
         reason = f"; the first: {result.skipped[0].reason}" if result.skipped else ""
-        raise AutoFocusError(f"none of {len(indices)} images could be read{reason}")
+        raise AutoFocusError(f"none of {len(indices)} images could be processed{reason}")
     result = result._replace(seconds=result.seconds / processes)
     scores = score(metric, dataset, result.detections, result.indices)
     return Measurement(scores, result, getattr(detect, "compilations", 0) - before, sizes)

@@ -13,7 +13,7 @@ import jax
 from autofocus_jax import parallel
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.data.rgb import Image, as_rgb, rgb_size
-from autofocus_jax.detector.model import Variables
+from autofocus_jax.detector.api import Variables
 from autofocus_jax.focus.buckets import Loose
 from autofocus_jax.focus.cascade import Detect, Outcome, Reader
 from autofocus_jax.focus.chips import ChipFunction

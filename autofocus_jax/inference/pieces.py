@@ -17,7 +17,7 @@ class PieceError(AutoFocusError):
 
 
 class Skipped(NamedTuple):
-    """An image that could not be read."""
+    """An image that could not be read, or that the detector failed on."""
 
     index: int
     file_name: str
@@ -27,9 +27,9 @@ class Skipped(NamedTuple):
 class Piece(NamedTuple):
     """What a run found and spent on some of its images."""
 
-    indices: list[int]  # images that could be read, in the order asked
+    indices: list[int]  # images that were processed, in the order asked
     detections: list[Detections]  # one per entry of `indices`
-    info: Cost | None  # summed; None when no image could be read
+    info: Cost | None  # summed; None when no image was processed
     seconds: float  # wall time between the end of the piece before and the end of this one
     skipped: list[Skipped]
 

@@ -14,7 +14,8 @@ from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.data.tfds import TfdsSource
 from autofocus_jax.data.voc import VocSource
 from autofocus_jax.data.yolo import YoloSource
-from autofocus_jax.detector.model import Variables
+from autofocus_jax.detector.api import Variables
+from autofocus_jax.detector.kinds import DETECTORS
 from autofocus_jax.focus.buckets import holding
 from autofocus_jax.scenes.source import CATEGORIES, ScenesSource
 from autofocus_jax.weights import safetensors
@@ -34,7 +35,7 @@ def read_weights(
     if config is None:
         if not metadata["config"]:
             raise ConfigError(f"{path} holds no config.json; give the config it was trained with")
-        config = from_dict(metadata["config"], SOURCES, str(path))
+        config = from_dict(metadata["config"], SOURCES | {kind.__name__: kind for kind in DETECTORS}, str(path))
     variables = load_variables(path, config)
     config = dataclasses.replace(config, buckets=holding(config.buckets, config.scales))
     return config, variables, checked_names(categories or stored_categories(metadata, config), config)

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from autofocus_jax.config import TrainingConfig
-from autofocus_jax.detector.freezing import in_frozen_stage
+from autofocus_jax.config import Config, TrainingConfig
+from autofocus_jax.detector.kinds import detector_of
 
 
 def schedule(training: TrainingConfig) -> optax.Schedule:
@@ -30,12 +30,13 @@ def schedule(training: TrainingConfig) -> optax.Schedule:
     return optax.join_schedules([rise, rest], [warmup])
 
 
-def optimizer(training: TrainingConfig) -> optax.GradientTransformation:
+def optimizer(config: Config) -> optax.GradientTransformation:
     """Gradients clipped to a global norm, if any; L2 decay of the kernels that train; momentum; then the schedule."""
+    training, detector = config.training, detector_of(config.detector)
 
     def decays(path: tuple[Any, ...], _: Any) -> bool:
         names = tuple(part.key for part in path)
-        return names[-1] == "kernel" and not in_frozen_stage(names, training.frozen_stages)
+        return names[-1] == "kernel" and not detector.frozen(names, training.frozen_stages)
 
     return optax.chain(
         optax.identity() if training.gradient_norm is None else optax.clip_by_global_norm(training.gradient_norm),

@@ -44,7 +44,7 @@ def panels(
     least min_score after NMS of the chip.
 
     Args:
-      batch: of NumPy arrays. output: detector.model.detect's, on the host, for the rows of batch.chips.
+      batch: of NumPy arrays. output: what the detector answers, on the host, for the rows of batch.chips.
       categories: names [K], or none.
     """
     rows = np.flatnonzero(batch.chips.valid)[:count]

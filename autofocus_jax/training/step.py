@@ -12,8 +12,8 @@ from jax.sharding import Mesh
 
 from autofocus_jax import parallel
 from autofocus_jax.config import Config, ConfigError
-from autofocus_jax.detector import losses
-from autofocus_jax.detector.model import Variables, init
+from autofocus_jax.detector.api import Detector, Variables
+from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.structures import Array, TrainBatch, TrainState
 from autofocus_jax.training.optimizer import average
 
@@ -30,7 +30,8 @@ def initial_state(
     put: gives variables to start from in their place, of the same names and shapes, from those drawn.
     """
     key, parameters = jax.random.split(jax.random.key(config.seed))
-    variables = jax.tree.map(jnp.array, put(init(parameters, config.detector)))  # copies, since a step may take them
+    drawn = detector_of(config.detector).init(parameters)
+    variables = jax.tree.map(jnp.array, put(drawn))  # copies, since a step may take them
     return TrainState(
         step=jnp.int32(0),
         params=variables["params"],
@@ -45,7 +46,7 @@ def make_step(
     config: Config,
     transform: optax.GradientTransformation,
     over: Mesh | None = None,
-    loss: Callable[..., tuple[Array, tuple[dict[str, Array], Variables]]] = losses.loss,
+    detector: Detector | None = None,
 ) -> Step:
     """The step of a config; not yet jitted. Its info holds the parts of the loss, their sum and the gradient norm.
 
@@ -56,11 +57,11 @@ def make_step(
     Args:
       over: devices that each take a slice of the batch and a copy of the state; info and the new state are the same on
         all. None, or one device: not mapped.
-      loss: losses.loss, or another of its kind; names the parts.
+      detector: whose loss is trained; by default config.detector's. It names the parts.
 
     Raises ConfigError when training.batch does not split over the devices.
     """
-    training = config.training
+    training, detector = config.training, detector or detector_of(config.detector)
     devices = 1 if over is None else over.size
     axis = None if devices == 1 else parallel.AXIS
     if training.batch % devices:
@@ -71,7 +72,7 @@ def make_step(
 
         def total(params):
             variables = {"params": params, "batch_stats": state.batch_stats}
-            return loss(config.detector, training, variables, batch, key, axis)
+            return detector.loss(training, variables, batch, key, axis)
 
         (value, (parts, batch_stats)), gradient = jax.value_and_grad(total, has_aux=True)(state.params)
         if axis is not None:

@@ -77,7 +77,7 @@ def _foreign(arguments: Arguments, config: Config, source: Path, advance: Callab
         arrays = torch.read_pth(source) if kind == "pth" else torch.read_safetensors(source)
     if sniper.is_sniper(arrays):
         return sniper.convert(arrays, config.detector, source, arguments.folded_boxes)
-    if torch.is_resnet(arrays):
+    if torch.kind_of(arrays, config.detector) is not None:
         own = (config.detector.pixel_mean, config.detector.pixel_deviation)
         pixels = {"auto": None, "imagenet": torch.IMAGENET, "half": torch.HALF, "config": own}[arguments.pixels]
         return torch.convert(arrays, config.detector, source, pixels)

@@ -10,14 +10,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from autofocus_jax.config import Config, DetectorConfig
-from autofocus_jax.detector.model import Variables, init
+from autofocus_jax.config import Config, DetectorSettings
+from autofocus_jax.detector.api import Variables
+from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.structures import AutoFocusError
 from autofocus_jax.weights.fit import compare, shapes, some
 from autofocus_jax.weights.safetensors import WeightsError, check_finite, flatten, unflatten
-
-# Modules that may be absent as a whole: the file is then of a backbone, or of a detector without FocusPixels.
-_HEADS = ("proposal_head", "box_head", "focus_head")
 
 
 class FitError(AutoFocusError):
@@ -68,7 +66,7 @@ def fit(foreign: Foreign, config: Config, source: str) -> Fitted:
     }  # fmt: skip
     complaints = [f"{len(names)} {what}: {some(names)}" for what, names in found.items() if names]
     if complaints:
-        hints = _hints(have, want)
+        hints = _hints(have, want, detector_of(config.detector).names.classes)
         raise FitError(f"{source} ({foreign.kind}) does not fit the detector of config {config.name!r}: "
                        f"{'; '.join([*hints, *complaints])}")  # fmt: skip
     check_finite({name: foreign.arrays[name] for name in want if name in foreign.arrays}, f"{source} ({foreign.kind})")
@@ -85,8 +83,7 @@ def module(name: str) -> str:
 
 def was_drawn(name: str, untrained: Iterable[str]) -> bool:
     """Whether `fit` drew an array at random; untrained: modules of the names in Fitted.drawn, as a file keeps them."""
-    heads = name.split("/")[1] in _HEADS
-    return module(name) in untrained and (heads or "offset" in name.split("/"))
+    return module(name) in untrained and (_is_head(name.split("/")[1]) or "offset" in name.split("/"))
 
 
 def same_name(names: Iterable[str], path: object) -> None:
@@ -98,12 +95,17 @@ def same_name(names: Iterable[str], path: object) -> None:
         seen.add(name)
 
 
+def _is_head(part: str) -> bool:
+    """Whether a part of a detector may be absent as a whole: the file is then of a backbone, or lacks a head."""
+    return part != "backbone"
+
+
 def _may_be_drawn(missing: set[str], have: Mapping[str, object]) -> list[str]:
-    heads = {name.split("/")[1] for name in have} & set(_HEADS)
+    heads = {name.split("/")[1] for name in have if _is_head(name.split("/")[1])}
 
     def allowed(name: str) -> bool:
         collection, top, *rest = name.split("/")
-        if top in _HEADS:
+        if _is_head(top):
             return top not in heads
         return collection == "params" and "offset" in rest and not heads and not any("/offset/" in n for n in have)
 
@@ -112,29 +114,28 @@ def _may_be_drawn(missing: set[str], have: Mapping[str, object]) -> list[str]:
 
 
 @functools.cache
-def _shapes(config: DetectorConfig) -> dict[str, tuple[int, ...]]:
-    return shapes(jax.eval_shape(lambda: init(jax.random.key(0), config)))
+def _shapes(config: DetectorSettings) -> dict[str, tuple[int, ...]]:
+    return shapes(jax.eval_shape(detector_of(config).init, jax.random.key(0)))
 
 
-def _draw(config: DetectorConfig, names: list[str], seed: int) -> dict[str, np.ndarray]:
+def _draw(config: DetectorSettings, names: list[str], seed: int) -> dict[str, np.ndarray]:
     """Initial values of some variables; the compiler leaves the others out."""
 
     def some(key):
-        flat = flatten(init(key, config))
+        flat = flatten(detector_of(config).init(key))
         return {name: flat[name] for name in names}
 
     return jax.device_get(jax.jit(some)(jax.random.key(seed)))
 
 
-def _hints(have: Mapping[str, tuple], want: Mapping[str, tuple]) -> list[str]:
+def _hints(have: Mapping[str, tuple], want: Mapping[str, tuple], classes: Iterable[str]) -> list[str]:
     """Differences that explain many others."""
     hints = []
     depths = [_units(names) for names in (have, want)]
     if depths[0] != depths[1]:
         hints.append(f"the file has {depths[0]} units in its stages, the config {depths[1]}")
-    classes = [shapes.get("params/box_head/logits/bias") for shapes in (have, want)]
-    if None not in classes and classes[0] != classes[1]:
-        hints.append(f"the file has {classes[0][0] - 1} classes, the config {classes[1][0] - 1}")
+    counts = {(have[name][-1], want[name][-1]) for name in classes if name in have and name in want}
+    hints += [f"the file has {ours} class scores, the config {theirs}" for ours, theirs in counts if ours != theirs]
     return hints
 
 

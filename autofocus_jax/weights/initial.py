@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,17 +13,13 @@ import jax
 import numpy as np
 
 from autofocus_jax.config import Config
-from autofocus_jax.detector.model import Variables, init
+from autofocus_jax.detector.api import Detector, Variables
+from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.weights import safetensors
 from autofocus_jax.weights.conversion import FitError, module, was_drawn
 from autofocus_jax.weights.fit import compare, shapes, some
 from autofocus_jax.weights.meaning import changed_meaning
 from autofocus_jax.weights.safetensors import WeightsError, flatten, unflatten
-
-# The only arrays whose shape depends on how many classes there are: boxes are one for all classes.
-_CLASSES = ("params/box_head/logits/kernel", "params/box_head/logits/bias")
-# Beginnings of settings -> the part of the detector whose weights depend on them.
-_PARTS = {"anchors": "proposal_head", "roi_": "box_head", "box_": "box_head"}
 
 
 class Initial(NamedTuple):
@@ -50,11 +47,12 @@ def read(path: str | os.PathLike, config: Config) -> Initial:
         raise WeightsError(f"weights {path} are a folder; give a .safetensors file, as the model.safetensors in it")
     variables, metadata = safetensors.load(path)
     made_with = metadata["config"].get("detector") or {}
-    want = shapes(jax.eval_shape(lambda: init(jax.random.key(0), config.detector)))
+    detector = detector_of(config.detector)
+    want = shapes(jax.eval_shape(detector.init, jax.random.key(0)))
     have, again = flatten(variables), metadata.get("untrained") or ()
     drawn = {name for name in have if was_drawn(name, again)}
     report = compare(shapes(have), want)
-    classes = [name for name in report.other if name in _CLASSES and name not in drawn]
+    classes = [name for name in report.other if name in detector.names.classes and name not in drawn]
     taken = [name for name in want if name in have and name not in drawn and name not in classes]
     where = f"weights {path} do not fit the detector of config {config.name!r}"
     if not taken:
@@ -62,7 +60,7 @@ def read(path: str | os.PathLike, config: Config) -> Initial:
                        "give weights of a detector or backbone")  # fmt: skip
     _check_backbone(made_with.get("backbone") or {}, config, taken, where)
     parts = {module(name).split("/")[0] for name in taken}
-    notes = [line for line in changed_meaning(made_with, config.detector) if _part(line) in parts]
+    notes = [line for line in changed_meaning(made_with, config.detector) if _part(detector, line) in parts]
     other = [line for name, line in report.other.items() if name in taken]
     if other:
         shown, changed = some(other), some(notes)
@@ -121,8 +119,9 @@ def _check_backbone(made_with: Mapping[str, Any], config: Config, taken: list[st
         raise FitError(f"{where}: batch norms are folded into the convolutions of one of them; want both without")
 
 
-def _part(setting: str) -> str:
-    return next((part for start, part in _PARTS.items() if setting.startswith(start)), "backbone")
+def _part(detector: Detector, line: str) -> str | None:
+    """The part of the detector whose weights depend on the setting that a line of `changed_meaning` is about."""
+    return detector.names.settings.get(re.split("[.:]", line)[0])
 
 
 def _parts_of(names: list[str]) -> str:

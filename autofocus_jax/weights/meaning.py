@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from autofocus_jax.config import DetectorConfig
+from autofocus_jax.config import DetectorSettings
 from autofocus_jax.config_file import differences, to_dict
+from autofocus_jax.detector.kinds import detector_of
 
-_MEANING = ("backbone", "anchors", "roi_size", "roi_pooling", "box_deviations", "pixel_mean", "pixel_deviation")
 
-
-def changed_meaning(made_with: Mapping[str, Any], detector: DetectorConfig) -> list[str]:
+def changed_meaning(made_with: Mapping[str, Any], detector: DetectorSettings) -> list[str]:
     """Where a detector's settings, of those that weights depend on, are not those that the weights were made with.
 
     made_with: settings of a detector as JSON data; what they lack has its default, which is what the program did before
@@ -19,9 +18,9 @@ def changed_meaning(made_with: Mapping[str, Any], detector: DetectorConfig) -> l
     """
     if not made_with:
         return []
-    before = _filled(dict(made_with), to_dict(DetectorConfig()))
-    now = to_dict(detector)
-    return differences(*({key: tree[key] for key in _MEANING} for tree in (before, now)))
+    before, now = _filled(dict(made_with), to_dict(type(detector)())), to_dict(detector)
+    names = detector_of(detector).names.settings
+    return differences(*({key: tree[key] for key in names} for tree in (before, now)))
 
 
 def _filled(settings: dict, defaults: dict) -> dict:

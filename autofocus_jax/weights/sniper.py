@@ -22,25 +22,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from autofocus_jax.config import DetectorConfig
+from autofocus_jax.config import DetectorSettings
+from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.weights.conversion import Foreign, same_name
 from autofocus_jax.weights.safetensors import WeightsError
 
-_HEADS = {
-    "rpn_conv_3x3": "proposal_head/conv",
-    "rpn_cls_score": "proposal_head/logits",
-    "rpn_bbox_pred": "proposal_head/deltas",
-    "conv_new_1": "box_head/reduce",
-    "offset": "box_head/offset",
-    "fc_new_1": "box_head/fc1",
-    "fc_new_2": "box_head/fc2",
-    "cls_score": "box_head/logits",
-    "bbox_pred": "box_head/deltas",
-    "conv_new_2": "focus_head/conv1",
-    "conv_new_3": "focus_head/conv2",
-    "conv_new_out": "focus_head/logits",
-}
-_POOLED = ("box_head/offset", "box_head/fc1")  # layers that see the bins of RoI pooling
 _BATCH_NORM = {
     "gamma": ("params", "scale"),
     "beta": ("params", "bias"),
@@ -60,7 +46,7 @@ def is_sniper(names: Mapping[str, object]) -> bool:
 
 
 def convert(
-    arrays: Mapping[str, np.ndarray], config: DetectorConfig, source: object, folded_boxes: bool = False
+    arrays: Mapping[str, np.ndarray], config: DetectorSettings, source: object, folded_boxes: bool = False
 ) -> Foreign:
     """A file of theirs (names with or without arg: and aux:) in our names and layouts.
 
@@ -68,6 +54,7 @@ def convert(
     Raises WeightsError when an array occurs twice, or when the two forms of box deltas contradict each other.
     """
     same_name((_plain(name) for name in arrays), source)
+    names = detector_of(config).names
     plain = {_plain(name): array for name, array in arrays.items()}
     plain, dropped = _box_deltas(plain, config, source, folded_boxes)
     ours: dict[str, np.ndarray] = {}
@@ -78,13 +65,14 @@ def convert(
             ignored[name] = _FIXED
         elif re.fullmatch(r"bn1_(gamma|beta|moving_mean|moving_var)|fc\d+_(weight|bias)", name):
             ignored[name] = _CLASSIFIER
-        elif (target := _target(name)) is not None:
-            ours[target] = _layout(target, array, config.roi_size)
+        elif (target := _target(name, names.foreign)) is not None:
+            ours[target] = _layout(target, array, names.pooled, config)
             origins[target] = name
         else:
             unknown.append(name)
     heads = {target.split("/")[1] for target in ours} - {"backbone"}
-    kind = "SNIPER's backbone" if not heads else "AutoFocus" if "focus_head" in heads else "SNIPER without FocusPixels"
+    focus = "AutoFocus" if "conv_new_out_weight" in plain else "SNIPER without FocusPixels"
+    kind = focus if heads else "SNIPER's backbone"
     return Foreign(f"MXNet, {kind}", "v2", ours, origins, ignored, unknown, _notes(plain, config))
 
 
@@ -92,7 +80,7 @@ def _plain(name: str) -> str:
     return re.sub(r"^(arg|aux):", "", name)
 
 
-def _target(name: str) -> str | None:
+def _target(name: str, heads: Mapping[str, str]) -> str | None:
     """Our name of an array of theirs, None where there is none."""
     match = _NAME.fullmatch(name)
     if match is None:
@@ -103,28 +91,29 @@ def _target(name: str) -> str | None:
         known = layer in ("bn1", "bn2", "bn3") if unit else layer in ("bn_data", "bn0")
     else:
         collection, leaf = "params", "kernel" if kind == "weight" else "bias"
-        known = layer in ("conv1", "conv2", "conv3", "sc", "offset") if unit else layer == "conv0" or layer in _HEADS
-        if not unit and layer in _HEADS and not test:
-            return f"{collection}/{_HEADS[layer]}/{leaf}"
+        known = layer in ("conv1", "conv2", "conv3", "sc", "offset") if unit else layer == "conv0" or layer in heads
+        if not unit and layer in heads and not test:
+            return f"{collection}/{heads[layer]}/{leaf}"
     if not known or test:
         return None
     parts = collection, "backbone", unit, "shortcut" if layer == "sc" else layer, leaf
     return "/".join(part for part in parts if part)
 
 
-def _layout(target: str, array: np.ndarray, bins: int) -> np.ndarray:
+def _layout(target: str, array: np.ndarray, pooled: tuple[str, ...], config: DetectorSettings) -> np.ndarray:
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)
     if array.ndim == 2:
         outputs, inputs = array.shape
-        if target.split("/", 1)[1].rpartition("/")[0] in _POOLED and inputs % bins**2 == 0:
-            array = array.reshape(outputs, -1, bins, bins).transpose(0, 2, 3, 1).reshape(outputs, inputs)
+        if target.split("/", 1)[1].rpartition("/")[0] in pooled and inputs % config.roi_size**2 == 0:
+            bins = outputs, -1, config.roi_size, config.roi_size
+            array = array.reshape(bins).transpose(0, 2, 3, 1).reshape(outputs, inputs)
         return array.T
     return array
 
 
 def _box_deltas(
-    arrays: dict[str, np.ndarray], config: DetectorConfig, source: object, folded: bool
+    arrays: dict[str, np.ndarray], config: DetectorSettings, source: object, folded: bool
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """The arrays with normalised box deltas alone, and the names of the folded ones that repeat them."""
     names = ("bbox_pred_weight", "bbox_pred_bias")
@@ -147,7 +136,7 @@ def _box_deltas(
     return arrays, [f"{name}_test" for name in tests]
 
 
-def _scaled(array: np.ndarray, config: DetectorConfig, power: int = 1) -> np.ndarray:
+def _scaled(array: np.ndarray, config: DetectorSettings, power: int = 1) -> np.ndarray:
     """Rows (dx, dy, dw, dh, again for each class that has boxes of its own) times deviations to the power."""
     deviations = np.asarray(config.box_deviations, np.float64) ** power
     if len(array) % len(deviations):
@@ -156,7 +145,7 @@ def _scaled(array: np.ndarray, config: DetectorConfig, power: int = 1) -> np.nda
     return (array * factors.reshape(-1, *(1,) * (array.ndim - 1))).astype(np.float32)
 
 
-def _notes(arrays: Mapping[str, np.ndarray], config: DetectorConfig) -> tuple[str, ...]:
+def _notes(arrays: Mapping[str, np.ndarray], config: DetectorSettings) -> tuple[str, ...]:
     mean = arrays.get("bn_data_moving_mean")
     if mean is not None and mean.shape == (3,) and mean.min() > 50 and max(config.pixel_mean) > 50:
         shown = ", ".join(f"{value:.0f}" for value in mean)

@@ -24,15 +24,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from safetensors import safe_open
 
-from autofocus_jax.config import DetectorConfig
+from autofocus_jax.config import DetectorSettings
+from autofocus_jax.detector.backbone import BACKBONES, backbone_of
 from autofocus_jax.detector.resnet import EPSILON
-from autofocus_jax.detector.resnet_v1 import EPSILON as EPSILON_V1
 from autofocus_jax.weights.conversion import FitError, Foreign, same_name
 from autofocus_jax.weights.safetensors import FAULTS, WeightsError
 
@@ -46,14 +46,6 @@ _BATCH_NORM = {
     "running_mean": ("batch_stats", "mean"),
     "running_var": ("batch_stats", "var"),
 }
-_POST = re.compile(
-    r"(?:layer(?P<stage>\d+)\.(?P<unit>\d+)\.)?"
-    r"(?P<layer>conv\d|bn\d|downsample\.[01])\.(?P<leaf>weight|bias|running_mean|running_var)"
-)
-_PRE = re.compile(
-    r"(?:stem|stages\.(?P<stage>\d+)\.blocks\.(?P<unit>\d+))\."
-    r"(?P<layer>conv\d?|norm\d|downsample\.conv)\.(?P<leaf>weight|bias|running_mean|running_var)"
-)
 
 
 def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -92,50 +84,62 @@ def read_pth(path: str | os.PathLike) -> dict[str, np.ndarray]:
     return {name: tensor.detach().float().numpy() for name, tensor in loaded.items()}
 
 
-def is_resnet(names: Mapping[str, object]) -> bool:
-    """Whether a file has torchvision's or timm's names."""
-    return any(re.match(r"(module\.)?(layer1\.0\.conv1|stages\.0\.blocks\.0\.conv1)\.weight", name) for name in names)
+def kind_of(names: Iterable[str], config: DetectorSettings) -> str | None:
+    """The kind of backbone whose foreign names a file has: "v1" or "v2" for torchvision's and timm's ResNets, else that
+    of the config; None when it has neither."""
+    modules = {name.removeprefix("module.").rpartition(".")[0] for name in names}
+    for kind, first in (("v1", "layer1.0.conv1"), ("v2", "stages.0.blocks.0.conv1")):
+        if first in modules:
+            return kind
+    foreign = backbone_of(config.backbone).foreign
+    return config.backbone.kind if foreign and any(map(foreign, modules)) else None
 
 
 def convert(
     arrays: Mapping[str, np.ndarray],
-    config: DetectorConfig,
+    config: DetectorSettings,
     source: object,
     pixels: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
 ) -> Foreign:
     """A state dict in our names and layouts.
 
     pixels: mean and deviation of each channel (RGB, of values 0 to 255) that the network was trained with; by default
-    IMAGENET for the post-activation and HALF for the pre-activation layout. Raises WeightsError for variants that our
+    IMAGENET for the post-activation and HALF for the pre-activation layout. A backbone that is no ResNet is taken to
+    have been trained with the config's. Raises WeightsError for variants that our
     networks cannot express, FitError where the config normalises pixels in another way that cannot be folded in.
     """
     plain = {name.removeprefix("module."): array for name, array in arrays.items()}
     same_name((name.removeprefix("module.") for name in arrays), source)
-    pre = any(name.startswith("stages.") for name in plain)
-    pattern, classifier = (_PRE, r"norm\.|head\.") if pre else (_POST, r"fc\.")
-    _refuse(plain, pre, source)
+    kind = kind_of(plain, config)
+    pre, post = kind == "v2", kind == "v1"
+    backbone = BACKBONES[kind]
+    classifier = r"norm\.|head\." if pre else r"fc\."
+    if pre or post:
+        _refuse(plain, pre, source)
     ours: dict[str, np.ndarray] = {}
     origins: dict[str, str] = {}
     ignored, unknown = {}, []
     for name, array in plain.items():
-        match = pattern.fullmatch(name)
-        if name.endswith("num_batches_tracked"):
+        module, _, leaf = name.rpartition(".")
+        target = backbone.foreign(module)
+        if leaf == "num_batches_tracked":
             ignored[name] = "a counter of training"
         elif re.match(classifier, name):
             ignored[name] = "part of the classifier, after the features"
-        elif match is None or (match["stage"] is None and match["layer"] not in ("conv", "conv1", "bn1")):
+        elif target is None or leaf not in _BATCH_NORM:
             unknown.append(name)
         else:
-            target = _target(match, pre)
-            ours[target] = _layout(target, np.asarray(array, np.float32), EPSILON if pre else EPSILON_V1)
+            collection, own = ("params", "kernel") if leaf == "weight" and array.ndim > 1 else _BATCH_NORM[leaf]
+            target = f"{collection}/backbone/{target}/{own}"
+            ours[target] = _layout(target, np.asarray(array, np.float32), backbone.epsilon)
             origins[target] = name
     if pre:
         ours |= _pixels(config, pixels or HALF)
         _bypass_stem(ours, config)
-    else:
+    elif post:
         _check_pixels(config, pixels or IMAGENET, source)
-    kind = "PyTorch, pre-activation ResNet" if pre else "PyTorch, post-activation ResNet"
-    return Foreign(kind, "v2" if pre else "v1", ours, origins, ignored, unknown)
+    what = {"v2": "pre-activation ResNet", "v1": "post-activation ResNet"}.get(kind, kind)
+    return Foreign(f"PyTorch, {what}", kind, ours, origins, ignored, unknown)
 
 
 def _refuse(names: Mapping[str, np.ndarray], pre: bool, source: object) -> None:
@@ -153,25 +157,13 @@ def _refuse(names: Mapping[str, np.ndarray], pre: bool, source: object) -> None:
         raise WeightsError(f"weights {source}: the network {reason}; want a plain ResNet-50, 101 or 152")
 
 
-def _target(match: re.Match, pre: bool) -> str:
-    layer, leaf = match["layer"], match["leaf"]
-    norm = layer.startswith(("bn", "norm")) or layer == "downsample.1"
-    collection, leaf = _BATCH_NORM[leaf] if norm else ("params", {"weight": "kernel"}.get(leaf, leaf))
-    if match["stage"] is None:
-        layer = "bn0" if norm else "conv0"
-        return f"{collection}/backbone/{layer}/{leaf}"
-    unit = f"stage{int(match['stage']) + pre}_unit{int(match['unit']) + 1}"
-    layer = {"downsample.0": "shortcut", "downsample.conv": "shortcut", "downsample.1": "shortcut_bn"}.get(layer, layer)
-    return f"{collection}/backbone/{unit}/{layer.replace('norm', 'bn')}/{leaf}"
-
-
 def _layout(target: str, array: np.ndarray, epsilon: float) -> np.ndarray:
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)
     return array + np.float32(_EPSILON - epsilon) if target.endswith("/var") else array
 
 
-def _pixels(config: DetectorConfig, pixels: tuple[tuple[float, ...], tuple[float, ...]]) -> dict[str, np.ndarray]:
+def _pixels(config: DetectorSettings, pixels: tuple[tuple[float, ...], tuple[float, ...]]) -> dict[str, np.ndarray]:
     """The batch norm on the data that turns the config's normalisation of pixels into the file's."""
     (mean, deviation), own_mean = (np.asarray(values, np.float64) for values in pixels), np.asarray(config.pixel_mean)
     own = np.asarray(config.pixel_deviation)
@@ -182,7 +174,9 @@ def _pixels(config: DetectorConfig, pixels: tuple[tuple[float, ...], tuple[float
     }
 
 
-def _check_pixels(config: DetectorConfig, pixels: tuple[tuple[float, ...], tuple[float, ...]], source: object) -> None:
+def _check_pixels(
+    config: DetectorSettings, pixels: tuple[tuple[float, ...], tuple[float, ...]], source: object
+) -> None:
     """Raises FitError unless the config normalises pixels as the file's network wants them, to 1 level of 255."""
     given = (config.pixel_mean, config.pixel_deviation)
     if not np.allclose(given, pixels, atol=1, rtol=0):
@@ -191,7 +185,7 @@ def _check_pixels(config: DetectorConfig, pixels: tuple[tuple[float, ...], tuple
                        "by --pixels what the file was trained with")  # fmt: skip
 
 
-def _bypass_stem(ours: dict[str, np.ndarray], config: DetectorConfig) -> None:
+def _bypass_stem(ours: dict[str, np.ndarray], config: DetectorSettings) -> None:
     """Makes our batch norm and ReLU after the first convolution a mere shift, which the next batch norm takes off."""
     kernel, after = ours["params/backbone/conv0/kernel"], "batch_stats/backbone/stage1_unit1/bn1/mean"
     var, mean = (ours[f"batch_stats/backbone/bn_data/{name}"].astype(np.float64) for name in ("var", "mean"))

@@ -98,8 +98,8 @@ FAILURES = [
     (["detect", "void", "--weights", "tiny"], {"void/": b""}, "folder void holds no image and no video"),
     (["detect", "notes", "--weights", "tiny"], {"notes/a.txt": b"x"}, "folder notes holds no image"),
     (["detect", "", "--weights", "tiny"], {}, "an empty PATH; give files"),
-    (["detect", "/dev/null", "--weights", "tiny"], {}, "not one image could be read"),
-    (["detect", "bad.jpg", "--weights", "tiny"], {"bad.jpg": b"x"}, "not one image could be read"),
+    (["detect", "/dev/null", "--weights", "tiny"], {}, "not one image could be processed"),
+    (["detect", "bad.jpg", "--weights", "tiny"], {"bad.jpg": b"x"}, "not one image could be processed"),
     (["detect", "runs/detect/pictures", "--weights", "tiny"], {"runs/detect/pictures/a.png": PNG}, "another --output"),
     # weights
     (["detect", "good.png", "--weights", "none.safetensors"], {}, "none.safetensors do not exist"),
@@ -205,7 +205,7 @@ def test_one_line_that_names_it(autofocus, words, files, says):
     code, out, err = autofocus(*words)
     assert code == 1 and err.startswith(f"autofocus {words[0]}: ") and err.count("\n") == 1, (code, out, err)
     assert says in err
-    if "could be read" not in says:
+    if "could be processed" not in says:
         assert not list(Path("runs").rglob("*.json")) and "Traceback" not in out
 
 
@@ -215,7 +215,7 @@ def test_bad_images_are_skipped_and_odd_ones_are_not(autofocus):
     make({f"in/{name}": content for name, content in [("good.png", PNG), *FINE_IMAGES]})
     code, out, err = autofocus("detect", "in", "--weights", "tiny", "--write", "pictures", "coco", "yolo")
     assert code == 0 and err == ""
-    assert f"{len(SKIPPED_IMAGES)} could not be read and were skipped" in out
+    assert f"{len(SKIPPED_IMAGES)} failed and were skipped" in out
     lines = out.splitlines()
     for name, _, reason in SKIPPED_IMAGES:
         assert [line for line in lines if f"/{name} " in line and reason in line], (name, reason, out)
@@ -232,4 +232,4 @@ def test_files_without_permission(autofocus):
     make({"in/good.png": PNG, "in/closed.png": PNG})
     os.chmod("in/closed.png", 0)
     code, out, _ = autofocus("detect", "in", "--weights", "tiny", "--write", "coco")
-    assert code == 0 and "closed.png" in out and "1 could not be read" in out
+    assert code == 0 and "closed.png" in out and "1 failed and were skipped" in out

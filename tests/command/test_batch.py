@@ -148,7 +148,7 @@ def test_errors_are_rows_and_counted(whole):
     code, printed, found, out = whole
     rows = table(out).to_pylist()
     bad = [row for row in rows if row["error"] is not None]
-    assert code == 3 and "400 images; 4 of them could not be read" in printed and len(found) == 40
+    assert code == 3 and "400 images; 4 of them failed" in printed and len(found) == 40
     assert [row["id"] for row in bad] == [f"{number:04d}.jpg" for number in (50, 150, 250, 350)]
     assert len({row["id"] for row in rows}) == len(rows) == 400 and all("cut off" in row["error"] for row in bad)
 
@@ -179,7 +179,7 @@ def test_the_driver_killed_and_started_again(many, whole, tiny_weights, tmp_path
     before = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
     code, printed, _ = finish(start(many, out, tiny_weights, "--piece", 10))
     assert code == 3 and f"{len(before)} of 40 pieces are there already" in printed
-    assert "400 images; 4 of them could not be read" in printed and parts(out) == whole[2]
+    assert "400 images; 4 of them failed" in printed and parts(out) == whole[2]
     assert all((out / name).stat().st_mtime_ns == stamp for name, stamp in before.items())
     code, printed, _ = finish(start(many, out, tiny_weights, "--piece", 10))
     assert code == 3 and "40 of 40 pieces" in printed
@@ -222,7 +222,7 @@ def test_an_s3_store(many, whole, tiny_weights, monkeypatch):
         store.create_dir("bucket")
         fs.copy_files(str(many), "bucket/in", destination_filesystem=store)
         code, printed, _ = finish(start("s3://bucket/in", "s3://bucket/out", tiny_weights, "--piece", 10))
-        assert code == 3 and "400 images; 4 of them could not be read" in printed
+        assert code == 3 and "400 images; 4 of them failed" in printed
         found = {}
         for info in store.get_file_info(fs.FileSelector("bucket/out")):
             if info.base_name.startswith("part-"):

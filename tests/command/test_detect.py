@@ -224,7 +224,7 @@ def test_bad_images_are_skipped_counted_and_named(autofocus, pictures):
     (pictures / "c.jpg").write_bytes((pictures / "below/b.jpg").read_bytes()[:-50])
     (pictures / "d.mp4").write_bytes(b"no video")
     code, out, err = autofocus("detect", pictures, "--weights", "tiny")
-    assert code == 0 and err == "" and "3 images, " in out and "3 could not be read and were skipped" in out
+    assert code == 0 and err == "" and "3 images, " in out and "3 failed and were skipped" in out
     assert all(f"{name} " in out for name in ("b.jpg", "c.jpg", "d.mp4"))
     assert len(json.loads(Path("runs/detect/detections.json").read_text())["images"]) == 3
 
@@ -332,7 +332,7 @@ def test_huge_images_are_announced_and_work(autofocus, pictures, monkeypatch):
 def test_what_is_above_max_pixels_is_skipped_and_counted(autofocus, pictures, monkeypatch):
     monkeypatch.setenv("AUTOFOCUS_MAX_PIXELS", "1")
     code, out, _ = autofocus("detect", "pictures", "--weights", "tiny", "--write", "coco", "--max-pixels", "4096")
-    assert code == 0 and "1 could not be read and were skipped" in out
+    assert code == 0 and "1 failed and were skipped" in out
     assert "a.png has 90x60 px, above the limit of 4096 pixels" in out
     assert autofocus("detect", "pictures", "--weights", "tiny", "--max-pixels", "0")[0] == 1
 

@@ -107,12 +107,12 @@ def test_a_photograph_that_the_detector_cannot_bear_is_named_and_the_run_goes_on
     cv2.imwrite(str(squares / "3bad.png"), np.full((256, 384, 3), 13, np.uint8))
     (squares / "4.png").write_bytes(b"no picture")
     code, out, err = autofocus("detect", squares, "--detector", "m.onnx", "--write", "csv")
-    assert (code, err) == (0, "") and "3 images, 0 detections" in out and "2 could not be looked at and were" in out
+    assert (code, err) == (0, "") and "3 images, 0 detections" in out and "2 failed and were skipped:" in out
     assert "  3bad.png: no good\n" in out and "4.png" in out
     code, out, err = autofocus("detect", squares / "3bad.png", "--detector", "m.onnx", "--write", "csv")
-    assert (code, err) == (1, "autofocus detect: not one image could be read\n") and "3bad.png: no good" in out
+    assert (code, err) == (1, "autofocus detect: not one image could be processed\n") and "3bad.png: no good" in out
     code, _, err = autofocus("detect", squares / "4.png", "--detector", "m.onnx", "--write", "csv")
-    assert (code, err) == (1, "autofocus detect: not one image could be read\n")
+    assert (code, err) == (1, "autofocus detect: not one image could be processed\n")
 
 
 @pytest.mark.parametrize(("words", "says"), [

@@ -20,7 +20,7 @@ from pycocotools.coco import COCO
 from autofocus_jax import checkpoint, config_file
 from autofocus_jax.command import evaluate, thresholds
 from autofocus_jax.command.panels import write_panels
-from autofocus_jax.detector.model import init
+from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import interval, measure
 from autofocus_jax.ledger import locked
@@ -77,7 +77,7 @@ def folder(tmp_path_factory):
     (root / "config.py").write_text(CONFIG.replace("FOLDER", str(root)))
     config = config_file.load_config(root / "config.py")
     # Any numbers will do, and drawing them here is much faster than compiling `init`.
-    shapes = jax.eval_shape(lambda: init(jax.random.key(0), config.detector))
+    shapes = jax.eval_shape(detector_of(config.detector).init, jax.random.key(0))
     variables = jax.tree.map(lambda shape: random.uniform(0.1, 0.5, shape.shape).astype(np.float32), shapes)
     safetensors.save(root / "weights.safetensors", variables, config_file.to_dict(config))
     return root
@@ -95,7 +95,7 @@ def test_rows_files_and_skipped_images(folder, arguments, tmp_path, capsys):
     threshold = ["--scales.0.chips.threshold", "1e-9"]
     assert evaluate.main([*arguments, *threshold, "--panels", "1"]) == 0
     printed = capsys.readouterr()
-    assert "1 of 3 images could not be read" in printed.out and "2.png" in printed.out and printed.err == ""
+    assert "1 of 3 images failed and were skipped" in printed.out and "2.png" in printed.out and printed.err == ""
     assert "AutoFocus against the pyramid: 1.00 times fewer pixels" in printed.out
 
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -369,7 +369,7 @@ def test_not_one_image_can_be_read(folder, arguments, tmp_path, monkeypatch, cap
     )
     assert evaluate.main([*arguments, "--data.root", str(tmp_path)]) == 1
     message = capsys.readouterr().err
-    assert "none of 3 images could be read" in message and message.count("\n") == 1
+    assert "none of 3 images could be processed" in message and message.count("\n") == 1
 
 
 def test_the_program_itself_says_one_line():

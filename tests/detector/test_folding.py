@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from autofocus_jax.detector.folding import fold
-from autofocus_jax.detector.model import forward, init
+from autofocus_jax.detector.kinds import detector_of
+from autofocus_jax.detector.two_stage_network import forward
 from autofocus_jax.weights.fit import strict
 from autofocus_jax.weights.safetensors import flatten
 
@@ -21,7 +22,7 @@ def test_same_maps(tiny_detector, draw_variables, chip_batch, kind, groups):
     variables = draw_variables(config)
     before = {name: array.copy() for name, array in flatten(variables).items()}
     folded, fewer = fold(config, variables)
-    strict(fewer, jax.eval_shape(lambda: init(jax.random.key(0), folded)))
+    strict(fewer, jax.eval_shape(detector_of(folded).init, jax.random.key(0)))
     assert "batch_stats" not in fewer
     chips = chip_batch([np.random.default_rng(0).integers(0, 256, (25, 33, 3), np.uint8)], 32, 48)
     for one, other in zip(_forward(config, variables, chips), _forward(folded, fewer, chips)):

@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from autofocus_jax.config import BackboneConfig
 from autofocus_jax.detector.freezing import freeze_norms, freeze_stages, in_frozen_stage
 from autofocus_jax.weights.safetensors import flatten
 
+PLAIN = BackboneConfig()
 FROZEN_FROM = {  # least number of frozen stages with which an array is not trained; None: it always is
     "backbone/conv0/kernel": 1,
     "backbone/bn0/scale": 1,
@@ -24,22 +26,22 @@ FROZEN_FROM = {  # least number of frozen stages with which an array is not trai
 def test_stages_by_name(name):
     least = FROZEN_FROM[name]
     for stages in range(6):
-        assert in_frozen_stage(tuple(name.split("/")), stages) == (least is not None and stages >= least)
+        assert in_frozen_stage(PLAIN, tuple(name.split("/")), stages) == (least is not None and stages >= least)
 
 
 def test_a_head_without_modules_is_no_stage():
-    assert not in_frozen_stage(("kernel",), 5)
+    assert not in_frozen_stage(PLAIN, ("kernel",), 5)
 
 
 @pytest.mark.parametrize("stages", [0, 1, 2, 5])
 def test_no_gradient_flows_to_frozen_stages(tiny_variables, stages):
     def total(params):
-        frozen = freeze_stages({**tiny_variables, "params": params}, stages)["params"]
+        frozen = freeze_stages(PLAIN, {**tiny_variables, "params": params}, stages)["params"]
         return sum((value**2).sum() for value in jax.tree.leaves(frozen))
 
     params = jax.tree.map(jnp.ones_like, tiny_variables["params"])
     for name, gradient in flatten(jax.grad(total)(params)).items():
-        assert (gradient == (0 if in_frozen_stage(tuple(name.split("/")), stages) else 2)).all(), name
+        assert (gradient == (0 if in_frozen_stage(PLAIN, tuple(name.split("/")), stages) else 2)).all(), name
 
 
 def test_no_gradient_flows_to_frozen_norms(tiny_variables):

@@ -16,7 +16,7 @@ import pytest
 
 from autofocus_jax.config import BackboneConfig, DetectorConfig
 from autofocus_jax.detector.backbone import backbone
-from autofocus_jax.detector.model import Network, forward, propose
+from autofocus_jax.detector.two_stage_network import Network, forward, propose
 from autofocus_jax.structures import ChipBatch
 from autofocus_jax.weights import fit, safetensors, sniper
 

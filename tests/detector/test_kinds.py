@@ -1,20 +1,29 @@
 """Kinds of backbone and pooling, compute types and frozen norms: what holds for the plain detector holds for each."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autofocus_jax.detector.losses import loss
-from autofocus_jax.detector.model import Maps, classify, detect, forward, init, propose
-from autofocus_jax.structures import TrainBatch
+from autofocus_jax.detector.kinds import detector_of
+from autofocus_jax.detector.two_stage_loss import loss
+from autofocus_jax.detector.two_stage_network import Maps, answer, classify, forward, look, propose
+from autofocus_jax.structures import DetectorOutput, TrainBatch
 from autofocus_jax.weights.safetensors import flatten
 
 _forward = jax.jit(forward, static_argnums=0, static_argnames="masked")
 _classify = jax.jit(classify, static_argnums=0)
-_detect = jax.jit(detect, static_argnums=0, static_argnames="masked")
+
+
+@partial(jax.jit, static_argnums=0, static_argnames="masked")
+def _detect(config, variables, chips, masked=True):
+    seen, focus = look(config, variables, chips, masked)
+    return DetectorOutput(*answer(config, variables, seen, masked), focus)
+
+
 
 KINDS = {
     "v1": {"kind": "v1"},
@@ -57,7 +66,7 @@ def test_maps_and_pooling_do_not_depend_on_the_bucket(tiny_detector, draw_variab
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_kinds_add_what_they_need(tiny_detector, kind):
-    shapes = flatten(jax.eval_shape(lambda: init(jax.random.key(0), of_kind(tiny_detector, kind)))["params"])
+    shapes = flatten(jax.eval_shape(detector_of(of_kind(tiny_detector, kind)).init, jax.random.key(0))["params"])
     offsets = {name: array.shape for name, array in shapes.items() if "offset" in name}
     expected = {}
     if "deformable" in kind:
@@ -87,7 +96,7 @@ def test_without_masks_the_padding_counts(deformable, draw_variables, chip_batch
 def test_bfloat16_is_close_and_its_answers_are_float32(deformable, draw_variables, chip_batch):
     variables, chips = draw_variables(deformable), chip_batch([picture(32, 48)], 32, 48)
     rough = dataclasses.replace(deformable, compute_dtype="bfloat16")
-    drawn = jax.tree.leaves(jax.eval_shape(lambda: init(jax.random.key(0), rough)))
+    drawn = jax.tree.leaves(jax.eval_shape(detector_of(rough).init, jax.random.key(0)))
     assert {leaf.dtype for leaf in drawn} == {jnp.dtype("float32")}
     exact, maps = (_forward(config, variables, chips) for config in (deformable, rough))
     assert maps.features.dtype == jnp.bfloat16

@@ -10,8 +10,8 @@ import pytest
 
 from autofocus_jax.config import TrainingConfig
 from autofocus_jax.detector.anchors import anchors
-from autofocus_jax.detector.losses import box_loss, focus_loss, proposal_loss, roi_candidates, sample_rois
-from autofocus_jax.detector.model import Maps
+from autofocus_jax.detector.two_stage_loss import box_loss, focus_loss, proposal_loss, roi_candidates, sample_rois
+from autofocus_jax.detector.two_stage_network import Maps
 from autofocus_jax.structures import BACKGROUND, FOCUS, IGNORE, ChipBatch, TrainBatch
 
 _proposal_loss = jax.jit(proposal_loss, static_argnums=(0, 1))

@@ -9,15 +9,20 @@ import jax
 import numpy as np
 import pytest
 
-from autofocus_jax.detector.model import Maps, detect, init, propose
+from autofocus_jax.detector.kinds import detector_of
+from autofocus_jax.detector.two_stage_network import Maps, answer, init, look, propose
 from autofocus_jax.scenes.rendering import render_scene
-from autofocus_jax.structures import Detections
+from autofocus_jax.structures import Detections, DetectorOutput
 from autofocus_jax.weights import safetensors
 
 ROOT = Path(__file__).parent.parent.parent
 SHIPPED = ROOT / "autofocus_jax" / "weights" / "shipped" / "demo.safetensors"
 
-_detect = jax.jit(detect, static_argnums=0)
+
+@partial(jax.jit, static_argnums=0)
+def _detect(config, variables, chips):
+    return detector_of(config).detect(variables, chips)
+
 
 
 @pytest.fixture
@@ -77,9 +82,14 @@ def test_other_rows_do_not_influence(tiny, chip_batch):
 def test_one_by_one_is_the_same(tiny_detector, tiny_variables, chip_batch):
     """Chips of several sizes, a row that is empty, and a batch of one."""
     chips = [noise(seed, *size) for seed, size in enumerate([(32, 48), (20, 30), (16, 16)])]
-    slowly = jax.jit(partial(detect, one_by_one=True), static_argnums=0)
+
+    @jax.jit
+    def slowly(variables, chips):
+        seen, focus = look(tiny_detector, variables, chips, one_by_one=True)
+        return DetectorOutput(*answer(tiny_detector, variables, seen), focus)
+
     for batch in (chip_batch(chips, 32, 48, batch=4), chip_batch(chips[:1], 32, 48)):
-        one = jax.device_get(slowly(tiny_detector, tiny_variables, batch))
+        one = jax.device_get(slowly(tiny_variables, batch))
         other = jax.device_get(_detect(tiny_detector, tiny_variables, batch))
         assert (one.valid == other.valid).all() and one.valid.any()
         for field in ("boxes", "scores", "focus"):
@@ -125,7 +135,7 @@ def test_proposals_come_from_filled_cells_best_first(tiny_detector):
 
 
 def test_init_is_a_function_of_the_key(tiny_detector):
-    make = jax.jit(partial(init, config=tiny_detector), compiler_options={"xla_backend_optimization_level": "0"})
+    make = jax.jit(partial(init, tiny_detector), compiler_options={"xla_backend_optimization_level": "0"})
     one, again, other = (safetensors.flatten(jax.device_get(make(jax.random.key(seed)))) for seed in (0, 0, 1))
     assert all((one[name] == again[name]).all() for name in one)
     assert any((one[name] != other[name]).any() for name in one)

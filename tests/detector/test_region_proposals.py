@@ -3,15 +3,15 @@
 import jax
 import numpy as np
 
-from autofocus_jax.detector.model import forward, propose
-from autofocus_jax.detector.region_proposals import region_proposals
+from autofocus_jax.detector.kinds import detector_of
+from autofocus_jax.detector.two_stage_network import forward, propose
 
 
 def test_they_are_those_of_propose(tiny_detector, tiny_variables, chip_batch):
     random = np.random.default_rng(0)
     chips = [random.integers(0, 256, (height, width, 3), np.uint8) for height, width in ((48, 64), (20, 37))]
     batch = chip_batch(chips, 48, 64, 3)
-    answer = jax.jit(region_proposals, static_argnums=0)(tiny_detector, tiny_variables, batch)
+    answer = jax.jit(detector_of(tiny_detector).proposals.detect)(tiny_variables, batch)
     maps = jax.jit(forward, static_argnums=0)(tiny_detector, tiny_variables, batch)
     expected = jax.jit(propose, static_argnums=0)(tiny_detector, maps, batch.size)
     count = tiny_detector.proposals

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from autofocus_jax.config import BackboneConfig, DetectorConfig
-from autofocus_jax.detector.model import Network, forward, init
-from autofocus_jax.detector.resnet import ResNet, true_cells
+from autofocus_jax.detector.kinds import detector_of
+from autofocus_jax.detector.masks import true_cells
+from autofocus_jax.detector.resnet import ResNet
+from autofocus_jax.detector.two_stage_network import Network, forward
 from autofocus_jax.weights.safetensors import flatten
 
 
@@ -49,7 +51,7 @@ def test_parameters_of_resnet_101():
 
 
 def test_parameters_of_the_papers_detector():
-    shapes = flatten(jax.eval_shape(lambda: init(jax.random.key(0), DetectorConfig()))["params"])
+    shapes = flatten(jax.eval_shape(detector_of(DetectorConfig()).init, jax.random.key(0))["params"])
     shapes = {name: array.shape for name, array in shapes.items()}
     assert shapes["proposal_head/conv/kernel"] == (3, 3, 3072, 512)
     assert shapes["proposal_head/logits/kernel"] == (1, 1, 512, 42)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from autofocus_jax.config import BackboneConfig
-from autofocus_jax.detector.losses import loss, proposal_stage_loss
+from autofocus_jax.detector.two_stage_loss import loss, proposal_stage_loss
 from autofocus_jax.structures import ChipBatch, TrainBatch
 from autofocus_jax.weights.safetensors import flatten
 

@@ -1,8 +1,13 @@
 """Ready-made files on COCO photographs, against the AP that was measured for them by other code."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from autofocus_jax.command import evaluate as evaluation
+from autofocus_jax.command.main import main
 from autofocus_jax.data.coco import CocoDataset
 from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.foreign.detect import ForeignDetect
@@ -96,3 +101,25 @@ def test_the_proposed_plan_on_drone_photographs(shared):
     assert (points["perfect"], side["perfect"]) == (pytest.approx(46.8, abs=0.5), pytest.approx(952, rel=0.03))
     assert abs(points["weak packed"] - points["weak"]) <= 1 and abs(points["packed"] - points["perfect"]) <= 1
     assert runs["packed"] == pytest.approx(3.9, abs=0.1)
+
+
+@pytest.mark.slow
+def test_evaluate_and_compare_say_the_same_of_drone_photographs(shared, tmp_path, monkeypatch):
+    data, model = shared / "data/uav_people", shared / "models/yolox_nano.onnx"
+    monkeypatch.chdir(tmp_path)
+    boxes = json.loads((data / "annotations/instances.json").read_text())
+    boxes["images"] = sorted(boxes["images"], key=lambda image: image["id"])[:3]
+    kept = {image["id"] for image in boxes["images"]}
+    boxes["annotations"] = [one for one in boxes["annotations"] if one["image_id"] in kept]
+    Path("few.json").write_text(json.dumps(boxes))
+    config = Path(__file__).parents[2] / "configs/onnx.py"
+    words = ["--data.root", data, "--data.annotations", tmp_path / "few.json", "--data.images", "images"]
+    words = ["--config", config, "--split", "all", "--detector", model, *words, "--panels", "0"]
+    assert evaluation.main([str(word) for word in words]) == 0
+    words = ["compare", data / "images", "--annotations", "few.json", "--detector", model, "--slices", "416"]
+    assert main([str(word) for word in words]) == 0
+    ours = json.loads(Path("runs/onnx/evaluation/metrics.json").read_text())
+    rows = json.loads(Path("runs/compare/comparison.json").read_text())["rows"]
+    for here, there in (("pyramid", "pyramid"), ("autofocus", "weak focus 0.02"), ("perfect", "perfect focus")):
+        assert ours[here]["AP"] == pytest.approx(rows[there]["AP"], abs=1e-6) and ours[here]["AP"] > 10
+        assert ours[here]["side"] == pytest.approx(rows[there]["side"])

@@ -11,9 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from autofocus_jax.detector import model
 from autofocus_jax.detector.folding import fold
-from autofocus_jax.detector.model import detect
+from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.focus.buckets import BucketError
 from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.focus.plan import Plan
@@ -38,11 +37,11 @@ def detector(config, tiny_variables):
     return compile_detector(config, tiny_variables)
 
 
-def test_one_compilation_for_each_bucket_used(config, tiny_variables, traced, monkeypatch):
-    looked, answered = traced(model.look), traced(model.answer)
-    monkeypatch.setattr(model, "look", looked)
-    monkeypatch.setattr(model, "answer", answered)
-    detector = CompiledDetector(config, tiny_variables)
+def test_one_compilation_for_each_bucket_used(config, tiny_variables, traced):
+    prepared, variables = detector_of(config.detector).prepare(tiny_variables)
+    looked, answered = traced(prepared.look), traced(prepared.answer)
+    watched = prepared._replace(look=looked, answer=answered, prepare=lambda variables: (watched, variables))
+    detector = CompiledDetector(config, variables, detector=watched)
     random = np.random.default_rng(0)
     sizes = [(60, 90), (61, 90), (90, 60), (60, 60), (33, 41), (64, 96), (17, 16), (200, 210)]
     images = [random.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
@@ -73,7 +72,7 @@ def _programs(shapes):
 def test_every_row_is_as_without_compiling_ahead(config, detector, tiny_variables, chip_batch):
     chip = np.random.default_rng(1).integers(0, 256, (30, 20, 3), np.uint8)
     batch = chip_batch([chip], 32, 32, 3)
-    expected = jax.jit(detect, static_argnums=0)(config.detector, tiny_variables, batch)
+    expected = jax.jit(detector_of(config.detector).detect)(tiny_variables, batch)
     for one, other in zip(detector(batch), expected):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
@@ -90,7 +89,7 @@ def test_folded_norms_change_nothing(config, draw_variables, chip_batch, kind):
     answer = compile_detector(plain, variables)(batch)
     for one, other in zip(answer, compile_detector(dataclasses.replace(plain, detector=folded), fewer)(batch)):
         np.testing.assert_array_equal(one, other)
-    for one, other in zip(answer, jax.jit(detect, static_argnums=0)(plain.detector, variables, batch)):
+    for one, other in zip(answer, jax.jit(detector_of(plain.detector).detect)(variables, batch)):
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 

@@ -92,7 +92,7 @@ def test_without_objects_scores_are_none(memory_dataset, truth, metric):
 
 def test_nothing_to_measure(scene):
     dataset, detect = scene
-    with pytest.raises(AutoFocusError, match="none of 1 images could be read; the first: image 2"):
+    with pytest.raises(AutoFocusError, match="none of 1 images could be processed; the first: image 2"):
         measure(dataset, detect, PLAN, indices=[2])
     with pytest.raises(AutoFocusError, match="metric must be one of coco, voc, got 'lvis'"):
         measure(dataset, detect, PLAN, metric="lvis")

@@ -43,7 +43,7 @@ focus = random.integers(-1, 2, (8, 3, 3)).astype(np.int8)
 batch = TrainBatch(chips, boxes, random.integers(0, 3, (8, 6)).astype(np.int32), present, trainable, focus)
 if norms == "own":  # slices that are alike have statistics that are alike, and those of the whole batch
     batch = jax.tree.map(lambda values: np.tile(values[:2], (4,) + (1,) * (values.ndim - 1)), batch)
-transform, start = optimizer(training), _draw_variables(detector)
+transform, start = optimizer(config), _draw_variables(detector)
 ends = []
 for count in (1, 4):
     over = parallel.mesh(jax.devices()[:count])

@@ -1,6 +1,7 @@
 """The schedule at its corners, and what the optimizer does to a parameter, by hand."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from autofocus_jax.config import TrainingConfig
+from autofocus_jax.config import DetectorConfig, TrainingConfig
 from autofocus_jax.training.optimizer import average, optimizer, schedule
 
 TRAINING = TrainingConfig(
@@ -60,7 +61,7 @@ PARAMS = {"conv": {"kernel": jnp.array([2.0, -4.0]), "bias": jnp.array([2.0])}, 
 
 def updated(training, gradients):
     """Parameters after one step for each gradient."""
-    transform = optimizer(training)
+    transform = optimizer(SimpleNamespace(training=training, detector=DetectorConfig()))
     params, state = PARAMS, transform.init(PARAMS)
     for gradient in gradients:
         updates, state = transform.update(gradient, state, params)
@@ -105,7 +106,7 @@ def test_frozen_kernels_do_not_decay():
     training = dataclasses.replace(TRAINING, weight_decay=0.5, frozen_stages=2)
     one = {"kernel": jnp.array([2.0])}
     params = {"backbone": {"conv0": one, "stage1_unit1": {"conv2": one}, "stage2_unit1": {"conv2": one}}, "head": one}
-    transform = optimizer(training)
+    transform = optimizer(SimpleNamespace(training=training, detector=DetectorConfig()))
     updates, _ = transform.update(jax.tree.map(jnp.zeros_like, params), transform.init(params), params)
     backbone = updates["backbone"]
     assert backbone["conv0"]["kernel"] == backbone["stage1_unit1"]["conv2"]["kernel"] == 0

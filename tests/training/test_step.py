@@ -33,7 +33,7 @@ def batch(chip_batch):
 @pytest.fixture(scope="module")
 def compiled(tiny_config, tiny_variables, quick_compilation, traced):
     """(jitted step, its first state, the step inside with its traces)."""
-    transform = optimizer(tiny_config.training)
+    transform = optimizer(tiny_config)
     watched = traced(make_step(tiny_config, transform))
     params, batch_stats = tiny_variables["params"], tiny_variables["batch_stats"]
     state = TrainState(jax.numpy.int32(0), params, batch_stats, transform.init(params), jax.random.key(3))
@@ -97,7 +97,7 @@ def test_options(tiny_config, tiny_variables, batch, quick_compilation):
     )
     detector = dataclasses.replace(tiny_config.detector, compute_dtype="bfloat16")
     config = dataclasses.replace(tiny_config, detector=detector, training=training)
-    transform = optimizer(training)
+    transform = optimizer(config)
     first = initial_state(config, transform, lambda _: tiny_variables)
     for drawn, copied in zip(jax.tree.leaves(first.params), jax.tree.leaves(first.ema)):
         np.testing.assert_array_equal(drawn, copied)
@@ -110,7 +110,7 @@ def test_options(tiny_config, tiny_variables, batch, quick_compilation):
     for name in before:
         same = bool((np.asarray(before[name]) == np.asarray(after[name])).all())
         assert after[name].dtype == np.float32
-        assert same == in_frozen_stage(tuple(name.split("/")[1:]), 2), name
+        assert same == in_frozen_stage(config.detector.backbone, tuple(name.split("/")[1:]), 2), name
     trees = [flatten(tree) for tree in (first.params, one.params, two.params, two.ema)]
     for name, averaged in trees[-1].items():
         start, middle, end = (np.asarray(tree[name]) for tree in trees[:3])
@@ -122,11 +122,11 @@ def test_options(tiny_config, tiny_variables, batch, quick_compilation):
 def test_a_batch_that_does_not_split(tiny_config):
     devices = jax.sharding.AbstractMesh((4,), ("devices",))
     with pytest.raises(ConfigError, match=r"training.batch 2 does not split over 4 devices; want a multiple"):
-        make_step(tiny_config, optimizer(tiny_config.training), devices)
+        make_step(tiny_config, optimizer(tiny_config), devices)
 
 
 def test_initial_state_is_a_function_of_the_seed(tiny_config):
-    transform = optimizer(tiny_config.training)
+    transform = optimizer(tiny_config)
     shapes = jax.eval_shape(lambda: initial_state(tiny_config, transform))
     other = jax.eval_shape(lambda: initial_state(dataclasses.replace(tiny_config, seed=1), transform))
     assert jax.tree.structure(shapes) == jax.tree.structure(other) and shapes.step.shape == ()

@@ -55,7 +55,7 @@ def test_all_538_arrays(tmp_path, capsys, write_params, sniper_arrays, narrow_co
     code, _, error = run(capsys, tmp_path / "net.params", "--config", narrow_config, "--output", out, *DEPTH,
                          "--detector.num-classes", "20")  # fmt: skip
     assert code == 1 and error.count("\n") == 1
-    assert "the file has 80 classes, the config 20" in error and "(64, 81) instead of (64, 21)" in error
+    assert "the file has 81 class scores, the config 21" in error and "(64, 81) instead of (64, 21)" in error
 
 
 def write_folder(folder, count):

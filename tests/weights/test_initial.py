@@ -46,7 +46,7 @@ def start(config, found):
         plain.append(jax.device_get(drawn))
         return initial.put(found, drawn)
 
-    state = initial_state(config, optimizer(config.training), put)
+    state = initial_state(config, optimizer(config), put)
     assert int(state.step) == 0 and all(not np.any(array) for array in jax.tree.leaves(state.opt_state))
     assert jax.tree.structure(variables(state)) == jax.tree.structure(plain[0])
     return [flatten(tree) for tree in (plain[0], jax.device_get(variables(state)))]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from autofocus_jax.config_file import load_config
-from autofocus_jax.detector.model import init
+from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.weights import sniper
 from autofocus_jax.weights.conversion import FitError, fit
 from autofocus_jax.weights.fit import strict
@@ -41,7 +41,7 @@ def test_every_array_has_a_place(sniper_arrays, config):
     assert foreign.kind == "MXNet, AutoFocus" and foreign.ignored == {"bn_data_gamma": "the network fixes it to 1"}
     assert not foreign.unknown and not foreign.notes and len(set(foreign.origins.values())) == len(arrays) - 1
     fitted = fit(foreign, config, "w")
-    strict(fitted.variables, jax.eval_shape(lambda: init(jax.random.key(0), config.detector)))
+    strict(fitted.variables, jax.eval_shape(detector_of(config.detector).init, jax.random.key(0)))
     assert fitted.drawn == []
     flat, plain = flatten(fitted.variables), {name[4:]: array for name, array in arrays.items()}
     np.testing.assert_array_equal(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from autofocus_jax.config import BackboneConfig
+from autofocus_jax.config import BackboneConfig, DetectorConfig
 from autofocus_jax.detector.backbone import backbone
 from autofocus_jax.weights import torch
 from autofocus_jax.weights.conversion import FitError, fit
@@ -168,7 +168,9 @@ def test_what_is_refused(tiny_config):
     refused(FitError, r"units in its stages", state_dict(True, units=(2, 1, 2, 2)))
     wide = state_dict(True, channels=(16, 16, 16, 24, 32))
     refused(FitError, r"of another shape: params.*/kernel .* instead of .*from stem.conv.weight", wide)
-    assert torch.is_resnet(pre) and torch.is_resnet(post) and not torch.is_resnet({"features.0.weight": 0})
+    detector = DetectorConfig()
+    assert (torch.kind_of(pre, detector), torch.kind_of(post, detector)) == ("v2", "v1")
+    assert torch.kind_of({"features.0.weight": 0}, detector) is None
 
 
 def test_safetensors_files(tmp_path):

@@ -1,4 +1,4 @@
-"""The Model of a detector that is not ours, with the plan that the options of a command say."""
+"""The plan that the options of a command say for a detector that is not ours."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autofocus_jax.command.detector_options import DetectorOptions, load_foreign
+from autofocus_jax.command.detector_options import DetectorOptions
 from autofocus_jax.command.plan_file import read_plan
 from autofocus_jax.config import ConfigError
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.foreign.found import CropDetector
 from autofocus_jax.foreign.proposal import of_scales, own_side, propose
-from autofocus_jax.inference.model import Model
 
 _APART = 2  # times the median side, from which on photographs had better be run apart
 
 
-def detector_model(
+def detector_plan(
     options: DetectorOptions,
+    detector: CropDetector,
     sizes: Sequence[tuple[int, int]],
     sides: Sequence[tuple[int, int]] = (),
     thresholds: Sequence[float] = (),
-) -> Model:
-    """Return the model of --detector.
+) -> Plan:
+    """Return the plan of --detector.
 
     Args:
-        options: the detector, where it looks, and a plan.
+        options: where the detector looks, and a plan.
+        detector: the detector that they describe.
         sizes: (height, width) of the photographs, px; the plan is proposed for the median of their longer sides.
         sides: (shorter, longer) side of each scale, px, in place of those of the plan.
         thresholds: of the focus maps, in place of those of the plan.
@@ -39,13 +40,10 @@ def detector_model(
     thresholds = tuple(thresholds) or (() if options.focus_score is None else (options.focus_score,))
     if options.focus == "none" and thresholds:
         raise ConfigError("--focus none looks everywhere and has no threshold; leave it out, or give --focus weak")
-    detect = load_foreign(options)
-    plan = _plan(options, detect.detector, sizes, sides)
+    plan = _plan(options, detector, sizes, sides)
     if options.focus == "none":
-        plan = plan.pyramid()
-    elif thresholds:
-        plan = plan.with_thresholds(*thresholds)
-    return Model(detect, plan, detect.categories)
+        return plan.pyramid()
+    return plan.with_thresholds(*thresholds) if thresholds else plan
 
 
 def _plan(
@@ -64,12 +62,12 @@ def _plan(
     return propose(detector, sizes, side=options.side)
 
 
-def described(model: Model, sizes: Sequence[tuple[int, int]]) -> list[str]:
+def described(plan: Plan, sizes: Sequence[tuple[int, int]]) -> list[str]:
     """Return lines that say how photographs of these sizes (height, width) are looked at."""
-    shown = ", ".join(f"{scale.max_side}" for scale in model.plan.scales)
-    looked = "all of them whole" if model.plan.rules is not None else "looking again from scores of " + ", ".join(
-        f"{scale.chips.threshold:.2g}" for scale in model.plan.scales[:-1])  # fmt: skip
-    count = len(model.plan.scales)
+    shown = ", ".join(f"{scale.max_side}" for scale in plan.scales)
+    looked = "all of them whole" if plan.rules is not None else "looking again from scores of " + ", ".join(
+        f"{scale.chips.threshold:.2g}" for scale in plan.scales[:-1])  # fmt: skip
+    count = len(plan.scales)
     lines = [f"one scale of {shown} px" if count == 1 else f"{count} scales of {shown} px, {looked}"]
     longer = np.asarray(sizes).reshape(-1, 2).max(axis=1)
     if len(longer) and (longer.max() > _APART * np.median(longer) or _APART * longer.min() < np.median(longer)):

@@ -1,0 +1,77 @@
+"""The detector that a config names, ready to be measured: one of weights, or one that is not ours."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from autofocus_jax.command.detector_options import load_foreign
+from autofocus_jax.command.foreign_config import SettledConfig
+from autofocus_jax.config import Config, ConfigError
+from autofocus_jax.focus.cascade import Detect
+from autofocus_jax.foreign.detect import ForeignDetect
+from autofocus_jax.ledger import weights_digest
+from autofocus_jax.structures import Dataset
+from autofocus_jax.weights import safetensors
+from autofocus_jax.where.truth import truth
+
+
+class Trained(NamedTuple):
+    """A detector ready to run, and what tells it from others."""
+
+    detect: Detect
+    fingerprint: str  # ledger.weights_digest, or model_digest
+    perfect: Callable[[Dataset, Sequence[int]], Detect] | None = None  # the same, looking where these images' boxes are
+
+
+def load_trained(
+    config: Config | SettledConfig, checkpoint: str | None = None, devices: Sequence[Any] | None = None
+) -> Trained:
+    """Return the detector of a config; compiles nothing yet.
+
+    Args:
+        config: the settings.
+        checkpoint: a .safetensors file or a training's --workdir; by default the weights shipped for the config.
+        devices: batches are split over these; by default the first one alone.
+
+    Raises:
+        ConfigError: there are no weights, or weights for a detector that is not ours.
+        AutoFocusError: weights that cannot be read or do not fit.
+    """
+    if isinstance(config, SettledConfig):
+        if checkpoint is not None:
+            raise ConfigError("--checkpoint holds weights of our own detector; leave it out, or give --detector alone")
+        detect = load_foreign(dataclasses.replace(config.detector.options, detector=config.weights))
+        return Trained(detect, model_digest(config.weights), partial(_perfect, detect))
+    from autofocus_jax.checkpoint import load_variables  # here, so that experiments without a detector go without JAX
+    from autofocus_jax.inference.compiled import compile_detector
+
+    if checkpoint is None and config.weights is None:
+        raise ConfigError(f"config {config.name!r} ships no weights; give --checkpoint")
+    variables = load_variables(checkpoint or safetensors.shipped(config.weights), config)
+    return Trained(compile_detector(config, variables, devices), weights_digest(variables))
+
+
+def model_digest(path: str) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of a model's files."""
+    sums = hashlib.sha256()
+    for file in model_files(path):
+        with file.open("rb") as content:
+            sums.update(hashlib.file_digest(content, "sha256").digest())
+    return sums.hexdigest()[:16]
+
+
+def model_files(path: str) -> list[Path]:
+    """Return the files of a model: its own, and those beside it that hold its weights (MODEL.onnx.data)."""
+    model = Path(path)
+    return [model, *sorted(model.parent.glob(f"{glob.escape(model.name)}[._]data"))]
+
+
+def _perfect(detect: ForeignDetect, dataset: Dataset, indices: Sequence[int]) -> ForeignDetect:
+    boxes = {index: dataset.ground_truth(index) for index in indices}
+    return ForeignDetect(detect.detector, truth(boxes), detect.canvases)
