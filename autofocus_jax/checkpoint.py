@@ -137,6 +137,9 @@ def _unwritten(where: Path, error: Exception) -> str:
     return f"checkpoint {where} cannot be written ({_reason(error)}); check the space on the disk"
 
 
+_NO_SETTINGS = ("ledger", "trained on", "initial", "categories")  # of config.json
+
+
 def steps(workdir: str | Path) -> list[int]:
     """Steps of the finished checkpoints of a training folder, rising; orbax names unfinished ones otherwise."""
     return sorted(int(item.name) for item in _folder(workdir).glob("*") if item.name.isdigit())
@@ -294,6 +297,14 @@ def trained_with(workdir: Path) -> dict:
 
     Raises CheckpointError when its config.json is damaged.
     """
+    return {name: value for name, value in notes(workdir).items() if name not in _NO_SETTINGS}
+
+
+def notes(workdir: Path) -> dict:
+    """All that config.json of a training folder holds: settings, data, names of the classes, and where it began.
+
+    Raises CheckpointError when it is damaged.
+    """
     path = workdir / "config.json"
     try:
         settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -301,7 +312,7 @@ def trained_with(workdir: Path) -> dict:
         raise CheckpointError(f"{path} is damaged ({error}); put back the config of that training") from None
     if not isinstance(settings, dict) or not isinstance(settings.get("detector", {}), dict):
         raise CheckpointError(f"{path} holds no settings; put back the config of that training")
-    return {name: value for name, value in settings.items() if name not in ("ledger", "trained on")}
+    return settings
 
 
 def _folder(workdir: str | Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from autofocus_jax.config_bounds import out_of_bounds
 from autofocus_jax.structures import (
+    LEADS,
     STRIDE,
     AutoFocusError,
     Bucket,
@@ -147,6 +148,22 @@ class StackingConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class AugmentationConfig:
+    """What happens to training chips at random, each with an even chance.
+
+    mirror: left and right change sides. flip: top and bottom do, for pictures from above. turn: rows become columns;
+    with the other two that makes every turn by 90 degrees. colour: brightness, contrast and saturation change by up to
+    this share, each by itself. scale: chips show up to so many times more or less; valid ranges count the size shown.
+    """
+
+    mirror: bool = True
+    flip: bool = False
+    turn: bool = False
+    colour: float = 0.0
+    scale: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingConfig:
     """SNIPER training. ranges: valid range of each scale while training, image px (section 6 of DESIGN)."""
 
@@ -182,6 +199,7 @@ class TrainingConfig:
     negative_proposals: tuple[int, ...] = ()  # a negative chip holds more proposals than this; one per scale
     proposals_steps: int = 1000  # of the training of the region proposals alone, whose proposals make negative chips
     proposals_kept: int = 300  # of an image, for negative chips
+    augmentation: AugmentationConfig = AugmentationConfig()
     read_threads: int = 2  # that read and crop ahead of the device
     log_every: int = 50
     checkpoint_every: int = 1000
@@ -240,8 +258,10 @@ def check(config: Config) -> None:
         where = f"scale {number} has"
         sides = f"sides {item.min_side}, {item.max_side}"
         want(0 < item.min_side <= item.max_side, f"{where} {sides}; want 0 < min_side <= max_side")
-        want(0 <= item.valid.low < item.valid.high, f"{where} valid range {item.valid}; want 0 <= low < high")
         last = number == len(config.scales)
+        want(item.leads or 0 <= item.valid.low < item.valid.high,
+             f"{where} valid range {item.valid}; want 0 <= low < high, or 0, 0 to lead only")  # fmt: skip
+        want(not (last and item.leads), f"{where} an empty valid range; the finest scale must answer for something")
         without = last or config.rules is not None
         want(without or item.chips is not None, f"{where} no chip rule; only the finest scale goes without")
         if item.chips is not None:
@@ -267,9 +287,9 @@ def check(config: Config) -> None:
     training, count = config.training, len(config.training.ranges)
     want(training.chip % STRIDE == 0, f"training.chip {training.chip} must be a multiple of {STRIDE}")
     want(count == len(config.scales), f"training.ranges has {count} entries for {len(config.scales)} scales")
-    coarsest = config.scales[0].max_side
-    fits = f"scale 1 has max_side {coarsest}; want at most training.chip {training.chip}"
-    want(coarsest <= training.chip, fits)
+    for number, (item, trained) in enumerate(zip(config.scales, training.ranges), 1):
+        want(item.leads == (trained == LEADS),
+             f"scale {number} has valid range {item.valid} and training range {trained}; want both empty, or none")
     for name in ("steps", "batch", "chip", "chip_stride", "max_boxes", "rpn_batch", "roi_batch"):
         want(getattr(training, name) >= 1, f"training.{name} {getattr(training, name)}; want at least 1")
     for name in ("log_every", "checkpoint_every", "proposals_steps"):
@@ -279,6 +299,9 @@ def check(config: Config) -> None:
     for name in ("reference_batch", "validate_every"):
         value = getattr(training, name)
         want(value is None or value >= 1, f"training.{name} {value}; want at least 1, or None")
+    colour, enlarged = training.augmentation.colour, training.augmentation.scale
+    want(0 <= colour < 1, f"training.augmentation.colour {colour}; want a share from 0 (none) to below 1")
+    want(1 <= enlarged <= 4, f"training.augmentation.scale {enlarged}; want a factor from 1 (none) to 4")
     norm = training.gradient_norm
     want(norm is None or norm > 0, f"training.gradient_norm {norm}; want a positive norm, or None for no clipping")
     want(0 <= training.ema < 1, f"training.ema {training.ema}; want a decay from 0 (none) to below 1")

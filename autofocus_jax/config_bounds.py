@@ -30,7 +30,7 @@ _BOUNDS = {  # pattern of a setting's path -> least and most
 }
 _MOST = {"scales": 64, "buckets": 2**12, "detector.anchors.sizes": 256, "detector.anchors.ratios": 256}  # entries
 _PIXELS = 2**28  # of a batch of one bucket
-_ENDLESS = re.compile(r"(.*\.)?(high|threshold)")  # settings that may be infinite
+_ENDLESS = re.compile(r"(.*\.)?(high|threshold)|focus_range\.[bc]")  # settings that may be infinite
 
 
 def out_of_bounds(config: Any) -> str | None:

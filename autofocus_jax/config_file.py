@@ -54,12 +54,25 @@ def command_line(
         own = parse(arguments, list(argv), prog=prog, description=description)
         return own, load_config(own.config)  # reached only when `config` has a default
     config = _read(Path(path), kinds())
+    if "--help" in argv or "-h" in argv:
+        config, left_out = _with_one_bucket(config)
+        description += left_out
     own_options, settings = (Annotated[kind, tyro.conf.arg(name="")] for kind in (arguments, type(config)))
     fields = [("own", own_options), ("config", settings, dataclasses.field(default=config))]
     both = dataclasses.make_dataclass("CommandLine", fields)
     both.__doc__ = description
     parsed = parse(both, list(argv), prog=prog, description=description)
     return parsed.own, parsed.config
+
+
+def _with_one_bucket(config: Any) -> tuple[Any, str]:
+    """The config for --help, and what it says of the buckets that are not listed: there may be a hundred."""
+    buckets = getattr(config, "buckets", ())
+    if not isinstance(buckets, tuple) or len(buckets) < 2:
+        return config, ""
+    said = (f"\n\nOf {len(buckets)} buckets the first alone is listed; the others have the same options, up to "
+            f"--buckets.{len(buckets) - 1}.batch.")  # fmt: skip
+    return dataclasses.replace(config, buckets=buckets[:1]), said
 
 
 def to_dict(settings: Any) -> Any:

@@ -22,10 +22,21 @@ STRIDE = 16  # pixels per cell of a feature map and of a focus map
 
 @dataclasses.dataclass(frozen=True)
 class ValidRange:
-    """sqrt(box area) in IMAGE pixels that a scale answers for; both ends belong to it (SNIP, section 4)."""
+    """sqrt(box area) in IMAGE pixels that a scale answers for (SNIP, section 4).
+
+    Both ends belong to it; the paper leaves them out, which makes a difference for boxes of exactly that size alone.
+    ValidRange(0, 0) is empty.
+    """
 
     low: float
     high: float
+
+    def holds(self, sides: np.ndarray) -> np.ndarray:
+        """Return which sides [n] (sqrt of area, image px) lie in the range, [n] bool."""
+        return (self.low <= sides) & (sides <= self.high) & (self.high > 0)
+
+
+LEADS = ValidRange(0.0, 0.0)  # of a scale that makes focus maps and answers for nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,20 +52,37 @@ class ChipRule:
     dilation: int
     min_size: int
 
+    @classmethod
+    def of_context(cls, threshold: float, dilation: int, context: float, step: float) -> ChipRule:
+        """Return the rule whose chips show the detector at least `context` px, rounded to a level px.
+
+        Args:
+            threshold: as in the rule.
+            dilation: as in the rule.
+            context: least side of a chip, px of the NEXT level, which is what the detector sees.
+            step: how many times larger the next level is.
+        """
+        return cls(threshold, dilation, max(STRIDE, round(context / step)))
+
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
     """One level of the pyramid, numbered from 1, coarse to fine.
 
     The image is resized so that its shorter side is min_side, unless the longer one would then pass max_side.
-    valid: sizes this scale answers for at inference. chips: rule that selects what the NEXT scale sees; None at the
-    finest scale.
+    valid: sizes this scale answers for at inference; ValidRange(0, 0) for a scale that only leads: it makes focus maps
+    and answers for nothing. chips: rule that selects what the NEXT scale sees; None at the finest scale.
     """
 
     min_side: int
     max_side: int
     valid: ValidRange
     chips: ChipRule | None
+
+    @property
+    def leads(self) -> bool:
+        """Whether the scale only says where to look."""
+        return self.valid == LEADS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -107,6 +107,10 @@ def worker(seed: int, until: float, keep: Path, only: str) -> int:
         known = {name: reader for name, reader in readers(Path(scratch)).items() if only in name}
         order = list(known)
         current = keep / f"current-{seed}"
+        for reader in known.values():  # a first call imports modules, which is no work on a file
+            shutil.rmtree(current, ignore_errors=True)
+            reader.put(current, reader.seeds[0])
+            reader.read(current)
         while time.time() < until:
             name = order[sum(counts.values()) % len(order)]
             reader = known[name]

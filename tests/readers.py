@@ -19,11 +19,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from autofocus_jax import buckets, config_dict, config_file, files
+from autofocus_jax import config_dict, config_file, files
 from autofocus_jax.batch.images import images
 from autofocus_jax.batch.plan import plan
 from autofocus_jax.batch.storage import Folder
-from autofocus_jax.command import names, plan_file, video
+from autofocus_jax.command import buckets, names, plan_file, video
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.data.findings import Findings

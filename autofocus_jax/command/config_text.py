@@ -8,7 +8,8 @@ import textwrap
 from typing import Any
 
 from autofocus_jax.config import AnchorConfig, BackboneConfig, DataSource, DetectorConfig
-from autofocus_jax.planning.suggestion import CHIP, Suggestion
+from autofocus_jax.planning.candidates import CHIP
+from autofocus_jax.planning.suggestion import Suggestion
 
 _TEMPLATE = '''"""{name}: settings that `autofocus suggest` made from the sizes of images and objects.
 
@@ -78,15 +79,14 @@ def config_text(
     suggestion: Suggestion, name: str, source: DataSource, detector: DetectorConfig, images: int, most_objects: int
 ) -> str:
     """Python whose get_config() gives the suggested Config; images: of the data set, for the length of a training."""
-    smallest = min(scale.valid.high for scale in suggestion.scales)
     return _TEMPLATE.format(
         name=name, verdict=textwrap.fill(suggestion.verdict, 118),
         reasons="\n".join(textwrap.fill(f"- {r}", 118, subsequent_indent="  ") for r in suggestion.reasons),
         module=type(source).__module__, kind=type(source).__name__, source=_code(source),
         scales="".join(f"            {_code(scale)},\n" for scale in suggestion.scales),
-        focus_range=_code(suggestion.focus_range), detector=_code(detector),
+        focus_range=_code(suggestion.candidate.focus_range), detector=_code(detector),
         buckets="".join(f"            ({b.height}, {b.width}, {b.batch}),\n" for b in suggestion.buckets),
-        tolerance=10 if smallest >= 60 else max(2, round(smallest / 6)), chip=suggestion.chip,
+        tolerance=suggestion.candidate.plan.stacking.border_tolerance, chip=suggestion.needs.chip,
         steps=max(2000, round(images * 1.5, -2)), ranges=", ".join(map(_code, suggestion.training_ranges)),
         max_boxes=min(400, max(60, 20 * math.ceil(most_objects / 20))),
     )  # fmt: skip

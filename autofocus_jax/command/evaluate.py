@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import jax
 from rich.progress import Progress
 
 from autofocus_jax import files, parallel
+from autofocus_jax.command import outlook, thresholds
 from autofocus_jax.command.console import Screen
 from autofocus_jax.command.foreign_config import ForeignConfig, SettledConfig, settled
 from autofocus_jax.command.options.evaluate import Arguments
@@ -26,7 +27,6 @@ from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
 from autofocus_jax.ledger import Ledger, data_identity
 from autofocus_jax.metrics.coco import MAX_DETECTIONS, coco_results, crowded
-from autofocus_jax.planning import budget
 from autofocus_jax.structures import Dataset
 
 
@@ -45,17 +45,18 @@ def evaluate(
         config = dataclasses.replace(config, stacking=dataclasses.replace(config.stacking, max_detections=kept))
     trained = load_trained(config, arguments.weights, jax.local_devices())
     detect = trained.detect
-    workdir = files.make_folder(Path(arguments.output or f"runs/{config.name}/evaluation"))
+    workdir = files.make_folder(_output(arguments, config))
     metrics, details = {}, {}
     with console.progress() as progress:
         if hasattr(detect, "warm_up"):
             compiling = progress.add_task("compile", total=len(config.buckets))
             detect.warm_up(lambda _: progress.advance(compiling))
-        config, chosen = _within_budget(arguments, config, detect, progress)
+        config, chosen = _within_budget(arguments, config, detect, progress, console)
         plan, measured = Plan.of(config), {}
         rows = {name: (detect, row) for name, row in measure.rows(plan).items()}
         if trained.perfect is not None and len(plan.scales) > 1:
             rows[measure.PERFECT] = trained.perfect(dataset, indices), plan
+        rows = _asked_for(arguments, rows)
         if first:
             depends_on = _run_key(arguments, config, trained, dataset, indices)
             fix = f"{'run again without --resume, or ' * arguments.resume}choose another --output"
@@ -77,19 +78,24 @@ def evaluate(
                 files.write_json(workdir / "details.json", details)
     if not first:
         return
-    run = measured[measure.AUTOFOCUS].run
-    processed = {"chips": measured[measure.AUTOFOCUS].sizes, "levels": measured[measure.PYRAMID].sizes}
-    tables = {key: [[*size, count] for size, count in sorted(sizes.items())] for key, sizes in processed.items()}
-    files.write_json(workdir / "chips.json", tables)
-    results = coco_results(dataset, run.detections, run.indices)
-    files.write_json(workdir / f"detections_{measure.AUTOFOCUS}.json", results)
-    write_panels(workdir / "panels", plan, detect, dataset, run.indices, arguments.panels)
+    run = next(reversed(measured.values())).run
+    if {measure.PYRAMID, measure.AUTOFOCUS} <= measured.keys():
+        processed = {"chips": measured[measure.AUTOFOCUS].sizes, "levels": measured[measure.PYRAMID].sizes}
+        tables = {key: [[*size, count] for size, count in sorted(sizes.items())] for key, sizes in processed.items()}
+        files.write_json(workdir / "chips.json", tables)
+    if measure.AUTOFOCUS in measured:
+        run = measured[measure.AUTOFOCUS].run
+        results = coco_results(dataset, run.detections, run.indices)
+        files.write_json(workdir / f"detections_{measure.AUTOFOCUS}.json", results)
+        write_panels(workdir / "panels", plan, detect, dataset, run.indices, arguments.panels)
 
     title = f"{config.name}, {arguments.split}, {len(run.indices)} images"
     title += f", AP of {counted} detections an image" if arguments.max_detections is not None else ""
     console.print(measure.table(metrics, title))
-    console.say(measure.comparison(metrics))
-    for line in (*chosen.values(), *_cap(config, dataset, run.indices, counted)):
+    if {measure.PYRAMID, measure.AUTOFOCUS} <= metrics.keys():
+        console.say(measure.comparison(metrics))
+    said = *outlook.lines(dataset, run.indices, config, metrics), *_cap(config, dataset, run.indices, counted)
+    for line in (*chosen.values(), *said):
         console.say(line)
     console.say(f"written: {workdir}/metrics.json, details.json, detections_autofocus.json, panels/")
     if run.skipped:
@@ -116,35 +122,18 @@ def _cap(config: Config | SettledConfig, dataset: Dataset, indices: Sequence[int
 
 
 def _within_budget(
-    arguments: Arguments, config: Config | SettledConfig, detect: Detect, progress: Progress
+    arguments: Arguments, config: Config | SettledConfig, detect: Detect, progress: Progress, console: Screen
 ) -> tuple[Config | SettledConfig, dict[str, str]]:
     """The config with thresholds chosen for --pixels or --drop, and a line that says so; as it is without them."""
     if arguments.pixels is None and arguments.drop is None:
         return config, {}
     if arguments.tune_split == arguments.split:
         raise ConfigError(f"--tune-split and --split are both {arguments.split!r}; choose on other images")
-    tune = open_split(config, arguments.tune_split)
-    task = progress.add_task(f"thresholds on {arguments.tune_split}", total=None)
-
-    def reached(scales, row: str = measure.AUTOFOCUS) -> budget.Reached:
-        plan = measure.rows(Plan.of(dataclasses.replace(config, scales=tuple(scales))))[row]
-        counted = arguments.max_detections or MAX_DETECTIONS
-        found = measure.metrics(measure.measure(tune, detect, plan, metric=config.metric, max_detections=counted))
-        progress.advance(task)
-        points = found[measure.headline(found)]
-        return budget.Reached(-1.0 if points is None else points, found["pixels_per_image"])
-
-    if arguments.pixels is not None:
-        choice = budget.for_pixels(config.scales, reached, arguments.pixels**2)
-    else:
-        least = reached(config.scales, measure.PYRAMID).ap - arguments.drop
-        choice = budget.for_drop(config.scales, reached, least)
-    thresholds = ", ".join(f"{scale.chips.threshold:.3g}" for scale in choice.scales if scale.chips)
-    line = (
-        f"thresholds {thresholds} chosen on {len(tune)} images of {arguments.tune_split}: "
-        f"{choice.cost.pixels**0.5:.0f}² pixels, {choice.cost.ap:.1f} AP there"
-    )
-    return dataclasses.replace(config, scales=choice.scales), {"chosen": line}
+    config, line = thresholds.chosen(
+        config, detect, arguments.tune_split, arguments.pixels, arguments.drop, progress, console.say,
+        arguments.max_detections or MAX_DETECTIONS,
+    )  # fmt: skip
+    return config, {"chosen": line}
 
 
 def _run_key(
@@ -158,6 +147,24 @@ def _run_key(
         "backend": jax.default_backend(),
         **detection_settings(config),
     }
+
+
+def _output(arguments: Arguments, config: Config | SettledConfig) -> Path:
+    """--output, else a folder in that of the training whose weights are evaluated."""
+    if arguments.output is not None:
+        return Path(arguments.output)
+    given = arguments.weights and Path(arguments.weights)
+    folders = (given, given.parent) if given else ()
+    trained = next((folder for folder in folders if (folder / "config.json").is_file()), Path(f"runs/{config.name}"))
+    return trained / "evaluation"
+
+
+def _asked_for(arguments: Arguments, rows: Mapping[str, Any]) -> dict[str, Any]:
+    """The rows that --rows names, in the order of the table."""
+    for name in arguments.rows:
+        if name not in rows:
+            raise ConfigError(f"--rows has {name!r}; want some of {', '.join(rows)}")
+    return {name: row for name, row in rows.items() if name in (arguments.rows or rows)}
 
 
 def _buckets(config: Config | SettledConfig, images: int) -> Buckets:

@@ -58,7 +58,7 @@ def run_stage(
     path, folder, config = workdir / "proposals.npz", workdir / PROPOSALS, stage_config(config)
     with contextlib.ExitStack() as held:
         if parallel.process()[0] == 0:
-            initial = checkpoint.trained_with(workdir).get("initial")
+            initial = checkpoint.notes(workdir).get("initial")
             ledger = workdir_ledger(config, folder, data_identity(dataset, boxes=True), initial)
             held.enter_context(ledger.claim(anew=not began(folder), accept=accept_changes))
         if not (path.exists() and _fits(path, config, dataset, folder, accept_changes)):

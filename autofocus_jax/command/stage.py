@@ -22,7 +22,7 @@ from autofocus_jax.data.findings import UNREADABLE, Findings
 from autofocus_jax.detector.api import Variables
 from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.structures import Dataset, TrainBatch, TrainState
-from autofocus_jax.training import log, loop, panels, pipeline
+from autofocus_jax.training import curves, log, loop, panels, pipeline
 from autofocus_jax.training.optimizer import schedule
 from autofocus_jax.training.pipeline import Position
 from autofocus_jax.training.sampling import Proposals
@@ -87,9 +87,11 @@ def run(stage: Stage, state: TrainState, console: Screen) -> tuple[TrainState, M
             entry["learning_rate"] = float(rate(number - 1))  # optax counts steps from 0
             writer.scalars(number, entry)
             text = _summary(entry)
+            left = (training.steps - number) * training.batch / entry["chips_per_second"] / 60
             progress.update(task, completed=number, text=text)
             if not console.is_terminal:
-                console.say(f"{stage.name}, step {number}/{training.steps}: {text}")
+                shown = f", {left:.0f} min left" if left >= 0.5 else ""
+                console.say(f"{stage.name}, step {number}/{training.steps}: {text}{shown}")
             warn(console, stage.problems.lines(new=True))
 
         def on_save(state: TrainState, position: Position, scores: Mapping[str, Any] | None) -> None:
@@ -104,6 +106,7 @@ def run(stage: Stage, state: TrainState, console: Screen) -> tuple[TrainState, M
             seen[:] = [scores]
             writer.scalars(number, {name: scores[name] for name in ("AP", "AP50", "side") if name in scores})
             writer.images(number, {"chips": draw(weights, latest[0])})
+            curves.draw(stage.folder)
             console.say(f"step {number}: {validation.line(scores)}")
             return scores
 
@@ -123,6 +126,8 @@ def run(stage: Stage, state: TrainState, console: Screen) -> tuple[TrainState, M
         last = int(state.step)
         if request.signal is not None and last < training.steps:
             raise stopping.Stopped(request.signal, last)
+    if process == 0:
+        curves.draw(stage.folder)
     return state, seen[0] if seen and last > first else None
 
 

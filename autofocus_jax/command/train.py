@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from autofocus_jax.data.findings import Findings
 from autofocus_jax.detector.api import Variables
 from autofocus_jax.ledger import data_identity
 from autofocus_jax.structures import Dataset
-from autofocus_jax.training import proposals
+from autofocus_jax.training import curves, log, proposals
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step, variables
 from autofocus_jax.weights import initial, safetensors
@@ -54,16 +53,15 @@ def train(arguments: Arguments, config: Config, console: Screen, held: contextli
     if arguments.stage == "proposals":
         return
     boxes = proposals.read(workdir / "proposals.npz", dataset) if wanted else None
-    begun = time.perf_counter()
     main_stage = stage.Stage("training", config, dataset, workdir, step, over, found, boxes, validate)
     state, scores = stage.run(main_stage, initial_state(config, transform, put), console)
     if parallel.process()[0]:
         return
-    seconds = time.perf_counter() - begun
+    seconds = log.seconds(workdir, config.training.batch)
     weights, path = parallel.fetch(variables(state)), workdir / "model.safetensors"
     facts = {"categories": list(dataset.categories), "steps": config.training.steps, "training_seconds": round(seconds)}
     safetensors.save(path, weights, to_dict(config), facts | ({"initial": source} if source else {}))
-    console.say(f"{seconds / 60:.1f} min; weights in {path}")
+    console.say(f"{seconds / 60:.1f} min of training in all; weights in {path}, curves in {workdir / curves.PICTURE}")
     if validate is not None and scores is None:  # nothing was left to train
         console.say(validation.line(validate(weights, None)))
 
@@ -82,16 +80,15 @@ def start(
     Writes config.json and, until `held` is closed, keeps other trainings out of the workdir. Raises LedgerError when
     the workdir was trained with other settings or data, or is in use, and WeightsError when with another file.
     """
-    source = None if arguments.initial is None else {
-        "file": str(arguments.initial), "sha256": initial.digest(arguments.initial)
-    }  # fmt: skip
+    given = None if arguments.initial is None else safetensors.find(arguments.initial)
+    source = None if given is None else {"file": str(given), "sha256": initial.digest(given)}
     going_on = bool(checkpoint.steps(workdir))
     source = started_from(workdir, source)
     if source is not None and not going_on and initial.digest(source["file"]) != source["sha256"]:
         raise WeightsError(f"{source['file']}, from which {workdir} was started, has changed; put it back")
     found = None if source is None or going_on else initial.read(source["file"], config)
     if parallel.process()[0] == 0:
-        ledger = workdir_ledger(config, workdir, data_identity(dataset, boxes=True), source)
+        ledger = workdir_ledger(config, workdir, data_identity(dataset, boxes=True), source, dataset.categories)
         claim = ledger.claim(anew=not began(workdir), accept=arguments.accept_changes)
         for line in held.enter_context(claim):
             console.say(f"changed: {line}")

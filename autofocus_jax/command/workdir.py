@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,18 @@ def began(workdir: Path) -> bool:
     return bool(checkpoint.steps(workdir) or checkpoint.steps(workdir / PROPOSALS))
 
 
-def workdir_ledger(config: Config, workdir: Path, data: Mapping[str, Any], initial: Mapping[str, str] | None) -> Ledger:
+def workdir_ledger(
+    config: Config, workdir: Path, data: Mapping[str, Any], initial: Mapping[str, str] | None,
+    categories: Sequence[str] = (),
+) -> Ledger:  # fmt: skip
     """Return the ledger of a training's folder, whose note is config.json.
 
     data: ledger.data_identity of the training images, with boxes. initial: file and sha256 of what the training starts
-    from. A setting that is newer than the folder had its default; of a folder that is older than the note of its data
-    nothing is known about these.
+    from. categories: names of the classes, for those who detect with the folder. A setting that is newer than the
+    folder had its default. Nothing is known about what a folder does not note.
     """
     known = {"trained on": dict(data)} | ({"initial": dict(initial)} if initial else {})
+    known |= {"categories": list(categories)} if categories else {}
 
     def upgrade(before: dict[str, Any]) -> dict[str, Any]:
         return with_defaults(renamed({**known, **before}), config)
@@ -60,7 +64,7 @@ def started_from(workdir: Path, given: Mapping[str, str] | None) -> Mapping[str,
     """
     if not began(workdir):
         return given
-    source = checkpoint.trained_with(workdir).get("initial")
+    source = checkpoint.notes(workdir).get("initial")
     if given is not None and given["sha256"] != (source or {}).get("sha256"):
         started = source["file"] if source else "random weights"
         raise WeightsError(

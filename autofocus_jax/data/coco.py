@@ -20,6 +20,7 @@ import numpy as np
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import DataSource
 from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, fill, refuse
+from autofocus_jax.data.coco_selection import Rows, groups, images_of_split, merge_categories
 from autofocus_jax.data.findings import BAD_BOX, FOUND_ELSEWHERE, INCOMPLETE, NO_IMAGE, UNKNOWN_CATEGORY, Report
 from autofocus_jax.data.image import read_annotated
 from autofocus_jax.data.reading import LARGEST_TABLE, Listings
@@ -28,7 +29,6 @@ from autofocus_jax.structures import GroundTruth, ImageInfo
 
 _PART = 2**24  # bytes that are expanded at a time
 EXPORTED = "_annotations.coco.json"  # Roboflow's name, beside the images of a split
-Rows = list[tuple[int, dict]]  # annotations with their positions in the file
 
 
 class CocoDataset(AnnotatedImages):
@@ -47,9 +47,14 @@ class CocoDataset(AnnotatedImages):
         annotations_file: str | os.PathLike,
         ignore_categories: Sequence[str] = (),
         report: Report = refuse,
+        merged: Sequence[str] = (),
+        field: str | None = None,
+        splits: Sequence[str] = (),
+        split: str = "all",
     ):
         """Reads the annotations, not the images. Raises AnnotationError naming the entry that is wrong.
 
+        merged, field, splits: as in CocoSource. split: the one of `splits` that is read.
         report: hears of each annotation that is wrong. When it returns, a box of an unknown category becomes an ignore
         region, and any other such annotation is left out.
         """
@@ -59,12 +64,15 @@ class CocoDataset(AnnotatedImages):
         where = str(self.annotations_file)
         images, annotations = (_table(content, key, where) for key in ("images", "annotations"))
         categories = _table(content, "categories", where)
+        images, others = images_of_split(images, field, groups(splits, "data.splits"), split, where) if field else (
+            images, set())  # fmt: skip
         infos = _infos(images, where)
         _require(categories, ("id", "name"), "categories", where)
         categories = [e | {"id": _integer(e["id"], "categories", e, where)} for e in categories]
         categories.sort(key=lambda entry: entry["id"])
         _unique(np.array([entry["id"] for entry in categories], dtype=np.int64), "categories", where)
-        annotations = _complete(annotations, where, report)
+        annotations = [row for row in _complete(annotations, where, report) if row[1]["image_id"] not in others]
+        categories, annotations = merge_categories(categories, annotations, groups(merged, "data.merged"), where)
         categories, annotations = _spread_ignored(categories, annotations, ignore_categories, where)
         self.category_ids = np.array([entry["id"] for entry in categories], dtype=np.int64)
 
@@ -94,14 +102,20 @@ class CocoSource(DataSource):
     Left alone, a split is found where COCO has it: annotations/instances_SPLIT.json with the images in SPLIT/ or
     images/SPLIT/, or the same with a year, as in instances_val2017.json with val2017/; or as Roboflow exports it:
     SPLIT/_annotations.coco.json beside the images, "val" also in valid/. Other layouts are named:
-    annotations and images are paths from root, with {split} where the split's name belongs. ignore_categories: names of
-    categories that are none, but mark regions where nothing is judged.
+    annotations and images are paths from root, with {split} where the split's name belongs.
+
+    ignore_categories: names of categories that are none, but mark regions where nothing is judged. merged: categories
+    taken as one, as "vehicle=car,minibus". field: a field of the images that splits them, as "scene"; splits: its
+    values for each split, as "train=crossing_a,crossing_b" "val=crossing_c". Then there is one file for all splits.
     """
 
     root: str
     annotations: str | None = None
     images: str | None = None
     ignore_categories: tuple[str, ...] = ()
+    merged: tuple[str, ...] = ()
+    field: str | None = None
+    splits: tuple[str, ...] = ()
 
     def open(self, split: str) -> CocoDataset:
         """Raises AnnotationError for a file of annotations that is missing or malformed; images are not looked at."""
@@ -109,8 +123,20 @@ class CocoSource(DataSource):
 
     def open_tolerant(self, split: str, report: Report) -> CocoDataset:
         root = Path(self.root).expanduser()
+        if (self.field is None) == bool(self.splits):
+            raise AnnotationError("data.field and data.splits go together, as field='scene', splits=('train=a,b', "
+                                  f"'val=c'); got {self.field!r} and {self.splits}")  # fmt: skip
+        made = functools.partial(
+            CocoDataset, ignore_categories=self.ignore_categories, report=report, merged=self.merged, field=self.field,
+            splits=self.splits, split=split,
+        )  # fmt: skip
+        if self.field is not None:
+            if self.annotations is None:
+                raise AnnotationError("data.field wants one file for all splits; name it, as "
+                                      "annotations='annotations/instances.json'")  # fmt: skip
+            return made(root / (self.images or "images"), root / self.annotations)
         if self.annotations is None and (folder := _exported(root, split)) is not None:
-            return CocoDataset(folder, folder / EXPORTED, self.ignore_categories, report)
+            return made(folder, folder / EXPORTED)
         if self.annotations is not None:
             name, file = split, root / fill(self.annotations, split, "CocoSource's annotations")
         else:
@@ -120,7 +146,7 @@ class CocoSource(DataSource):
         else:
             folders = [root / name, root / "images" / name, root / "images"]
             folder = next((folder for folder in folders if folder.is_dir()), folders[0])
-        return CocoDataset(folder, file, self.ignore_categories, report)
+        return made(folder, file)
 
 
 def _exported(root: Path, split: str) -> Path | None:

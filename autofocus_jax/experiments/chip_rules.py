@@ -7,7 +7,6 @@ scales pass on their whole level meanwhile. Every candidate is a real run of the
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -19,7 +18,16 @@ from autofocus_jax.experiments.result import Result, Track, table
 from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
-from autofocus_jax.planning.rule_search import Point, Rules, chip_functions, describe, short, within_drop
+from autofocus_jax.planning.rule_search import (
+    Point,
+    Rules,
+    chip_functions,
+    describe,
+    grids,
+    short,
+    usual_size,
+    within_drop,
+)
 from autofocus_jax.structures import AutoFocusError, ChipRule, Dataset
 
 
@@ -33,6 +41,8 @@ class Arguments(DetectorInputs):
     dilations: tuple[int, ...] = (1, 3)
     min_sizes: tuple[int, ...] = (32, 64, 128)
     """least sides to try, in pixels of the level that predicts the map"""
+    contexts: tuple[int, ...] = ()
+    """least sides to try, in pixels of the next level, which is what the detector sees; as 128 160 192 256"""
 
 
 class Candidate(NamedTuple):
@@ -45,10 +55,10 @@ class Candidate(NamedTuple):
 
 
 def search(
-    config: Config, detect: Detect, dataset: Dataset, rules: Sequence[ChipRule], drop: float,
+    config: Config, detect: Detect, dataset: Dataset, rules: Sequence[Sequence[ChipRule]], drop: float,
     report: Callable[[Candidate], None], chosen: Sequence[int] | None = None,
 ) -> list[ChipRule]:  # fmt: skip
-    """The chosen rule of every scale but the last, coarse to fine.
+    """The chosen rule of every scale but the last, coarse to fine; `rules` are those to try at each of them.
 
     At each scale the rule with the fewest pixels is taken among those whose AP is within that scale's equal share of
     `drop` below the pyramid's; when none is, the one of highest AP (planning.rule_search).
@@ -72,12 +82,10 @@ def search(
 def run(arguments: Arguments, config: Config, track: Track) -> Result:
     """The experiment; every candidate is a run of the detector."""
     dataset = open_images(arguments, config)
-    grid = [
-        ChipRule(*values)
-        for values in itertools.product(arguments.thresholds, arguments.dilations, arguments.min_sizes)
-    ]
+    grid = grids(config.scales, usual_size(dataset), arguments.thresholds, arguments.dilations, arguments.min_sizes,
+                 arguments.contexts)  # fmt: skip
     seen: list[Candidate] = []
-    bar = iter(track(range(2 + len(grid) * (len(config.scales) - 1)), "rules"))
+    bar = iter(track(range(2 + sum(map(len, grid))), "rules"))
 
     def report(candidate: Candidate) -> None:
         seen.append(candidate)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from autofocus_jax.config import Config, ConfigError
+from autofocus_jax.experiments import paper
 from autofocus_jax.experiments.detector import DetectorInputs, load_detector, open_images
 from autofocus_jax.experiments.inputs import describe, indices
 from autofocus_jax.experiments.result import Result, Track, table
@@ -22,38 +23,10 @@ from autofocus_jax.inference import measure
 from autofocus_jax.metrics import voc
 from autofocus_jax.structures import AutoFocusError
 
-PAPER, RELEASE = "paper, copied", "release, copied"
-
-# What could be checked, on 2026-11-22. PAPER: its abstract (arxiv.org/abs/1812.01600), and section 5.1 for the side of
-# the pyramid. RELEASE: the results in README.md of github.com/mahyarnajibi/SNIPER. The other cells of the paper's two
-# tables were in no source at hand.
-COPIED = (
-    {"method": "SNIPER, full pyramid", "side": 1910.0, "source": PAPER},
-    {"method": "AutoFocus", "AP": 47.9, "AP50": 68.3, "images_per_second": 6.4, "source": PAPER},
-    {
-        "method": "SNIPER, from OpenImages", "AP": 47.8, "AP50": 68.2, "APs": 31.5,
-        "APm": 50.4, "APl": 59.8, "source": RELEASE,
-    },
-    {
-        "method": "SNIPER, from ImageNet", "AP": 46.5, "AP50": 67.5, "APs": 30.0,
-        "APm": 49.4, "APl": 58.4, "source": RELEASE,
-    },
-    {
-        "method": "SNIPER, MobileNetV2, from ImageNet", "AP": 34.3, "AP50": 54.4, "APs": 18.5,
-        "APm": 36.9, "APl": 46.4, "source": RELEASE,
-    },
-    {
-        "method": "AutoFocus, from OpenImages, val2017", "AP": 47.5, "AP50": 67.7, "APs": 33.3,
-        "APm": 51.2, "APl": 60.8, "source": RELEASE,
-    },
-)  # fmt: skip
 NOTES = (
-    "Copied rows are on COCO test-dev with ResNet-101 where they say nothing else, those of the release by what the "
-    "network was pre-trained on. Ours are on the images that their source names: the form is the paper's, the APs "
-    "cannot be compared. Of the paper's numbers only those that could be checked are here, from its abstract. It also "
-    "says that AutoFocus matches the AP of the full pyramid, runs 2.5 times as fast (images/s on a Titan X) and loses "
-    "1 AP at 5 times fewer pixels.",
-    "The numbers of the paper's Table 2 (VOC 2007) could not be checked and are left out.",
+    "Copied rows are on COCO test-dev and VOC 2007 test with ResNet-101 where they say nothing else, those of the "
+    "release by what the network was pre-trained on. Ours are on the images that their source names: the form is the "
+    "paper's, the APs cannot be compared.",
 )
 
 FIRST = {  # Table 1: column -> key of a row, format
@@ -84,17 +57,17 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
     else:
         ours, facts = measured_rows(arguments, config, track)
     of_coco = [row for row in ours if "AP" in row]
-    first = [*COPIED, *of_coco] if of_coco else []
-    parts = ("Table 1", first, FIRST), ("Table 2, VOC 2007", [row for row in ours if "voc_ap50" in row], SECOND)
-    tables = [part for part in parts if part[1]]
-    rows = [{key: row.get(key) for key in KEYS} for row in (*first, *(row for row in ours if "AP" not in row))]
-    notes = NOTES if first else NOTES[1:]
+    of_voc = [row for row in ours if "voc_ap50" in row]
+    first = [*paper.TABLE_1, *paper.RELEASED, *of_coco] if of_coco else []
+    second = [*paper.TABLE_2, *of_voc] if of_voc else []
+    tables = [part for part in (("Table 1", first, FIRST), ("Table 2, VOC 2007", second, SECOND)) if part[1]]
+    rows = [{key: row.get(key) for key in KEYS} for row in (*first, *(row for row in second if "AP" not in row))]
     shown = tuple(
         table(title, [_columns(row, columns) for row in part], {name: form for name, (_, form) in columns.items()})
         for title, part, columns in tables
     )
     texts = [f"**{title}**\n\n{markdown(part, columns)}" for title, part, columns in tables]
-    return Result(facts, rows, shown, None, notes, markdown="\n\n".join([*texts, *notes]) + "\n")
+    return Result(facts, rows, shown, None, NOTES, markdown="\n\n".join([*texts, *NOTES]) + "\n")
 
 
 def measured_rows(arguments: Arguments, config: Config, track: Track) -> tuple[list[dict], dict[str, Any]]:

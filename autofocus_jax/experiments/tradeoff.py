@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_file import to_dict
-from autofocus_jax.experiments import figure
+from autofocus_jax.experiments import figure, paper
 from autofocus_jax.experiments.detector import DetectorInputs, load_detector, open_images
 from autofocus_jax.experiments.inputs import describe as describe_inputs
 from autofocus_jax.experiments.inputs import indices
@@ -28,10 +28,17 @@ from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
 from autofocus_jax.ledger import data_identity
-from autofocus_jax.planning.rule_search import Point, Rules, chip_functions, describe, per_budget, short
+from autofocus_jax.planning.rule_search import (
+    Point,
+    Rules,
+    chip_functions,
+    describe,
+    grids,
+    per_budget,
+    short,
+    usual_size,
+)
 from autofocus_jax.structures import ChipRule, Dataset, ValidRange
-
-PAPER = {"saving": 5.0, "AP lost at that saving": 1.0}  # abstract; COCO test-dev
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +52,8 @@ class Arguments(DetectorInputs):
     """sides of the dilating square to try, in cells"""
     min_sizes: tuple[int, ...] = (32, 64)
     """least sides of a chip to try, in pixels of the level that predicts the map"""
+    contexts: tuple[int, ...] = ()
+    """the same in pixels of the next level, which is what the detector sees"""
     savings: tuple[float, ...] = (2.0, 3.0, 3.5, 3.75, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 8.0, 10.0)
     """pixel budgets, as times fewer pixels than the whole pyramid"""
 
@@ -58,7 +67,8 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
     report_on = open_images(arguments, config)
     trained = load_detector(arguments, config)
     kept = keep_levels(choose_on, config, trained, dataset, indices(choose_on, dataset), track)
-    grid = list(itertools.product(arguments.thresholds, arguments.dilations, arguments.min_sizes))
+    rules = grids(config.scales, usual_size(dataset), arguments.thresholds, arguments.dilations, arguments.min_sizes,
+                  arguments.contexts)  # fmt: skip
     shown = indices(arguments, report_on)
 
     def keep(run: Run, what: str, data: Dataset, chosen: Sequence[int]) -> Run:
@@ -72,7 +82,6 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
         return keep(lambda rules: measured(config, rules, trained.detect, data, chosen), "real", data, chosen)
 
     replayed = keep(lambda rules: replayed_point(config, rules, kept, dataset), "replayed", dataset, kept.indices)
-    rules = [ChipRule(*rule) for rule in grid]
     chosen, tried = searched(replayed, len(config.scales) - 1, rules, arguments.savings, track)
     on_search, on_report = real(dataset, kept.indices), real(report_on, shown)
     confirmed = [on_search(point.rules) for point in track(chosen, f"confirming ({choose_on.split})")]
@@ -88,7 +97,7 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
         "search": {"split": choose_on.split, "images": len(kept.indices), "points": len(tried)},
         "tried": [{"rules": describe(p.rules), names[0]: p.ap, names[1]: p.ap50, "pixels": p.pixels} for p in tried],
         "summary": summary(curve, pyramid),
-        "paper": PAPER,
+        "paper": {"scales": paper.SCALES, "AP lost by times fewer": paper.TRADEOFF},
     }
     formats = {
         "what": "{}", "rules (t, d, k)": "{}", "side": "{:.0f}", "saving": "{:.2f}", names[0]: "{:.2f}",
@@ -102,13 +111,14 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
         "whole pyramid.",
         f"Largest saving before AP falls 0.3 below the pyramid's: {found['largest saving before AP falls 0.3']:.2f}. "
         f"AP lost at 5 times fewer pixels: {_number(found['AP lost at 5 times fewer'])}.",
+        f"The paper, COCO val2017: {_paper_losses()}.",
         *(f"skipped: {reason}" for reason in kept.skipped),
     )  # fmt: skip
     return Result(facts, rows, (table(title, rows, formats),), lambda: draw(curve, lower, pyramid, names), notes)
 
 
 def searched(
-    run: Run, levels: int, grid: Sequence[ChipRule], savings: Sequence[float], track: Track
+    run: Run, levels: int, rules: Sequence[Sequence[ChipRule]], savings: Sequence[float], track: Track
 ) -> tuple[list[Point], list[Point]]:
     """rule_search.per_budget that shows how far it is."""
     steps = iter(track(itertools.count(1), "search"))
@@ -117,7 +127,7 @@ def searched(
         next(steps)
         return run(rules)
 
-    return per_budget(counted, levels, grid, savings)
+    return per_budget(counted, levels, rules, savings)
 
 
 def replayed_point(config: Config, rules: Rules, kept: Kept, dataset: Dataset) -> Point:
@@ -215,6 +225,13 @@ def draw(
         axis.set(xlabel="pixels per image (millions)", ylabel=shown)
     axes[0].legend(loc="lower right")
     return sketch
+
+
+def _paper_losses() -> str:
+    """What the paper loses at which saving, and what its fewer scales reach."""
+    lost = [f"{times:g} times fewer pixels {share} at -{points:g} AP"
+            for share, of in paper.TRADEOFF.items() for times, points in of.items()]  # fmt: skip
+    return "; ".join([*lost, *(f"{name} {scores['AP']:g} AP" for name, scores in paper.SCALES.items())])
 
 
 def _number(value: float | None) -> str:

@@ -97,16 +97,17 @@ class Plan:
         Valid ranges stay as they are, because they are in image pixels.
 
         Args:
-            sides: (min side, max side) of each scale, px.
+            sides: (min side, max side) of each scale, px; or of one scale alone, which then answers for every size.
 
         Raises:
             PlanError: another number of them.
         """
-        if len(sides) != len(self.scales):
-            raise PlanError(f"{len(sides)} pairs of sides for {len(self.scales)} scales; give one for each")
+        plan = self.alone(len(self.scales)) if len(sides) == 1 else self
+        if len(sides) != len(plan.scales):
+            raise PlanError(f"{len(sides)} pairs of sides for {len(self.scales)} scales; give one for each, or one")
         scales = tuple(dataclasses.replace(scale, min_side=low, max_side=high)
-                       for scale, (low, high) in zip(self.scales, sides))  # fmt: skip
-        return dataclasses.replace(self, scales=scales, buckets=bucket_ops.holding(self.buckets, scales))
+                       for scale, (low, high) in zip(plan.scales, sides))  # fmt: skip
+        return dataclasses.replace(plan, scales=scales, buckets=bucket_ops.holding(self.buckets, scales))
 
     def fit(self, sizes: np.ndarray) -> tuple[list[Bucket], np.ndarray]:
         """Return the bucket of each chip and the sizes [n, 2] that the chips are to have.

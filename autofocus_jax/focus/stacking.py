@@ -51,8 +51,7 @@ def border_mask(boxes: np.ndarray, chip: np.ndarray, image_size: tuple[int, int]
 
 def valid_mask(boxes: np.ndarray, valid: ValidRange) -> np.ndarray:
     """[n] bool: sqrt(area) of boxes [n, 4] (image frame) lies in the valid range, both ends included."""
-    side = np.sqrt(box_ops.area(boxes))
-    return (valid.low <= side) & (side <= valid.high)
+    return valid.holds(np.sqrt(box_ops.area(boxes)))
 
 
 def gaussian_decay(sigma: float) -> Decay:

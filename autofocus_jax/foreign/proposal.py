@@ -131,7 +131,8 @@ def rule(finer: int, step: float, focus_threshold: float = THRESHOLD, least: flo
         least: least side of a chip, px of the NEXT level; by default least_chip(finer).
     """
     least = least_chip(finer) if least is None else least
-    return ChipRule(focus_threshold, DILATION, max(STRIDE, int(least / step / STRIDE) * STRIDE))
+    least -= least % (step * STRIDE)  # whole cells, as it was measured
+    return ChipRule.of_context(focus_threshold, DILATION, least, step)
 
 
 def least_chip(finer: int) -> float:

@@ -7,17 +7,16 @@ from collections.abc import Sequence
 
 from autofocus_jax.config import Config
 from autofocus_jax.focus.plan import Plan
-from autofocus_jax.structures import STRIDE
 
 
 def with_sides(config: Config, sides: Sequence[tuple[int, int]]) -> Config:
     """Return the config with other (min side, max side) of its scales, as Plan.with_sides does.
 
-    training.chip grows when it has to hold scale 1. Raises PlanError unless there is a pair for every scale.
+    One pair makes a config of one scale. Raises PlanError unless there is one, or one for every scale.
     """
-    plan = Plan.of(config).with_sides(sides)
-    chip = max(config.training.chip, -(-plan.scales[0].max_side // STRIDE) * STRIDE)
-    training = dataclasses.replace(config.training, chip=chip)
+    plan, training = Plan.of(config).with_sides(sides), config.training
+    if len(plan.scales) < len(config.scales):  # one scale alone: what it was trained for no longer counts
+        training = dataclasses.replace(training, ranges=(plan.scales[0].valid,), negative_chips=0)
     return dataclasses.replace(config, scales=plan.scales, buckets=plan.buckets, training=training)
 
 

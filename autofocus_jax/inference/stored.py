@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autofocus_jax.checkpoint import load_variables, trained_with
+from autofocus_jax.checkpoint import load_variables, notes, trained_with
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config_dict import from_dict
 from autofocus_jax.data.coco import CocoSource
@@ -28,7 +28,10 @@ def read_weights(
 ) -> tuple[Config, Variables, tuple[str, ...]]:
     """What `load` makes a Model of, as `load` finds it: settings, variables of the detector, names of the classes."""
     path = safetensors.find(weights)
-    metadata = {"config": trained_with(path)} if path.is_dir() else safetensors.load(path)[1]
+    if path.is_dir():
+        metadata = {"config": trained_with(path), "categories": notes(path).get("categories")}
+    else:
+        metadata = safetensors.load(path)[1]
     if config is None:
         if not metadata["config"]:
             raise ConfigError(f"{path} holds no config.json; give the config it was trained with")

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from autofocus_jax.focus import pyramid
 from autofocus_jax.focus.chips import ChipFunction, focus_chips, whole_level
-from autofocus_jax.structures import ChipRule
+from autofocus_jax.structures import ChipRule, Dataset, Scale
 
 Rules = tuple[ChipRule | None, ...]  # of every scale but the last, coarse to fine; None: the whole level
 
@@ -25,10 +29,39 @@ class Point(NamedTuple):
     pixels: float  # per image
 
 
+def grids(
+    scales: Sequence[Scale], size: tuple[int, int], thresholds: Sequence[float], dilations: Sequence[int],
+    min_sizes: Sequence[int], contexts: Sequence[int] = (),
+) -> list[list[ChipRule]]:  # fmt: skip
+    """Return the rules to try at each scale but the last.
+
+    Args:
+        scales: the pyramid.
+        size: (height, width) of a usual image, px: it decides how many times larger the next level is.
+        thresholds: to try.
+        dilations: to try, cells.
+        min_sizes: least sides of a chip to try, px of the level that predicts the map.
+        contexts: the same in px of the NEXT level, which is what the detector sees.
+    """
+    factors = [pyramid.factor(*size, scale) for scale in scales]
+    made = []
+    for step in (fine / coarse for coarse, fine in itertools.pairwise(factors)):
+        of_scale = [ChipRule(*rule) for rule in itertools.product(thresholds, dilations, min_sizes)]
+        of_scale += [ChipRule.of_context(*rule, step) for rule in itertools.product(thresholds, dilations, contexts)]
+        made.append(list(dict.fromkeys(of_scale)))
+    return made
+
+
+def usual_size(dataset: Dataset) -> tuple[int, int]:
+    """Return the median height and the median width of the images of a data set, px."""
+    infos = [dataset.info(index) for index in range(len(dataset))]
+    return tuple(int(np.median([getattr(info, side) for info in infos])) for side in ("height", "width"))
+
+
 def search(
     run: Callable[[Rules], Point],
     levels: int,
-    grid: Sequence[ChipRule],
+    grids: Sequence[Sequence[ChipRule]],
     keep: Callable[[Point, list[Point], list[Point], int], list[Point]],
 ) -> tuple[list[Point], list[Point]]:
     """Search the rules of one scale after the other, from the finest; coarser scales pass on their whole level.
@@ -36,7 +69,7 @@ def search(
     Args:
         run: what rules give.
         levels: how many scales have a rule, that is all but the last.
-        grid: rules to try at each scale, with every choice kept so far for the finer ones.
+        grids: of each scale the rules to try, with every choice kept so far for the finer ones.
         keep: (point of the whole pyramid, kept so far, new points, scales done) -> points to keep.
 
     Returns:
@@ -46,14 +79,14 @@ def search(
     tried, chosen = [pyramid], [pyramid]
     for scale in range(levels - 1, -1, -1):
         bases = [point.rules for point in chosen]
-        new = [run((*rules[:scale], rule, *rules[scale + 1 :])) for rules in bases for rule in grid]
+        new = [run((*rules[:scale], rule, *rules[scale + 1 :])) for rules in bases for rule in grids[scale]]
         tried += new
         chosen = keep(pyramid, chosen, new, levels - scale)
     return chosen, tried
 
 
 def per_budget(
-    run: Callable[[Rules], Point], levels: int, grid: Sequence[ChipRule], savings: Sequence[float]
+    run: Callable[[Rules], Point], levels: int, grids: Sequence[Sequence[ChipRule]], savings: Sequence[float]
 ) -> tuple[list[Point], list[Point]]:
     """Return (chosen, tried) of `search`: the best points per pixel budget, most pixels first.
 
@@ -63,10 +96,12 @@ def per_budget(
     def keep(pyramid: Point, kept: list[Point], new: list[Point], done: int) -> list[Point]:
         return best_per_budget([*kept, *new], pyramid.pixels, savings)
 
-    return search(run, levels, grid, keep)
+    return search(run, levels, grids, keep)
 
 
-def within_drop(run: Callable[[Rules], Point], levels: int, grid: Sequence[ChipRule], drop: float) -> Point:
+def within_drop(
+    run: Callable[[Rules], Point], levels: int, grids: Sequence[Sequence[ChipRule]], drop: float
+) -> Point:
     """Return the cheapest point that costs at most `drop` points of AP below the pyramid, each scale an equal share.
 
     Where no rule of a scale keeps to its share, the one of highest AP is taken.
@@ -75,7 +110,7 @@ def within_drop(run: Callable[[Rules], Point], levels: int, grid: Sequence[ChipR
         good = [point for point in new if point.ap >= pyramid.ap - drop * done / levels]
         return [min(good, key=lambda point: point.pixels) if good else max(new, key=lambda point: point.ap)]
 
-    (chosen,), _ = search(run, levels, grid, keep)
+    (chosen,), _ = search(run, levels, grids, keep)
     return chosen
 
 

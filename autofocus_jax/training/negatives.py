@@ -27,8 +27,8 @@ def negative_windows(
     """Of each scale the windows [n, 4] int32 (image frame) that hold many proposals which no positive window holds.
 
     At each scale the proposals in its training range that no positive window of that scale holds whole are covered
-    greedily; the windows that newly hold more than training.negative_proposals[scale - 1] of them stay. None are of the
-    coarsest scale, whose one positive window is the whole image and holds every proposal.
+    greedily; the windows that newly hold more than training.negative_proposals[scale - 1] of them stay. None are of a
+    scale that only leads, nor of the coarsest scale, whose positive windows show nearly everything.
 
     Args: proposals: [p, 4] image px. positive: windows [n, 4] of each scale (sampling.positive_windows).
     """
@@ -38,7 +38,7 @@ def negative_windows(
     size = np.sqrt(area(boxes))
     for number in range(1, len(scales)):
         ratio, valid = factor(height, width, scales[number]), training.ranges[number]
-        waiting = boxes[(size >= valid.low) & (size <= valid.high)]
+        waiting = boxes[valid.holds(size)]
         waiting = waiting[~held(waiting, positive[number])]
         side = math.floor(training.chip / ratio)
         more_than = training.negative_proposals[number]

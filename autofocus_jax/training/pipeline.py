@@ -14,7 +14,7 @@ from autofocus_jax.config import Config
 from autofocus_jax.focus.labels import focus_labels
 from autofocus_jax.focus.pyramid import crop, factor
 from autofocus_jax.structures import IGNORE, STRIDE, AutoFocusError, ChipBatch, Dataset, ImageError, TrainBatch
-from autofocus_jax.training import sampling
+from autofocus_jax.training import augmentation, sampling
 from autofocus_jax.training.sampling import Proposals, TrainChip, TrainChips, in_range
 
 PATIENCE = 64  # rows in a row whose image cannot be read, after which something else must be wrong
@@ -28,7 +28,7 @@ class Position(NamedTuple):
 
 
 def load_chip(dataset: Dataset, chip: TrainChip, config: Config, generator: np.random.Generator) -> TrainBatch:
-    """One row of a TrainBatch, without the leading axis; flipped from left to right half of the time.
+    """One row of a TrainBatch, without the leading axis, changed at random as training.augmentation says.
 
     A box that the chip cuts trains when at least min_visible of its area is left, cut to the chip; with less it is
     neither object nor background. FocusPixel labels go by the area of the whole box (section 4.1). Raises ImageError
@@ -37,16 +37,18 @@ def load_chip(dataset: Dataset, chip: TrainChip, config: Config, generator: np.r
     training = config.training
     image, truth = dataset[chip.image]
     ratio = factor(*image.shape[:2], config.scales[chip.scale - 1])
-    pixels, window, factors = crop(image, chip.window, ratio)
+    window, zoom = augmentation.zoomed(chip.window, ratio, training.chip, training.augmentation, generator)
+    pixels, window, factors = crop(image, window, ratio * zoom)
     pixels = pixels[: training.chip, : training.chip]
     height, width = pixels.shape[:2]
     whole = scale(shift(truth.boxes, -window[0], -window[1]), factors[0], factors[1])
     boxes = clip(whole, height, width)
     visible = area(boxes) / np.maximum(area(whole), 1e-6)
-    trainable = in_range(truth, training.ranges[chip.scale - 1]) & (visible >= training.min_visible)
-    if generator.random() < 0.5:
-        pixels = pixels[:, ::-1]
-        boxes, whole = (np.stack([width - b[:, 2], b[:, 1], width - b[:, 0], b[:, 3]], axis=1) for b in (boxes, whole))
+    trainable = in_range(truth, training.ranges[chip.scale - 1], zoom) & (visible >= training.min_visible)
+    change = augmentation.draw(training.augmentation, generator)
+    pixels = augmentation.change_pixels(pixels, change)
+    boxes, whole = (augmentation.change_boxes(b, height, width, change) for b in (boxes, whole))
+    height, width = pixels.shape[:2]
     focus = np.full((training.chip // STRIDE, training.chip // STRIDE), IGNORE, np.int8)
     labels = focus_labels(whole, height, width, config.focus_range, ignore=truth.ignore)
     focus[: labels.shape[0], : labels.shape[1]] = labels

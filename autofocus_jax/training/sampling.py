@@ -1,6 +1,7 @@
 """Training chips of SNIPER (Singh, Najibi, Davis 2018): few windows that show every object in range, and negatives.
 
-Windows are chosen per scale in the image frame; the coarsest scale sees the whole image (the authors' release).
+Windows are chosen per scale in the image frame; the coarsest scale sees the whole image (the authors' release), unless
+its level is larger than a chip.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from autofocus_jax.focus.pyramid import factor
 from autofocus_jax.structures import Dataset, GroundTruth, Scale, ValidRange
 from autofocus_jax.training.cover import cover
 from autofocus_jax.training.negatives import negative_windows
+
+EVERY_SIZE = ValidRange(0, math.inf)
 
 Proposals = Callable[[int], np.ndarray]  # index of an image -> [p, 4] float32 image px, in any order
 
@@ -45,10 +48,9 @@ def count(chips: TrainChips) -> int:
     return len(chips.image)
 
 
-def in_range(ground_truth: GroundTruth, valid: ValidRange) -> np.ndarray:
-    """[G] bool: objects, not ignore regions, whose sqrt(area) in image px lies in the range."""
-    side = np.sqrt(area(ground_truth.boxes))
-    return (side >= valid.low) & (side <= valid.high) & ~ground_truth.ignore
+def in_range(ground_truth: GroundTruth, valid: ValidRange, zoom: float = 1.0) -> np.ndarray:
+    """[G] bool: objects, not ignore regions, whose sqrt(area) in image px, times zoom, lies in the range."""
+    return valid.holds(np.sqrt(area(ground_truth.boxes)) * zoom) & ~ground_truth.ignore
 
 
 def positive_windows(
@@ -57,16 +59,27 @@ def positive_windows(
 ) -> list[np.ndarray]:  # fmt: skip
     """Of each scale the windows [n, 4] int32 (image frame) that together hold every object in its training range whole.
 
-    An object longer than about chip - chip_stride at a scale is left to coarser ones. The coarsest scale always gives
-    its one window, the whole image, also where nothing is in range: its FocusPixels are learnt there.
+    An object longer than about chip - chip_stride at a scale is left to coarser ones. A coarsest scale whose level fits
+    in a chip always gives its one window, the whole image, also where nothing is in range: its FocusPixels are learnt
+    there. Windows of another scale that only leads hold every object, for the same reason.
     """
-    windows = [np.array([[0, 0, width, height]], np.int32)]
-    for scale, valid in zip(scales[1:], training.ranges[1:], strict=True):
+    windows = []
+    for scale, valid in zip(scales, training.ranges, strict=True):
         ratio = factor(height, width, scale)
-        boxes = ground_truth.boxes[in_range(ground_truth, valid)]
+        if not windows and scale.max_side <= training.chip:
+            windows.append(np.array([[0, 0, width, height]], np.int32))
+            continue
+        boxes = ground_truth.boxes[in_range(ground_truth, EVERY_SIZE if scale.leads else valid)]
         side = math.floor(training.chip / ratio)
-        windows.append(cover(boxes, height, width, side, training.chip_stride / ratio, generator))
+        found = cover(boxes, height, width, side, training.chip_stride / ratio, generator)
+        windows.append(found if windows or len(found) else _anywhere(height, width, side, generator))
     return windows
+
+
+def _anywhere(height: int, width: int, side: int, generator: np.random.Generator) -> np.ndarray:
+    """One window [1, 4] of that side at a random place: an image without objects is background at scale 1."""
+    x, y = (int(generator.integers(max(length - side, 0) + 1)) for length in (width, height))
+    return np.array([[x, y, min(x + side, width), min(y + side, height)]], np.int32)
 
 
 def positive_chips(

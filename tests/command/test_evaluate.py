@@ -18,11 +18,12 @@ import pytest
 from pycocotools.coco import COCO
 
 from autofocus_jax import checkpoint, config_file
+from autofocus_jax.command import thresholds
 from autofocus_jax.command.main import main
 from autofocus_jax.command.panels import write_panels
 from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.focus.plan import Plan
-from autofocus_jax.inference import measure
+from autofocus_jax.inference import interval, measure
 from autofocus_jax.ledger import locked
 from autofocus_jax.structures import Detections, DetectorOutput, TrainState
 from autofocus_jax.weights import safetensors
@@ -481,19 +482,41 @@ def test_killed_and_resumed_and_shared_by_two_processes_it_finds_the_same(
     check_same("shared")
 
 
-def test_thresholds_are_chosen_for_a_budget(folder, arguments, tmp_path, capsys):
+def test_thresholds_are_chosen_for_a_budget(folder, arguments, tmp_path, capsys, monkeypatch):
     """These weights are in focus everywhere, whatever the threshold, so AutoFocus costs what the pyramid costs."""
     annotations = folder / "annotations"
     (annotations / "instances_tune.json").write_bytes((annotations / "instances_val.json").read_bytes())
     if not (folder / "tune").exists():
         (folder / "tune").symlink_to(folder / "val")
     assert evaluate_main([*arguments, "--panels", "0", "--pixels", "60"]) == 1
+    assert "split 'tune' has 3 images; thresholds chosen on fewer than 20 are chance" in capsys.readouterr().err
+    monkeypatch.setattr(thresholds, "LEAST", 3)
+    monkeypatch.setattr(interval, "GROUPS", 3)
+    assert evaluate_main([*arguments, "--panels", "0", "--pixels", "60"]) == 1
     assert "cost 88 px of side an image, and 60 are wanted" in capsys.readouterr().err
     for budget in (["--pixels", "100"], ["--drop", "0"]):
         assert evaluate_main([*arguments, "--panels", "0", *budget]) == 0
         details = json.loads((tmp_path / "out" / "details.json").read_text())
         assert "chosen on 3 images of tune: 88² pixels" in details["autofocus"]["chosen"]
-        assert "chosen on 3 images of tune: 88² pixels" in capsys.readouterr().out
+        printed = capsys.readouterr().out
+        assert "choosing thresholds on 3 images of tune: at most 12 runs over them" in printed
+        assert "chosen on 3 images of tune: 88² pixels" in printed and "below the pyramid's" in printed
+
+
+def test_rows_that_are_asked_for_and_the_folder_of_the_training(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trained").mkdir()
+    shutil.copy(folder / "weights.safetensors", tmp_path / "trained" / "model.safetensors")
+    (tmp_path / "trained" / "config.json").write_text("{}")
+    words = ["--config", str(folder / "config.py"), "--weights", "trained/model.safetensors", "--panels", "0"]
+    assert evaluate_main([*words, "--rows", "scale2"]) == 0
+    printed = capsys.readouterr().out
+    assert "AutoFocus against" not in printed and "AutoFocus saves" not in printed
+    assert list(json.loads((tmp_path / "trained/evaluation/metrics.json").read_text())) == ["scale2"]
+    assert evaluate_main([*words, "--rows", "scale3"]) == 1
+    assert "--rows has 'scale3'; want some of scale1, scale2, pyramid, autofocus" in capsys.readouterr().err
+    assert evaluate_main([*words[:2], "--weights", str(folder / "weights.safetensors"), "--rows", "scale1"]) == 0
+    assert list((tmp_path / "runs").glob("*/evaluation/metrics.json"))
 
 
 def test_comparison_line():

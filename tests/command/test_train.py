@@ -19,6 +19,7 @@ from autofocus_jax import checkpoint
 from autofocus_jax.command import stage, train
 from autofocus_jax.command.main import main
 from autofocus_jax.config_file import load_config, to_dict
+from autofocus_jax.inference.stored import read_weights
 from autofocus_jax.ledger import LOCK, locked
 from autofocus_jax.training import pipeline
 from autofocus_jax.training.optimizer import schedule
@@ -52,6 +53,8 @@ def log(workdir):
 def test_a_whole_run(folder, trained):
     config = load_config(folder / "config.py")
     assert checkpoint.trained_with(trained) == to_dict(config)
+    assert read_weights(trained)[2] == ("cat", "dog")
+    assert (trained / "curves.png").is_file()
     *entries, validation = log(trained)
     assert [entry["step"] for entry in entries] == [1, 2, 3, 4]
     for entry in entries:
@@ -116,6 +119,7 @@ def test_starting_from_a_file(folder, trained, tmp_path, capsys, monkeypatch):
     kept = json.loads((workdir / "config.json").read_text())["initial"]
     assert kept == metadata["initial"]
     assert kept == {"file": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    assert read_weights(workdir)[0].name == load_config(folder / "config.py").name
 
     assert train_main(words(folder, workdir, *more)) == 0
     out = capsys.readouterr().out
@@ -132,6 +136,13 @@ def test_starting_from_a_file(folder, trained, tmp_path, capsys, monkeypatch):
         message = capsys.readouterr().err
         assert words_of_it in message and "leave --initial out" in message and message.count("\n") == 1
     assert (workdir / "config.json").read_bytes() == before and len(begun) == 3
+
+
+def test_shipped_weights_to_start_from(folder, tmp_path, capsys):
+    """They are of another network than this one, so that the error tells that the file was found."""
+    assert train_main(words(folder, tmp_path / "run", "--initial", "demo", "--validation-images", 0)) == 1
+    message = capsys.readouterr().err
+    assert "shipped/demo.safetensors" in message and "do not fit the detector" in message
 
 
 def test_a_file_that_cannot_be_started_from(folder, trained, tmp_path, capsys):

@@ -36,7 +36,7 @@ def test_cheapest_rule_that_keeps_the_object_is_chosen(config, memory_dataset, t
     detect = oracle_detect(truths, config.focus_range, 1)
     seen = []
     rules = [ChipRule(0.5, 3, 16), ChipRule(0.5, 1, 16), ChipRule(2.0, 1, 16), ChipRule(0.5, 1, 64)]
-    chosen = chip_rules.search(config, detect, dataset, rules, 0.5, seen.append)
+    chosen = chip_rules.search(config, detect, dataset, [rules], 0.5, seen.append)
 
     assert chosen == [ChipRule(0.5, 1, 16)]  # 32 level px of scale 2; the threshold of 2 finds nothing and is refused
     assert [candidate.rule for candidate in seen] == [None, *rules]
@@ -50,7 +50,7 @@ def test_without_a_good_rule_the_best_is_taken(config, memory_dataset, truth):
     dataset = memory_dataset([np.zeros((64, 64, 3), np.uint8)], truths, categories=("a",))
     detect = oracle_detect(truths, config.focus_range, 1)
     rules = [ChipRule(2.0, 1, 16), ChipRule(3.0, 1, 16)]
-    assert chip_rules.search(config, detect, dataset, rules, 0.5, lambda _: None) == [rules[0]]
+    assert chip_rules.search(config, detect, dataset, [rules], 0.5, lambda _: None) == [rules[0]]
 
 
 def test_bad_config_is_one_line(tmp_path, capsys):
@@ -65,8 +65,8 @@ def test_vocs_metric_and_no_objects(config, memory_dataset, truth):
     seen = []
     rules = [ChipRule(0.5, 1, 16), ChipRule(2.0, 1, 16)]
     detect = oracle_detect(truths, config.focus_range, 1)
-    assert chip_rules.search(voc, detect, dataset, rules, 0.5, seen.append) == [rules[0]]
+    assert chip_rules.search(voc, detect, dataset, [rules], 0.5, seen.append) == [rules[0]]
     assert [candidate.ap for candidate in seen] == pytest.approx([100, 100, 0])
     empty = memory_dataset([np.zeros((64, 64, 3), np.uint8)], [truth()], categories=("a",))
     with pytest.raises(AutoFocusError, match="no image holds an object"):
-        chip_rules.search(voc, oracle_detect([truth()], config.focus_range, 1), empty, rules, 0.5, seen.append)
+        chip_rules.search(voc, oracle_detect([truth()], config.focus_range, 1), empty, [rules], 0.5, seen.append)

@@ -67,8 +67,10 @@ def test_other_sides_need_no_config():
     assert larger.buckets == Loose() and Plan(SCALES).with_sides([(1, 2)] * 3).buckets == Multiple()
     fixed = Plan(SCALES[:1], [Bucket(48, 64, 4)]).with_sides([(60, 90)])
     assert fixed.buckets == (Bucket(48, 64, 4), Bucket(64, 96, 1), Bucket(96, 64, 1))
-    with pytest.raises(PlanError, match="1 pairs of sides for 3 scales"):
-        plan.with_sides([(1, 2)])
+    with pytest.raises(PlanError, match="2 pairs of sides for 3 scales"):
+        plan.with_sides([(1, 2), (3, 4)])
+    alone = plan.with_sides([(100, 130)])
+    assert alone.scales == (Scale(100, 130, ValidRange(0, math.inf), None),) and alone.functions == ()
 
 
 def test_sizes_that_fit_buckets():

@@ -123,8 +123,11 @@ def test_changed_settings_share_programs(model):
     with pytest.raises(ConfigError, match="change the detector"):
         model.changed(lambda config: dataclasses.replace(
             config, detector=dataclasses.replace(config.detector, proposals=4)))  # fmt: skip
-    with pytest.raises(PlanError, match="1 pairs of sides for 2 scales"):
-        with_sides(model.config, [(48, 64)])
+    with pytest.raises(PlanError, match="3 pairs of sides for 2 scales"):
+        with_sides(model.config, [(48, 64)] * 3)
+    alone = model.changed(lambda config: with_sides(config, [(100, 130)]))
+    assert [(scale.min_side, scale.max_side) for scale in alone.plan.scales] == [(100, 130)]
+    assert alone.config.training.ranges == (alone.plan.scales[0].valid,)
     with pytest.raises(PlanError, match="2 thresholds for 1 chip rules"):
         with_thresholds(model.config, [0.1, 0.2])
 

@@ -44,11 +44,18 @@ def test_equals_the_authors_evaluator(golden, memory_dataset, truth):
     data = memory_dataset([IMAGE] * len(truths), truths, names)
     scores = voc.evaluate(data, found, range(len(truths)))
     forms = ("0.5/11point", "0.7/11point", "0.5/area", "0.7/area")
+    # Equal scores stay in order here; the release takes them in the order of numpy's quicksort, which is any.
+    atol = {name: 1e-3 if tied(golden["score"][golden["cls"] == name]) else 1e-6 for name in names}  # points of 100
+    assert sum(value > 1e-6 for value in atol.values()) < len(names)
     for name in names:
         wanted = [100 * float(golden[f"ap/{name}/{form}"]) for form in forms]
-        np.testing.assert_allclose(scores.per_category[name], wanted, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(scores.per_category[name], wanted, atol=atol[name], err_msg=name)
     means = [np.mean([100 * float(golden[f"ap/{name}/{form}"]) for name in names]) for form in forms]
-    np.testing.assert_allclose(scores[:4], means, atol=1e-6)
+    np.testing.assert_allclose(scores[:4], means, atol=np.mean(list(atol.values())))
+
+
+def tied(scores):
+    return len(np.unique(scores)) < len(scores)
 
 
 def test_half_open_boxes_have_vocs_iou():

@@ -8,7 +8,8 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from autofocus_jax.structures import AutoFocusError
-from autofocus_jax.training.log import open_log, read
+from autofocus_jax.training import curves
+from autofocus_jax.training.log import open_log, read, seconds
 
 
 def events(workdir):
@@ -129,3 +130,25 @@ def test_a_workdir_that_cannot_be_written_is_an_oserror(tmp_path):
     (tmp_path / "log.jsonl").mkdir()
     with pytest.raises(OSError, match=r"log\.jsonl"), open_log(tmp_path, 0):
         pass
+
+
+def test_the_time_of_a_training_counts_what_came_before_it_was_resumed(tmp_path):
+    with open_log(tmp_path, 0) as log:
+        log.scalars(10, {"loss": 2.0, "chips_per_second": 8.0})  # 10 steps of 4 chips: 5 s
+        log.scalars(10, {"AP": 12.0, "AP50": 30.0})
+    with open_log(tmp_path, 10) as log:
+        log.scalars(30, {"loss": 1.0, "chips_per_second": 20.0})  # 20 steps: 4 s
+    assert seconds(tmp_path, 4) == pytest.approx(9)
+    assert seconds(tmp_path / "none", 4) == 0
+
+
+def test_curves_are_drawn_of_what_was_logged(tmp_path):
+    assert curves.draw(tmp_path) is None
+    with open_log(tmp_path, 0) as log:
+        log.scalars(10, {"loss": 2.0})
+        log.scalars(20, {"loss": 1.0})
+    plain = cv2.imread(str(curves.draw(tmp_path)))
+    with open_log(tmp_path, 20) as log:
+        log.scalars(20, {"AP": 50.0, "AP50": None})
+    scored = cv2.imread(str(curves.draw(tmp_path)))
+    assert plain.shape == scored.shape and (plain != scored).any()

@@ -6,8 +6,8 @@ import math
 import numpy as np
 
 from autofocus_jax.config import TrainingConfig
-from autofocus_jax.structures import ChipRule, Scale, ValidRange
-from autofocus_jax.training.sampling import count, epoch, in_range, positive_chips
+from autofocus_jax.structures import LEADS, ChipRule, Scale, ValidRange
+from autofocus_jax.training.sampling import count, epoch, in_range, positive_chips, positive_windows
 
 
 def held(boxes, windows):
@@ -117,3 +117,22 @@ def test_no_proposals_or_none_wanted_is_no_negative_chip(memory_dataset, truth):
         (dataclasses.replace(NEGATIVES, negative_proposals=(0, 6)), lambda index: found),  # more than 6 of 6
     ):
         assert count(epoch(dataset, SCALES, training, np.random.default_rng(seed), proposals)) == 1
+
+
+def test_a_scale_that_leads_trains_nothing_and_is_shown_every_object(truth):
+    """Its focus map learns where all objects are, of whatever size."""
+    answer = truth([[10, 10, 20, 20], [60, 60, 100, 100]], [0, 0])
+    scales = [*(dataclasses.replace(scale, valid=LEADS) for scale in SCALES), Scale(800, 800, ValidRange(0, 1), None)]
+    training = dataclasses.replace(TRAINING, ranges=(LEADS, LEADS, ValidRange(0, 1)))
+    windows = positive_windows(answer, 200, 200, scales, training, np.random.default_rng(0))
+    assert held(answer.boxes, windows[1]).any(axis=0).all() and not len(windows[2])
+    assert not in_range(answer, LEADS).any()
+
+
+def test_a_coarsest_level_larger_than_a_chip_is_shown_in_windows(truth):
+    scale = dataclasses.replace(SCALES[0], min_side=4 * TRAINING.chip, max_side=4 * TRAINING.chip)
+    training = dataclasses.replace(TRAINING, ranges=(ValidRange(0, 1000),))
+    for objects in (truth([[10, 10, 30, 30], [160, 160, 190, 190]], [0, 0]), truth()):
+        (windows,) = positive_windows(objects, 200, 200, [scale], training, np.random.default_rng(0))
+        assert (windows[:, 2:] - windows[:, :2] == 50).all() and (windows >= 0).all() and (windows <= 200).all()
+        assert held(objects.boxes, windows).any(axis=0).all() and len(windows) == max(1, len(objects.labels))

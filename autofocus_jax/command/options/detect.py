@@ -46,7 +46,8 @@ class Arguments:
     pixels: Annotated[float | None, tyro.conf.arg(metavar="SIDE", help_behavior_hint="")] = None
     """pixels an image on average, as the side of a square: chooses the thresholds on 16 of the images"""
     scales: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SHORTERxLONGER...", help_behavior_hint=_WEIGHTS_SAY)] = ()
-    """sides of the pyramid, coarse to fine, as 480x512 800x1280 1400x2000"""
+    """sides of the pyramid, coarse to fine, as 480x512 800x1280 1400x2000; one pair runs that scale alone, without
+    AutoFocus"""
     max_pixels: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """pixels that an image may have, larger ones are skipped (default: 67108864, as 8192x8192, about 1 GB)"""
     max_detections: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=_WEIGHTS_SAY)] = None

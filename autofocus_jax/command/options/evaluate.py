@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
+
+import tyro
 
 from autofocus_jax.command.options.processes import Processes
 
@@ -15,7 +18,10 @@ class Arguments(Processes):
     """a .safetensors file, a training's --workdir, or "demo", which comes with the program; default: the weights
     shipped for the config"""
     output: str | None = None
-    """folder of the results; default: runs/NAME/evaluation with the config's name"""
+    """folder of the results; default: evaluation/ in the training's folder that --weights names or lies in, else
+    runs/NAME/evaluation with the config's name"""
+    rows: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ROW...", help_behavior_hint="(default: all)")] = ()
+    """rows of the table to make, as scale3 pyramid autofocus; the others are left out"""
     limit: int | None = None
     """evaluate the first so many images only"""
     split: str = "val"

@@ -3,7 +3,8 @@
 autofocus suggest data/annotations/instances_train.json
 
 looks at the sizes of images and boxes, opens no image, and writes runs/suggest/NAME.py, a config that loads, and
-runs/suggest/NAME.png, a plot of the sizes. Without boxes, for a detector that you already have,
+runs/suggest/NAME.png, a plot of the sizes. It prints what other choices would cost: --seen or --pixels takes another
+one. Without boxes, for a detector that you already have,
 
 autofocus suggest photos/ --detector model.onnx
 
@@ -29,8 +30,14 @@ class Arguments:
     """which images, where the data have splits"""
     output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/suggest"
     """folder of the config and the plot"""
-    chip: int = 512
-    """side of a training chip in px: 512 as the paper, 256 for a small detector on a CPU"""
+    chip: Annotated[int | None, tyro.conf.arg(metavar="PX", help_behavior_hint="(default: 256, paper: 512)")] = None
+    """side of a training chip"""
+    seen: Annotated[float | None, tyro.conf.arg(metavar="PX", help_behavior_hint="(default: 30, paper: 60)")] = None
+    """sqrt(area) of an object, as a level shows it, from which the detector sees it well; goes with --chip"""
+    context: Annotated[int | None, tyro.conf.arg(metavar="PX", help_behavior_hint="(default: 160, paper: 512)")] = None
+    """least side of a chip in px of the level that it shows; goes with --chip"""
+    pixels: Annotated[float | None, tyro.conf.arg(metavar="SIDE", help_behavior_hint="")] = None
+    """the most pixels an image, as the side of a square: takes the plan of these that shows objects largest"""
     longest: int = 2560
     """the longer side of the finest level in px, at most; memory and time grow with its square"""
     detector: str = "small"

@@ -27,7 +27,8 @@ class Arguments(Processes):
     validation_split: str = "val"
     """Which images of the data source those are; "tune", where there is one, when the best checkpoint is to be used."""
     initial: str | None = None
-    """A .safetensors file to start from, as a converted backbone or a whole detector; what does not fit stays random.
+    """A .safetensors file to start from, as a converted backbone or a whole detector, or "demo", the shipped weights of
+    rendered scenes, for the small network of `autofocus suggest`. What does not fit stays random.
     A workdir that was started from it goes on without reading it again."""
     stage: Literal["all", "proposals", "detector"] = "all"
     """Only train region proposals and write proposals.npz, for negative chips; or only what follows; or both."""
