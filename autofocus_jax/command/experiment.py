@@ -17,7 +17,7 @@ EXPERIMENTS = {
     "areas": "Fig. 1: share of the objects and of the image area that is small, medium and large",
     "focus_stats": "Section 5.1: share of each level that is FocusPixels, by ground truth",
     "upper_bound": "Fig. 5: fewer pixels than the pyramid with a perfect focus map, against the least chip",
-    "losses": "what a detector's pixels go to, from FocusPixels over perfect maps to padded chips",
+    "losses": "Section 5.1: what a detector's pixels go to, from FocusPixels over perfect maps to padded chips",
     "recall": "Fig. 6: share of the small objects that FocusPixels and FocusChips find, against their area",
     "tradeoff": "Fig. 7 and section 5.4: AP against pixels",
     "chip_rules": "Section 5.4: the chip rules of a config, chosen on its tune split",

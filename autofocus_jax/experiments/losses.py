@@ -1,4 +1,4 @@
-"""What a detector's pixels go to, from FocusPixels over perfect maps to the padded chips that the device processes.
+"""Section 5.1: what a detector's pixels go to, from FocusPixels over perfect maps to the padded chips of the device.
 
 autofocus experiment losses --config configs/demo.py --output results
 

@@ -134,8 +134,8 @@ def within(choices: Sequence[Choice], side: float) -> Choice:
     good = [choice for choice in choices if choice.forecast.side <= side]
     if not good:
         cheapest = min(choice.forecast.side for choice in choices)
-        raise ConfigError(f"--pixels {side:g}: the cheapest plan takes {cheapest:.0f} px on a side; allow that, or "
-                          "lower --context")  # fmt: skip
+        raise ConfigError(f"the cheapest plan takes {cheapest:.0f} px on a side, and {side:g} are allowed; allow "
+                          "more, or need less context")  # fmt: skip
     return max(good, key=lambda choice: choice.candidate.factors[-1])
 
 
@@ -194,7 +194,7 @@ def _reasons(given: Sizes, choice: Choice) -> list[str]:
         return reasons
     wanted, possible = finest_factor(given, needs)
     limit = "" if possible == wanted else (
-        f"; {possible:.2g} times is the most that --longest {needs.longest} and enlarging allow"
+        f"; {possible:.2g} times is the most that a longer side of {needs.longest} px and enlarging allow"
     )  # fmt: skip
     reasons.append(f"scale {len(factors)}: a tenth of the objects is below {smallest:.0f} px and should have "
                    f"{wanted * smallest:.0f} px, {wanted:.2g} times as large as in the image{limit}")  # fmt: skip
@@ -244,6 +244,6 @@ def given_up(choices: Sequence[Choice]) -> list[str]:
     for less, more in itertools.pairwise(choices):
         saved = 1 - less.forecast.pixels.sum() / more.forecast.pixels.sum()
         zoom = less.candidate.factors[-1] / more.candidate.factors[-1]
-        lines.append(f"--seen {less.needs.seen:g} instead of {more.needs.seen:g} saves {saved:.0%} of the pixels and "
-                     f"shows the smallest objects {1 - zoom:.0%} smaller")  # fmt: skip
+        lines.append(f"objects seen with {less.needs.seen:g} px instead of {more.needs.seen:g} save {saved:.0%} of the "
+                     f"pixels, and the smallest are shown {1 - zoom:.0%} smaller")  # fmt: skip
     return lines

@@ -42,11 +42,11 @@ def test_writes_a_config_that_loads(autofocus, annotations, tmp_path):
 def test_another_choice_and_a_path_that_holds_from_any_folder(autofocus, annotations, tmp_path, monkeypatch):
     given = "mine/annotations/instances_train.json"
     code, out, err = autofocus("suggest", given, "--pixels", "5000", "--output", "out")
-    assert (code, err) == (0, "") and "--seen 15 instead of 21 saves" in out and "shown uncut" in out
+    assert (code, err) == (0, "") and "objects seen with 15 px instead of 21 save" in out and "shown uncut" in out
     monkeypatch.chdir(tmp_path / "mine")
     assert len(load_config(tmp_path / "out" / "mine_train.py").data.open("train")) == 2
     words = ("suggest", annotations, "--pixels", "20")
-    assert "--pixels 20: the cheapest plan takes" in autofocus(*words)[2]
+    assert "the cheapest plan takes" in autofocus(*words)[2]
     assert "--pixels and --seen both choose the plan" in autofocus(*words, "--seen", "20")[2]
 
 
