@@ -165,5 +165,5 @@ def run(arguments: Arguments, config: Config, console: Screen) -> int:
         "",
         snippet(buckets),
     ]
-    console.say("\n".join(lines))
+    console.print("\n".join(lines), soft_wrap=True)
     return 0

@@ -39,7 +39,8 @@ def run(words: Sequence[str], console: Screen) -> int:
     name, *rest = words or [""]
     if name in ("-h", "--help"):
         width = max(map(len, EXPERIMENTS))
-        console.say(_HELP.format(names="\n".join(f"  {key:<{width}}  {what}" for key, what in EXPERIMENTS.items())))
+        names = "\n".join(f"  {key:<{width}}  {what}" for key, what in EXPERIMENTS.items())
+        console.print(_HELP.format(names=names), soft_wrap=True)
         return 0
     if name not in EXPERIMENTS:
         raise ConfigError(f"want the name of an experiment first, got {name!r}; one of {', '.join(EXPERIMENTS)}")
