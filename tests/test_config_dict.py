@@ -50,6 +50,7 @@ def test_an_unknown_source_waits_until_it_is_opened():
     stored = to_dict(load_config(ROOT / "configs" / "coco_r101.py"))
     config = from_dict(stored, {})
     settings = "root='~/data/coco', annotations=None, images=None, ignore_categories=[]"
+    settings += ", merged=[], field=None, splits=[]"
     assert config.data == StoredSource("CocoSource", settings)
     assert isinstance(config.data, DataSource)
     assert from_dict(to_dict(config), {}) == config

@@ -71,7 +71,9 @@ class CocoDataset(AnnotatedImages):
         categories = [e | {"id": _integer(e["id"], "categories", e, where)} for e in categories]
         categories.sort(key=lambda entry: entry["id"])
         _unique(np.array([entry["id"] for entry in categories], dtype=np.int64), "categories", where)
-        annotations = [row for row in _complete(annotations, where, report) if row[1]["image_id"] not in others]
+        annotations = _complete(annotations, where, report)
+        if others:
+            annotations = [row for row in annotations if row[1]["image_id"] not in others]
         categories, annotations = merge_categories(categories, annotations, groups(merged, "data.merged"), where)
         categories, annotations = _spread_ignored(categories, annotations, ignore_categories, where)
         self.category_ids = np.array([entry["id"] for entry in categories], dtype=np.int64)

@@ -60,6 +60,8 @@ def merge_categories(
     Raises:
         AnnotationError: a category that the file lacks, or that stands in two groups.
     """
+    if not merged:
+        return categories, annotations
     ids = {str(entry["name"]): entry["id"] for entry in categories}
     now: dict[int, int] = {}
     names: dict[int, str] = {}
@@ -72,6 +74,9 @@ def merge_categories(
         names[ids[members[0]]] = name
     kept = [entry | {"name": names.get(entry["id"], entry["name"])} for entry in categories
             if now.get(entry["id"], entry["id"]) == entry["id"]]  # fmt: skip
-    changed = [(position, entry | {"category_id": now.get(entry["category_id"], entry["category_id"])})
-               for position, entry in annotations]  # fmt: skip
+    changed = []
+    for position, entry in annotations:
+        if isinstance(entry["category_id"], int):  # what is none is named where categories are looked up
+            entry = entry | {"category_id": now.get(entry["category_id"], entry["category_id"])}
+        changed.append((position, entry))
     return kept, changed

@@ -246,7 +246,7 @@ def test_layouts_that_leave_a_doubt_are_one_line(tmp_path, complaint):
     assert "instances_val2014.json, instances_val2017.json" in message and "name one" in message
     assert "instances_train.json cannot be read" in complaint(lambda: CocoSource(str(tmp_path)).open("train"))
     whole = CocoSource(str(tmp_path), annotations="annotations/instances_val2017.json")
-    assert "put {split} into it for 'train'" in complaint(lambda: whole.open("train"))
+    assert "put {split} into it for 'val'" in complaint(lambda: whole.open("val"))
 
 
 def test_ignore_categories_are_regions_of_every_other_category(tmp_path):

@@ -404,7 +404,7 @@ def test_unreadable_paths_are_one_line_naming_the_file(tmp_path, monkeypatch):
         (tmp_path, "is a folder"),
         ("a\0b.jpg", "cannot be read"),
         (tmp_path / "none.jpg" / "x.jpg", "cannot be read"),
-        (os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jpg"), "udcff.jpg cannot be read"),
+        (os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jpg"), r"\\xff.jpg cannot be read"),
     ):
         with pytest.raises(ImageError, match=wanted) as caught:
             read_image(path)
