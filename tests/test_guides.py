@@ -1,5 +1,6 @@
 """The guides keep their word: Python runs, commands parse, the reference is up to date, the notebook runs."""
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -12,7 +13,6 @@ import pytest
 from nbclient import NotebookClient
 from traitlets.config import Config
 
-from autofocus_jax.command import check_detector, compare, detect, inspect, suggest
 from autofocus_jax.config_file import parse
 
 ROOT = Path(__file__).parent.parent
@@ -39,9 +39,11 @@ def test_commands_parse(line):
     _, name, *words = shlex.split(line)
     if name in ("train", "evaluate"):
         pytest.skip("they are the programs of the same name, whose commands tests/test_readme.py parses")
-    modules = {"detect": detect, "inspect": inspect, "suggest": suggest, "check-detector": check_detector}
-    modules["compare"] = compare
-    kind = modules[name].Arguments
+    if name == "experiment":
+        module, *words = f"experiments.{words[0]}", *words[1:]
+    else:
+        module = f"command.options.{name.replace('-', '_')}"
+    kind = importlib.import_module(f"autofocus_jax.{module}").Arguments
     assert isinstance(parse(kind, words, prog="autofocus"), kind)
 
 
