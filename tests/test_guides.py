@@ -41,6 +41,7 @@ def test_commands_parse(line):
         pytest.skip("they are the programs of the same name, whose commands tests/test_readme.py parses")
     if name == "experiment":
         module, *words = f"experiments.{words[0]}", *words[1:]
+        words = words[: words.index("--detector")] if "--detector" in words else words  # the rest is the config's
     else:
         module = f"command.options.{name.replace('-', '_')}"
     kind = importlib.import_module(f"autofocus_jax.{module}").Arguments

@@ -185,7 +185,7 @@ def _objects(file: Path, report: Report) -> _Objects | None:
     tree, problem = None, ("", "")
     try:
         tree = ElementTree.fromstring(read_regular(file, LARGEST_TEXT))
-        if all(tree.find(key) is None for key in ("object", "size", "filename")):
+        if tree.tag != "annotation" and all(tree.find(key) is None for key in ("object", "size", "filename")):
             tree, problem = None, (f"annotations {file} hold <{tree.tag}>, not VOC's <annotation>", "unlist it")
     except OSError as error:
         problem = f"annotations {file} cannot be read ({error.strerror})", "add it or unlist it"

@@ -87,7 +87,7 @@ def test_lists_hold_names_with_suffixes_flags_and_blanks(year):
 def test_a_pair_of_folders(year, complaint):
     plain = VocSource(str(year), lists="")
     assert len(plain.open("all")) == 2
-    assert "put {split} into it" in complaint(lambda: plain.open("train"))  # else one would train on what one reports
+    assert "put {split} into it" in complaint(lambda: plain.open("val"))  # else one would report what one trained on
     for split, name in (("train", "one"), ("val", "two")):
         (year / split / "xml").mkdir(parents=True)
         os.replace(year / "Annotations" / f"{name}.xml", year / split / "xml" / f"{name}.xml")
