@@ -43,11 +43,7 @@ def chosen(
         BudgetError: no thresholds do.
     """
     tune = open_split(config, split)
-    if len(tune) < LEAST:
-        raise ConfigError(
-            f"split {split!r} has {len(tune)} images; thresholds chosen on fewer than {LEAST} are chance; give another "
-            "--tune-split, or choose them yourself with --scales.0.chips.threshold"
-        )
+    _check(len(tune), split)
     runs = budget.STEPS + 3
     say(f"choosing thresholds on {len(tune)} images of {split}: at most {runs} runs over them")
     task = progress.add_task(f"thresholds on {split}", total=runs)
@@ -64,6 +60,7 @@ def chosen(
         return _reached(made[tuple(scales)])
 
     pyramid = run(config.scales, measure.PYRAMID)
+    _check(len(pyramid.run.indices), split)
     if pixels is not None:
         choice = budget.for_pixels(config.scales, reached, pixels**2)
     else:
@@ -71,9 +68,17 @@ def chosen(
     thresholds = ", ".join(f"{scale.chips.threshold:.3g}" for scale in choice.scales if scale.chips)
     line = (
         f"thresholds {thresholds} chosen on {len(tune)} images of {split}: {choice.cost.pixels**0.5:.0f}² pixels, "
-        f"{choice.cost.ap:.1f} {_key(pyramid)} there, {_lost(config, tune, pyramid, made[tuple(choice.scales)])}"
+        f"{choice.cost.ap:.1f} {_key(pyramid)} there, {_lost(config, tune, split, pyramid, made[tuple(choice.scales)])}"
     )
     return dataclasses.replace(config, scales=choice.scales), line
+
+
+def _check(count: int, split: str) -> None:
+    if count < LEAST:
+        raise ConfigError(
+            f"split {split!r} has {count} images that can be read; thresholds chosen on fewer than {LEAST} are chance; "
+            "give another --tune-split, or choose them yourself with --scales.0.chips.threshold"
+        )
 
 
 def _reached(found: measure.Measurement) -> budget.Reached:
@@ -86,9 +91,12 @@ def _key(found: measure.Measurement) -> str:
     return measure.headline(measure.metrics(found))
 
 
-def _lost(config: Config | SettledConfig, tune: Dataset, whole: measure.Measurement, ours: measure.Measurement) -> str:
+def _lost(
+    config: Config | SettledConfig, tune: Dataset, split: str, whole: measure.Measurement, ours: measure.Measurement
+) -> str:
     """The points lost to the pyramid, with the interval that so many images allow."""
     shared = sorted({*whole.run.indices} & {*ours.run.indices})
+    _check(len(shared), split)
     runs = [dict(zip(found.run.indices, found.run.detections)) for found in (whole, ours)]
 
     def lost(positions: Sequence[int]) -> float:

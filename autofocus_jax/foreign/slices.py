@@ -12,7 +12,7 @@ from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.focus import pyramid, stacking
 from autofocus_jax.focus.stacking import ScaleDetections
-from autofocus_jax.foreign.canvases import Spent, windows
+from autofocus_jax.foreign.canvases import windows
 from autofocus_jax.foreign.found import CropDetector, ForeignError
 from autofocus_jax.structures import Detections, Scale, ValidRange
 
@@ -43,7 +43,7 @@ class Part(NamedTuple):
 
     found: ScaleDetections
     pixels: int  # of the chips
-    spent: Spent
+    spent: tuple[int, int]  # canvases, and their pixels with the padding
 
 
 def whole(detector: CropDetector, image: np.ndarray, side: int) -> Part:
@@ -125,8 +125,8 @@ def _find(
     return Part(ScaleDetections(detections, owner, np.stack(chips)), asked, _spent(detector, tiles))
 
 
-def _spent(detector: CropDetector, tiles: Sequence[np.ndarray]) -> Spent:
+def _spent(detector: CropDetector, tiles: Sequence[np.ndarray]) -> tuple[int, int]:
     if detector.fixed is not None:
-        return Spent(len(tiles), len(tiles) * int(np.prod(detector.fixed)))
+        return len(tiles), len(tiles) * int(np.prod(detector.fixed))
     step = detector.multiple
-    return Spent(len(tiles), sum(-(-tile.shape[0] // step) * -(-tile.shape[1] // step) * step**2 for tile in tiles))
+    return len(tiles), sum(-(-tile.shape[0] // step) * -(-tile.shape[1] // step) * step**2 for tile in tiles)

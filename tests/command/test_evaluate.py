@@ -489,9 +489,13 @@ def test_thresholds_are_chosen_for_a_budget(folder, arguments, tmp_path, capsys,
     if not (folder / "tune").exists():
         (folder / "tune").symlink_to(folder / "val")
     assert evaluate_main([*arguments, "--panels", "0", "--pixels", "60"]) == 1
-    assert "split 'tune' has 3 images; thresholds chosen on fewer than 20 are chance" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "split 'tune' has 3 images that can be read; thresholds chosen on fewer than 20 are chance" in err
     monkeypatch.setattr(thresholds, "LEAST", 3)
-    monkeypatch.setattr(interval, "GROUPS", 3)
+    assert evaluate_main([*arguments, "--panels", "0", "--pixels", "60"]) == 1
+    assert "split 'tune' has 2 images that can be read" in capsys.readouterr().err
+    monkeypatch.setattr(thresholds, "LEAST", 2)
+    monkeypatch.setattr(interval, "GROUPS", 2)
     assert evaluate_main([*arguments, "--panels", "0", "--pixels", "60"]) == 1
     assert "cost 88 px of side an image, and 60 are wanted" in capsys.readouterr().err
     for budget in (["--pixels", "100"], ["--drop", "0"]):

@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from autofocus_jax.command import thresholds
 from autofocus_jax.command.main import main
 from autofocus_jax.command.options.detector import ModelOptions
 from autofocus_jax.foreign.found import CropDetector, ForeignError, nothing
+from autofocus_jax.inference import interval
 
 pytest.importorskip("onnxruntime", reason="wants onnxruntime: pip install -e '.[test]'")
 
@@ -144,7 +146,9 @@ def test_it_cannot_be_trained(run, capsys):
     assert "returned ForeignConfig; this program wants a Config" in err and err.count("\n") == 1
 
 
-def test_thresholds_for_a_budget(run, square_finder, tmp_path):
+def test_thresholds_for_a_budget(run, square_finder, monkeypatch):
+    monkeypatch.setattr(thresholds, "LEAST", 4)
+    monkeypatch.setattr(interval, "GROUPS", 4)
     Path("config.py").write_text(CONFIG.replace('"boxes.json"', '"{split}.json"'))
     for split in ("all", "tune"):
         shutil.copy("boxes.json", f"{split}.json")
