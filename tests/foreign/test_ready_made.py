@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autofocus_jax.command import evaluate as evaluation
 from autofocus_jax.command.main import main
 from autofocus_jax.data.coco import CocoDataset
 from autofocus_jax.focus.cascade import cascade
@@ -116,8 +115,8 @@ def test_evaluate_and_compare_say_the_same_of_drone_photographs(shared, tmp_path
     Path("few.json").write_text(json.dumps(boxes))
     config = Path(__file__).parents[2] / "configs/onnx.py"
     words = ["--data.root", data, "--data.annotations", tmp_path / "few.json", "--data.images", "images"]
-    words = ["--config", config, "--split", "all", "--detector", model, *words, "--panels", "0"]
-    assert evaluation.main([str(word) for word in words]) == 0
+    words = ["evaluate", "--config", config, "--split", "all", "--detector", model, *words, "--panels", "0"]
+    assert main([str(word) for word in words]) == 0
     words = ["compare", data / "images", "--annotations", "few.json", "--detector", model, "--slices", "416"]
     assert main([str(word) for word in words]) == 0
     ours = json.loads(Path("runs/onnx/evaluation/metrics.json").read_text())
