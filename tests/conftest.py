@@ -262,7 +262,7 @@ def tiny_variables(tiny_detector):
 @pytest.fixture(scope="session")
 def tiny_weights(tiny_config, tiny_variables, tmp_path_factory):
     """A .safetensors file of the tiny detector, with its settings and the names ape, bee and cat."""
-    from autofocus_jax.config_file import to_dict
+    from autofocus_jax.config.load import to_dict
     from autofocus_jax.data.coco import CocoSource
     from autofocus_jax.weights import safetensors
 

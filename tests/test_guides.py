@@ -13,7 +13,7 @@ import pytest
 from nbclient import NotebookClient
 from traitlets.config import Config
 
-from autofocus_jax.config_file import parse
+from autofocus_jax.config.load import parse
 
 ROOT = Path(__file__).parent.parent
 GUIDES = ("choosing_scales.md", "from_checkpoint.md", "extending.md", "data.md", "any_detector.md")

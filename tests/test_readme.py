@@ -9,7 +9,7 @@ import pytest
 
 from autofocus_jax import Config, load_config
 from autofocus_jax.command.options import evaluate, train
-from autofocus_jax.config_file import command_line
+from autofocus_jax.config.load import command_line
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -11,10 +11,9 @@ import jax
 import numpy as np
 import pytest
 
-from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.config import AnchorConfig, DetectorConfig
-from autofocus_jax.config_dict import settings_from
-from autofocus_jax.config_file import to_dict
+from autofocus_jax.config.load import to_dict
+from autofocus_jax.config.stored import settings_from
 from autofocus_jax.detector.backbone import BACKBONES
 from autofocus_jax.detector.kinds import DETECTORS, detector_of
 from autofocus_jax.detector.one_stage_settings import OneStageConfig
@@ -25,6 +24,7 @@ from autofocus_jax.structures import ChipBatch, Detections, TrainBatch
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step
 from autofocus_jax.weights import conversion, fit, safetensors, torch
+from autofocus_jax.weights.checkpoint import load_variables
 from autofocus_jax.weights.safetensors import flatten
 
 runpy.run_path(str(Path(__file__).with_name("toy_backbone.py")))  # adds "toy" to BACKBONES
