@@ -41,7 +41,7 @@ def pytest_configure(config):
         config.add_cleanup(folder.cleanup)
         os.environ |= {
             "JAX_COMPILATION_CACHE_DIR": folder.name,
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
             # JAX locks only a cache that has a largest size, and several processes write into this one.
             "JAX_COMPILATION_CACHE_MAX_SIZE": str(4 * 2**30),

@@ -52,7 +52,8 @@ def test_commands_parse(command, monkeypatch):
 
 def test_links_and_extras_exist():
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", prose)
         missing = [target for target in targets if ":" not in target and not (page.parent / target).exists()]
         assert missing == [], f"{page.name} points to nothing"
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
