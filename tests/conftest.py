@@ -48,6 +48,13 @@ def pytest_configure(config):
         }
 
 
+def pytest_collection_modifyitems(items):
+    """Slow tests take as long as they need."""
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.timeout(0))
+
+
 SCORE, BOX = 1e-5, 1e-3  # "To the bit, or to a tolerance" in docs/architecture.md: on scores, and in image px
 
 
