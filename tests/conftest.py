@@ -48,6 +48,13 @@ def pytest_configure(config):
         }
 
 
+def pytest_collection_modifyitems(items):
+    """Slow tests take as long as they need."""
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.timeout(0))
+
+
 SCORE, BOX = 1e-5, 1e-3  # "To the bit, or to a tolerance" in docs/architecture.md: on scores, and in image px
 
 
@@ -262,7 +269,7 @@ def tiny_variables(tiny_detector):
 @pytest.fixture(scope="session")
 def tiny_weights(tiny_config, tiny_variables, tmp_path_factory):
     """A .safetensors file of the tiny detector, with its settings and the names ape, bee and cat."""
-    from autofocus_jax.config_file import to_dict
+    from autofocus_jax.config.load import to_dict
     from autofocus_jax.data.coco import CocoSource
     from autofocus_jax.weights import safetensors
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from autofocus_jax import boxes as box_ops
-from autofocus_jax.checkpoint import load_variables
-from autofocus_jax.config_file import differences, load_config, to_dict
+from autofocus_jax.config.load import differences, load_config, to_dict
 from autofocus_jax.focus.buckets import holding
 from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.focus.oracle import oracle_detect
@@ -21,6 +20,7 @@ from autofocus_jax.metrics import coco
 from autofocus_jax.scenes.source import CATEGORIES
 from autofocus_jax.structures import Bucket
 from autofocus_jax.weights import safetensors
+from autofocus_jax.weights.checkpoint import load_variables
 
 pytestmark = pytest.mark.numbers
 
