@@ -17,6 +17,7 @@ from autofocus_jax.config_dict import settings_from
 from autofocus_jax.config_file import to_dict
 from autofocus_jax.detector.backbone import BACKBONES
 from autofocus_jax.detector.kinds import DETECTORS, detector_of
+from autofocus_jax.detector.lite0 import Stage, lite
 from autofocus_jax.detector.one_stage_settings import OneStageConfig
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference.compiled import compile_detector
@@ -28,6 +29,10 @@ from autofocus_jax.weights import conversion, fit, safetensors, torch
 from autofocus_jax.weights.safetensors import flatten
 
 runpy.run_path(str(Path(__file__).with_name("toy_backbone.py")))  # adds "toy" to BACKBONES
+# Stands for the kinds of lite0.py, whose sizes no setting changes: every form of unit once, strides 16 and 32.
+THIN = (Stage(3, 2, 1, 8, 1), Stage(3, 2, 2, 8, 1), Stage(5, 2, 2, 16, 1), Stage(5, 2, 2, 8, 2))
+BACKBONES["lite-thin"] = lite(THIN)
+STANDS_FOR = {"lite-thin": ("lite0", "lite0-short")}
 
 SMALL = {  # settings of a few channels for every kind of detector
     DetectorConfig: lambda tiny: tiny,
@@ -45,7 +50,10 @@ def test_every_kind_of_detector_is_here():
 
 
 # Every detector on the cheapest backbone, and every backbone under the cheapest detector.
-CASES = [(kind, "toy") for kind in DETECTORS] + [(OneStageConfig, name) for name in BACKBONES if name != "toy"]
+LARGE = [name for names in STANDS_FOR.values() for name in names]
+CASES = [(kind, "toy") for kind in DETECTORS] + [
+    (OneStageConfig, name) for name in BACKBONES if name not in ("toy", *LARGE)
+]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda param: f"{param[0].__name__}-{param[1]}")
@@ -163,9 +171,9 @@ def test_every_array_of_the_backbone_is_in_one_stage(settings, variables):
 
 
 def test_taken_from_a_pytorch_file(config, variables):
-    """The toy's; those of the ResNets have tests of their own."""
+    """The toy's; those of the ResNets and of EfficientNet-Lite0 have tests of their own."""
     if config.detector.backbone.kind != "toy":
-        pytest.skip("tests/weights/test_torch.py")
+        pytest.skip("tests/weights/test_torch.py, tests/detector/test_lite0.py")
     theirs = {}
     leaves = {"scale": "weight", "mean": "running_mean", "var": "running_var"}
     for name, array in flatten({key: tree["backbone"] for key, tree in variables.items()}).items():
