@@ -29,13 +29,14 @@ def reference() -> str:
 
 def _entry(name: str, value: object) -> list[str]:
     """A heading, the signature and the docstring of one name."""
+    value = inspect.unwrap(value) if callable(value) else value  # what a decorator such as functools.cache hides
     text = inspect.getdoc(value) if inspect.isclass(value) or inspect.isfunction(value) else None
     if inspect.isclass(value):
         head, members = f"class {name}", _members(value)
     elif inspect.isfunction(value):
         head, members = f"{name}{_signature(value)}", []
     else:  # a number, or the type of a function
-        shown = str(value).replace("collections.abc.", "").replace("autofocus_jax.structures.", "")
+        shown = _without_addresses(str(value)).replace("collections.abc.", "").replace("autofocus_jax.structures.", "")
         head, members = f"{name} = {shown.replace('numpy.', 'np.')}", []
     # A generated docstring of a dataclass or NamedTuple only repeats its fields.
     text = "" if text is None or text.startswith(f"{name}(") else text
@@ -58,7 +59,12 @@ def _signature(function: object) -> str:
     signature = inspect.signature(function)
     plain = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
     shown = str(signature.replace(parameters=plain, return_annotation=inspect.Signature.empty))
-    return re.sub(r"<function (\S+) at 0x[0-9a-f]+>", r"\1", shown)  # a default that is a function
+    return _without_addresses(shown)
+
+
+def _without_addresses(text: str) -> str:
+    """Functions and classes by their names, as no two runs print the same address."""
+    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", re.sub(r"<function (\S+) at 0x[0-9a-f]+>", r"\1", text))
 
 
 def main() -> int:

@@ -107,7 +107,7 @@ CASES = {
     "WebP": ("picture .webp", webp, ABOVE),
     "TIFF": ("picture .tif", tiff, ABOVE),
     "PNM": ("picture .ppm", lambda: b"P4 60000 60000\n" + bytes(99), ABOVE),
-    "COCO's picture": ("COCO's picture", gif, "'image files of another size than their annotations say': 1"),
+    "COCO's picture": ("COCO's picture", gif, "'image files that cannot be read': 1"),
     "JSON, deep": ("COCO", lambda: b"[" * 10**6, "not JSON"),
     "JSON, packed": ("COCO, packed", lambda: gzip.compress(b'{"images": [' + b" " * 10**8), "not JSON"),
     "XML, entities": ("VOC", entities, "'files of annotations that cannot be read': 1"),

@@ -15,7 +15,7 @@ from rich.table import Table
 from autofocus_jax.command.console import Screen
 from autofocus_jax.command.options.convert import Arguments
 from autofocus_jax.config import Config
-from autofocus_jax.config_file import to_dict
+from autofocus_jax.config.load import to_dict
 from autofocus_jax.files import require_regular
 from autofocus_jax.weights import mxnet, pickled, safetensors, sniper, torch
 from autofocus_jax.weights.conversion import Fitted, Foreign, fit, module, was_drawn
