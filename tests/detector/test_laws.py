@@ -15,6 +15,7 @@ from autofocus_jax.config import AnchorConfig, DetectorConfig
 from autofocus_jax.config.load import to_dict
 from autofocus_jax.config.stored import settings_from
 from autofocus_jax.detector.backbone import BACKBONES
+from autofocus_jax.detector.focus_network import FocusNetworkConfig
 from autofocus_jax.detector.kinds import DETECTORS, detector_of
 from autofocus_jax.detector.lite0 import Stage, lite
 from autofocus_jax.detector.one_stage_settings import OneStageConfig
@@ -38,6 +39,9 @@ SMALL = {  # settings of a few channels for every kind of detector
     OneStageConfig: lambda tiny: OneStageConfig(
         tiny.num_classes, tiny.backbone, pixel_deviation=tiny.pixel_deviation, anchors=AnchorConfig((1.0,), (16, 32)),
         head_channels=8, head_layers=2, focus_channels=8, candidates=64, detections=16,
+    ),
+    FocusNetworkConfig: lambda tiny: FocusNetworkConfig(
+        tiny.num_classes, tiny.backbone, pixel_deviation=tiny.pixel_deviation, focus_channels=8
     ),
 }  # fmt: skip
 
