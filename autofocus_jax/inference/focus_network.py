@@ -41,8 +41,8 @@ def read_network(weights: str | os.PathLike) -> FocusNetwork:
     variables, metadata = safetensors.load(path)
     stored = dict(metadata["config"].get("detector", {}))
     if stored.pop("kind", None) != FocusNetworkConfig.__name__:
-        raise WeightsError(f"weights {weights} are of a detector, not of a focus network; give a file that "
-                           "autofocus learn wrote")  # fmt: skip
+        raise WeightsError(f"weights {weights} are of a detector, not of a focus network; give one that was "
+                           "trained with FocusNetworkConfig")  # fmt: skip
     settings = settings_from(FocusNetworkConfig, stored, f"weights {weights}")
     fit.strict(variables, jax.eval_shape(detector_of(settings).init, jax.random.key(0)))
     threshold = metadata.get("threshold", _SURE)
@@ -58,7 +58,7 @@ def network(weights: str | os.PathLike | FocusNetwork) -> Where:
     detections (foreign.proposal.THRESHOLD). So both can be joined by `either`, and one threshold serves both.
 
     Args:
-        weights: a file that `autofocus learn` wrote, or what `read_network` returned.
+        weights: a .safetensors file of a focus network, or what `read_network` returned.
     """
     known = weights if isinstance(weights, FocusNetwork) else read_network(weights)
     return rescaled(probabilities(known), known.threshold, THRESHOLD)
@@ -128,6 +128,6 @@ def look_of(focus: str, weights: str | os.PathLike | None = None, small: float =
 
 def _given(focus: str, weights: str | os.PathLike | None) -> str | os.PathLike:
     if weights is None:
-        raise ConfigError(f"focus {focus!r} wants the weights of a focus network; give a file that autofocus learn "
-                          "wrote")  # fmt: skip
+        raise ConfigError(f"focus {focus!r} wants the weights of a focus network; give its .safetensors "
+                          "file")  # fmt: skip
     return weights

@@ -30,7 +30,9 @@ class Ready(NamedTuple):
     propose: Propose
 
 
-def ready(detector: Any, focus: str | os.PathLike | Where | None = "weak", categories: Sequence[str] | None = None) -> Ready:
+def ready(
+    detector: Any, focus: str | os.PathLike | Where | None = "weak", categories: Sequence[str] | None = None
+) -> Ready:
     """Make a detector ready for the cascade.
 
     Args:
