@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import logging
@@ -85,7 +86,8 @@ def manager(workdir: str | Path, keep: int = 2) -> Manager:
     It is for one process: of several, one alone may have it. What an interrupt left behind is removed. Raises
     LedgerError, and removes nothing, while another manager of the folder is not closed.
     """
-    logging.getLogger("absl").addFilter(_hush)  # the same filter is added once
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_hush)  # the same filter is added once
     _ignore_closed_loops()
     folder, held = _folder(workdir), contextlib.ExitStack()
     try:
@@ -125,8 +127,11 @@ def _ignore_closed_loops() -> None:
 
 
 def _hush(record: logging.LogRecord) -> bool:
-    """False for what orbax logs: it prints the traceback of an error that it raises too, once for each thread."""
-    return f"{os.sep}orbax{os.sep}" not in record.pathname
+    """False for what orbax logs, or leaves to asyncio to log.
+
+    These are tracebacks, one for each thread or write that failed, of an error that it raises too.
+    """
+    return f"{os.sep}orbax{os.sep}" not in record.pathname and "never retrieved" not in record.getMessage()
 
 
 def _ranking(metrics: dict) -> float:
@@ -134,7 +139,9 @@ def _ranking(metrics: dict) -> float:
 
 
 def _unwritten(where: Path, error: Exception) -> str:
-    return f"checkpoint {where} cannot be written ({_reason(error)}); check the space on the disk"
+    full = any(word in str(error) for word in ("RESOURCE_EXHAUSTED", os.strerror(errno.ENOSPC)))
+    why = os.strerror(errno.ENOSPC) if full else _reason(error)
+    return f"checkpoint of step {where.name} in {where.parent} cannot be written ({why}); check the space on the disk"
 
 
 _NO_SETTINGS = ("ledger", "trained on", "initial", "categories")  # of config.json
