@@ -81,7 +81,7 @@ def _shard(folder: Folder, name: str) -> Iterator[tuple[str, Reader]]:
     seen = 0
     try:
         with folder.open(name, seekable=False) as file, _opened(file) as shard:
-            most = _UNPACKED + _RATIO * folder.info(name).size
+            most = _UNPACKED + _RATIO * folder.size(name)
             members = 0
             for member in shard:
                 members += 1
