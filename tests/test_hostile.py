@@ -11,6 +11,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -95,6 +96,13 @@ def side_of_zero():
     return struct.pack("<3Q", 0x112, 0, 1) + shape + struct.pack("<iii2Q", 1, 0, 0, 1, 1) + b"x"
 
 
+def member_of_bytes():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as packed:
+        packed.writestr("boxes.npy", b"no array")
+    return file.getvalue()
+
+
 def aliases():
     lines = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)]
     return ("a0: &a0 [x, x]\n" + "".join(lines)).encode()
@@ -133,6 +141,11 @@ CASES = {
                                           "is no folder"),
     "a list, long": ("YOLO's list", lambda: b"x" * 5000, "not one of the 1 images"),
     "a list, NUL": ("YOLO's list", lambda: b"a\0.png\nimages/train/a.png\n", "cannot be read|not there"),
+    "a list, roots": ("YOLO's list", lambda: b"/\n..\n.\n", "not one of the 3 images"),
+    "names, an infinite id": ("names, COCO", lambda: readers.COCO.replace(b'"id": 7', b'"id": 1e999'),
+                              "no COCO categories"),
+    "names, an id twice": ("names, COCO", lambda: readers.COCO.replace(b'"id": 7', b'"id": 1'), "no COCO categories"),
+    "an archive, no array": ("proposals", member_of_bytes, "damaged, or no archive of NumPy"),
     "a name, NUL": ("COCO", lambda: readers.COCO.replace(b"b.png", b"b\\u0000.png"), "missing': 1"),
     "a name, long": ("COCO", lambda: readers.COCO.replace(b"b.png", b"b" * 5000), "missing': 1"),
     "VOC, no number": ("VOC", lambda: readers.XML.replace(b"40", b"nan"), "reads"),

@@ -120,7 +120,7 @@ def decode_image(content: bytes, name: str | os.PathLike, oriented: bool = False
         raise ImageError(_undecodable(content[:12], name, len(content))) from None
     if image is None or not image.size:
         raise ImageError(_undecodable(content[:12], name, len(content)))
-    if head.sixteen and reach < _DARK:
+    if head.sixteen and reach <= _DARK:
         log.warning("image %s has 16 bits a sample and uses the lower %d alone, so it is nearly black; stretch it",
                     printable(name), reach)  # fmt: skip
     return image

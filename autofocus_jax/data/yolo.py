@@ -246,12 +246,13 @@ def _found(folder: Path, base: str, entry: str) -> Path:
 
 def _beside(image: Path, room: str) -> Path:
     """The text file of an image: the last folder `images` of its path becomes `room`."""
-    parts = list(image.with_suffix(".txt").parts)
+    text = Path(f"{os.path.splitext(image)[0]}.txt")
+    parts = list(text.parts)
     places = [place for place, part in enumerate(parts[:-1]) if part == "images"]
     if places:
         parts[places[-1]] = room
         return Path(*parts)
-    return image.with_suffix(".txt") if room == "labels" else image.parent / room / f"{image.stem}.txt"
+    return text if room == "labels" else text.parent / room / text.name
 
 
 def _orphans(beside: dict[Path, list[Path | None]], whole: list[Path]) -> list[Path]:
