@@ -46,9 +46,8 @@ from rich.console import Console
 from rich.table import Table
 
 from autofocus_jax import parallel
-from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.config import open_split
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
@@ -60,6 +59,7 @@ from autofocus_jax.inference.pieces import Skipped
 from autofocus_jax.metrics import coco
 from autofocus_jax.structures import AutoFocusError, Cost, Dataset, ImageError, ValidRange
 from autofocus_jax.weights import safetensors
+from autofocus_jax.weights.checkpoint import load_variables
 
 try:
     from sahi_model import SahiDetector, Slicing, predict, slicing_buckets

@@ -18,7 +18,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from autofocus_jax.config_file import command_line
+from autofocus_jax.config.load import command_line
 from autofocus_jax.detector.api import Detector
 from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.focus.buckets import for_images

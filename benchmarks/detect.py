@@ -32,7 +32,7 @@ from autofocus_jax.command import writers
 from autofocus_jax.command.detection_run import run_detection
 from autofocus_jax.command.inputs import Item, collect
 from autofocus_jax.config import open_split
-from autofocus_jax.config_file import command_line
+from autofocus_jax.config.load import command_line
 from autofocus_jax.data.image import image_size, read_image
 from autofocus_jax.inference import engine
 from autofocus_jax.inference.model import Model, load

@@ -17,14 +17,14 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from autofocus_jax import parallel
-from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.config import open_split
-from autofocus_jax.config_file import command_line
+from autofocus_jax.config.load import command_line
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
 from autofocus_jax.inference.compiled import compile_detector
 from autofocus_jax.structures import STAGES
 from autofocus_jax.weights import safetensors
+from autofocus_jax.weights.checkpoint import load_variables
 
 
 @dataclasses.dataclass(frozen=True)

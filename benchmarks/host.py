@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from autofocus_jax.config import Config
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.focus.chips import focus_chips
 from autofocus_jax.focus.pyramid import level_size
 from autofocus_jax.focus.stacking import stack

@@ -33,10 +33,9 @@ from rich.console import Console
 from rich.table import Table
 
 from autofocus_jax import parallel
-from autofocus_jax.checkpoint import load_variables
 from autofocus_jax.command import photographs
 from autofocus_jax.config import open_split
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
@@ -44,6 +43,7 @@ from autofocus_jax.inference.compiled import compile_detector
 from autofocus_jax.inference.foreign import ready
 from autofocus_jax.structures import AutoFocusError, Dataset
 from autofocus_jax.weights import safetensors
+from autofocus_jax.weights.checkpoint import load_variables
 
 MB = 1e6
 

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from autofocus_jax.config import Config
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.data.coco import CocoDataset
 from autofocus_jax.structures import AutoFocusError, Dataset
 from autofocus_jax.training import proposals as proposals_file

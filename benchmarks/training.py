@@ -28,10 +28,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from autofocus_jax import heap, parallel
+from autofocus_jax import parallel
 from autofocus_jax.config import Config
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.detector.kinds import detector_of
+from autofocus_jax.machine import heap
 from autofocus_jax.structures import STRIDE, AutoFocusError, ChipBatch, TrainBatch, TrainState
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import make_step

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from autofocus_jax.config import AnchorConfig, Config
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.detector.one_stage_settings import OneStageConfig
 
 SIZES = tuple(round(14 * 2 ** (step / 2), 1) for step in range(9))  # two an octave, 14 to 224 chip px

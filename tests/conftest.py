@@ -41,11 +41,18 @@ def pytest_configure(config):
         config.add_cleanup(folder.cleanup)
         os.environ |= {
             "JAX_COMPILATION_CACHE_DIR": folder.name,
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
             # JAX locks only a cache that has a largest size, and several processes write into this one.
             "JAX_COMPILATION_CACHE_MAX_SIZE": str(4 * 2**30),
         }
+
+
+def pytest_collection_modifyitems(items):
+    """Slow tests take as long as they need."""
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.timeout(0))
 
 
 SCORE, BOX = 1e-5, 1e-3  # "To the bit, or to a tolerance" in docs/architecture.md: on scores, and in image px
@@ -262,7 +269,7 @@ def tiny_variables(tiny_detector):
 @pytest.fixture(scope="session")
 def tiny_weights(tiny_config, tiny_variables, tmp_path_factory):
     """A .safetensors file of the tiny detector, with its settings and the names ape, bee and cat."""
-    from autofocus_jax.config_file import to_dict
+    from autofocus_jax.config.load import to_dict
     from autofocus_jax.data.coco import CocoSource
     from autofocus_jax.weights import safetensors
 

@@ -19,12 +19,12 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from autofocus_jax import config_dict, config_file, files
+from autofocus_jax import files
 from autofocus_jax.batch.images import images
 from autofocus_jax.batch.plan import plan
 from autofocus_jax.batch.storage import Folder
 from autofocus_jax.command import buckets, names, plan_file, video
-from autofocus_jax.config import StackingConfig
+from autofocus_jax.config import StackingConfig, load, stored
 from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.data.findings import Findings
 from autofocus_jax.data.image import decode_image, image_size, read_image
@@ -148,7 +148,7 @@ def read_proposals(folder: Path) -> None:
 
 
 def read_training(folder: Path) -> None:
-    from autofocus_jax import checkpoint  # imports JAX, which nothing else here needs
+    from autofocus_jax.weights import checkpoint  # imports JAX, which nothing else here needs
 
     checkpoint.trained_with(folder)
 
@@ -162,7 +162,7 @@ def read_weights_of_others(folder: Path) -> None:
 def read_weights(folder: Path) -> None:
     path = folder / "target.safetensors"
     _, metadata = safetensors.load(path)
-    config_dict.from_dict(metadata["config"], {}, str(path))
+    stored.from_dict(metadata["config"], {}, str(path))
 
 
 def shard(form: str = "w") -> bytes:
@@ -210,7 +210,7 @@ def readers(scratch: Path) -> dict[str, Reader]:
     )
     coco = lambda name: lambda folder: opened(CocoSource(str(folder), name, "."))  # noqa: E731
     weights = {"params": {"rpn": {"kernel": np.ones((3, 2), np.float32)}}}
-    config = config_file.to_dict(config_file.load_config(ROOT.parent / "configs" / "demo.py"))
+    config = load.to_dict(load.load_config(ROOT.parent / "configs" / "demo.py"))
     safetensors.save(scratch / "w.safetensors", weights, config, {"categories": ["a"]})
     proposals.write(scratch / "p.npz", [np.ones((2, 4), np.float32)] * 2, _two(scratch), {"weights": "x"})
     pieces.save(scratch / "piece.npz", pieces.Piece([], [], None, 1.0, [pieces.Skipped(0, "a.png", "bad")]))

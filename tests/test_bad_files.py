@@ -103,7 +103,7 @@ ENDS = {
                             **all_of(" ".join(PLACES), READS)},  # a folder that does not say
     "a plan": JSON,
     "chips": JSON | {"scattered": "counted: "},
-    "proposals": ARCHIVE | {"missing": "do not exist; run train.py"},
+    "proposals": ARCHIVE | {"missing": "do not exist; run the stage of the proposals first"},
     "a piece": ARCHIVE,
     "a video": {**all_of("zeros text page half head noise scattered", "cannot be decoded"), "picture": READS,
                 **all_of(" ".join(["empty", *PLACES]), "is missing or empty")},

@@ -60,9 +60,9 @@ def test_the_kubernetes_manifest():
 def test_the_commands_parse():
     pytest.importorskip("jax")
     from autofocus_jax.command import batch
-    from autofocus_jax.config_file import parse
+    from autofocus_jax.config.load import parse
 
-    assert len(commands()) == 5
+    assert len(commands()) == 6
     for words in commands():
         arguments = parse(batch.Arguments, words[2:], prog="autofocus batch")
         batch._checked(arguments)

@@ -9,9 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from autofocus_jax import checkpoint
 from autofocus_jax.command.main import main
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.focus.buckets import choose
 from autofocus_jax.focus.labels import focus_labels
@@ -19,6 +18,7 @@ from autofocus_jax.focus.pyramid import level_size
 from autofocus_jax.structures import ChipBatch, TrainBatch
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step
+from autofocus_jax.weights import checkpoint
 from autofocus_jax.weights.safetensors import flatten
 
 

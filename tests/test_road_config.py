@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.focus.buckets import choose
 from autofocus_jax.focus.pyramid import level_size
 

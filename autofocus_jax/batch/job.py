@@ -16,7 +16,7 @@ from autofocus_jax.batch.plan import DAMAGED, Piece, Plan
 from autofocus_jax.batch.storage import Folder
 from autofocus_jax.batch.table import Counts, Row, counts, encode, error_row
 from autofocus_jax.config import Config
-from autofocus_jax.config_file import detection_settings
+from autofocus_jax.config.load import detection_settings
 from autofocus_jax.detector.api import Variables
 from autofocus_jax.focus.cascade import Outcome, Reader
 from autofocus_jax.inference.model import Model

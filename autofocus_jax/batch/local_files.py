@@ -6,7 +6,7 @@ import logging
 import os
 import re
 
-from autofocus_jax.terminal import printable
+from autofocus_jax.machine.terminal import printable
 
 log = logging.getLogger("autofocus_jax.batch")
 

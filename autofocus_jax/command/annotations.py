@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autofocus_jax.config import ConfigError, DataSource
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.data.coco import EXPORTED, CocoSource
 from autofocus_jax.data.findings import Findings
 from autofocus_jax.data.image import SUFFIXES

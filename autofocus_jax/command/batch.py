@@ -16,7 +16,7 @@ from autofocus_jax.command.options.batch import Arguments
 from autofocus_jax.command.options.detector import check_choice, checked_sides
 from autofocus_jax.command.stopping import exit_code, stoppable, word
 from autofocus_jax.config import ConfigError
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.inference.settings import with_sides, with_thresholds
 from autofocus_jax.inference.stored import read_weights
 from autofocus_jax.structures import AutoFocusError

@@ -19,7 +19,7 @@ from autofocus_jax.command.detector_plan import described, detector_plan
 from autofocus_jax.command.options.detector import DetectorOptions, load_foreign
 from autofocus_jax.command.photographs import spread
 from autofocus_jax.command.trained import model_digest, model_files
-from autofocus_jax.config_file import to_dict
+from autofocus_jax.config.load import to_dict
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference.model import Model
 from autofocus_jax.ledger import digest

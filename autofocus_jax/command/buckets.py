@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
+from autofocus_jax import files
 from autofocus_jax.command.console import Screen
 from autofocus_jax.command.options.buckets import Arguments
 from autofocus_jax.config import Config, ConfigError, open_split
@@ -43,7 +44,7 @@ def read_chips(path: Path) -> tuple[ChipSizes, ChipSizes | None]:
     height and width in chip px, count how many such chips there were; rows may repeat a size. Raises ChipsFileError.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(files.read_regular(path))
     except OSError as error:
         raise ChipsFileError(f"chips {path} cannot be read ({error.strerror}); check the path") from None
     except (ValueError, RecursionError) as error:

@@ -11,7 +11,7 @@ from autofocus_jax.command.console import Screen
 from autofocus_jax.command.options.check_detector import Arguments
 from autofocus_jax.config import ConfigError
 from autofocus_jax.data.image import quiet_decoders, read_image
-from autofocus_jax.visualize import draw_boxes, write_picture
+from autofocus_jax.visualize.boxes import draw_boxes, write_picture
 
 
 def run(arguments: Arguments, console: Screen) -> int:

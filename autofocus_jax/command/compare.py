@@ -14,7 +14,7 @@ from autofocus_jax.command.foreign_config import shared_classes
 from autofocus_jax.command.options.compare import Arguments
 from autofocus_jax.command.plan_file import read_plan
 from autofocus_jax.config import ConfigError
-from autofocus_jax.config_file import to_dict
+from autofocus_jax.config.load import to_dict
 from autofocus_jax.data.image import quiet_decoders
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.foreign.found import CropDetector

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.segment import Segment
 
-from autofocus_jax.terminal import printable
+from autofocus_jax.machine.terminal import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress

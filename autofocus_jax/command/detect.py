@@ -27,7 +27,7 @@ from autofocus_jax.command.names import read_names
 from autofocus_jax.command.options.detect import Arguments, Form
 from autofocus_jax.command.options.detector import check_choice, checked_sides, load_foreign
 from autofocus_jax.config import Config, ConfigError
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.data.findings import Findings, listen
 from autofocus_jax.data.image import image_size, limit_pixels, max_pixels, quiet_decoders
 from autofocus_jax.focus.buckets import for_images

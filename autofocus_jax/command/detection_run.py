@@ -17,8 +17,8 @@ from autofocus_jax.command.writers import Entry, Film, Writer
 from autofocus_jax.data.image import read_image
 from autofocus_jax.focus.cascade import Reader
 from autofocus_jax.inference.model import Model
+from autofocus_jax.machine.terminal import printable
 from autofocus_jax.structures import AutoFocusError, Cost, ImageError
-from autofocus_jax.terminal import printable
 
 
 class Summary(NamedTuple):

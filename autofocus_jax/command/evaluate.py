@@ -20,7 +20,7 @@ from autofocus_jax.command.options.evaluate import Arguments
 from autofocus_jax.command.panels import write_panels
 from autofocus_jax.command.trained import Trained, load_trained
 from autofocus_jax.config import Config, ConfigError, open_split
-from autofocus_jax.config_file import detection_settings
+from autofocus_jax.config.load import detection_settings
 from autofocus_jax.focus.buckets import Buckets, for_images
 from autofocus_jax.focus.cascade import Detect
 from autofocus_jax.focus.plan import Plan

@@ -9,7 +9,7 @@ from pathlib import Path
 from autofocus_jax.command.console import Screen
 from autofocus_jax.command.options import any_config
 from autofocus_jax.config import ConfigError
-from autofocus_jax.config_file import command_line
+from autofocus_jax.config.load import command_line
 
 # NAME -> what it makes. The module experiments.NAME has `Arguments`, a dataclass that inherits from inputs.Inputs, and
 # run(arguments, config, track) -> Result. What needs JAX is imported inside run.

@@ -8,7 +8,6 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from autofocus_jax import visualize
 from autofocus_jax.command.annotations import Opened, open_annotations
 from autofocus_jax.command.console import Screen
 from autofocus_jax.command.options.inspect import Arguments
@@ -18,6 +17,7 @@ from autofocus_jax.data.image import limit_pixels, quiet_decoders
 from autofocus_jax.data.inspection import PERCENTILES, Inspection, inspect, to_json
 from autofocus_jax.files import write_json
 from autofocus_jax.structures import ImageError
+from autofocus_jax.visualize.boxes import GREY, draw_boxes, write_picture
 
 
 def run(arguments: Arguments, console: Screen) -> int:
@@ -88,8 +88,8 @@ def _samples(opened: Opened, folder: Path, count: int) -> tuple[int, list[str]]:
             failed.append(str(error))
             continue
         thickness = max(1, round(max(image.shape[:2]) / 600))
-        picture = visualize.draw_boxes(image, truth.boxes[truth.ignore], color=visualize.GREY, thickness=thickness)
-        picture = visualize.draw_boxes(picture, truth.boxes[~truth.ignore], truth.labels[~truth.ignore], None,
+        picture = draw_boxes(image, truth.boxes[truth.ignore], color=GREY, thickness=thickness)
+        picture = draw_boxes(picture, truth.boxes[~truth.ignore], truth.labels[~truth.ignore], None,
                                        dataset.categories, thickness=thickness)  # fmt: skip
-        visualize.write_picture(folder / f"{index:06d}_{Path(dataset.info(index).file_name).stem}.jpg", picture)
+        write_picture(folder / f"{index:06d}_{Path(dataset.info(index).file_name).stem}.jpg", picture)
     return len(spread) - len(failed), failed

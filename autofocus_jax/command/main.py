@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from autofocus_jax.command.console import Screen
 from autofocus_jax.command.stopping import exit_code, stoppable, word
+from autofocus_jax.machine.terminal import printable
 from autofocus_jax.structures import AutoFocusError
-from autofocus_jax.terminal import printable
 
 PROGRAM = "autofocus"
 
@@ -102,7 +102,7 @@ def usage() -> str:
 def _run(name: str, words: list[str], screen: Screen) -> int:
     from autofocus_jax.command.options import any_config
     from autofocus_jax.config import ConfigError
-    from autofocus_jax.config_file import command_line, parse
+    from autofocus_jax.config.load import command_line, parse
 
     command, module = COMMANDS[name], name.replace("-", "_")
     for option in (given.partition("=")[0] for given in words):

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from autofocus_jax import visualize
 from autofocus_jax.focus.cascade import Detect, cascade
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.structures import Dataset
+from autofocus_jax.visualize.boxes import write_picture
+from autofocus_jax.visualize.panels import panel
 
 
 def write_panels(
@@ -26,7 +27,7 @@ def write_panels(
     for index in (with_objects[position] for position in spread):
         image, truth = dataset[index]
         (found,), _, (stages,) = cascade([image], detect, plan, keys=[index])
-        picture = visualize.panel(image, stages, plan.scales, found, dataset.categories, truth)
+        picture = panel(image, stages, plan.scales, found, dataset.categories, truth)
         path = folder / f"{index:06d}_{Path(dataset.info(index).file_name).stem}.png"
-        written.append(visualize.write_picture(path, picture))
+        written.append(write_picture(path, picture))
     return written

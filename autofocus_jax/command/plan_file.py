@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 from autofocus_jax.config import ConfigError, StackingConfig
-from autofocus_jax.config_dict import settings_from
-from autofocus_jax.config_file import to_dict
+from autofocus_jax.config.load import to_dict
+from autofocus_jax.config.stored import settings_from
 from autofocus_jax.files import read_regular
 from autofocus_jax.focus.buckets import Loose
 from autofocus_jax.focus.plan import Plan

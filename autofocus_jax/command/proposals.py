@@ -16,12 +16,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from autofocus_jax import checkpoint, parallel
+from autofocus_jax import parallel
 from autofocus_jax.command import stage, stopping
 from autofocus_jax.command.console import Screen
 from autofocus_jax.command.workdir import PROPOSALS, began, workdir_ledger
 from autofocus_jax.config import Config, StackingConfig, TrainingConfig
-from autofocus_jax.config_file import detection_settings, to_dict
+from autofocus_jax.config.load import detection_settings, to_dict
 from autofocus_jax.data.findings import Findings
 from autofocus_jax.detector.api import Detector, Variables
 from autofocus_jax.detector.kinds import detector_of
@@ -34,6 +34,7 @@ from autofocus_jax.structures import AutoFocusError, Dataset
 from autofocus_jax.training import proposals
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step, variables
+from autofocus_jax.weights import checkpoint
 
 NMS_IOU = 0.7  # of proposals of all scales together; that of each scale is the detector's own
 # Settings of training that this stage does not have, beside those that the detector names; they keep their defaults.

@@ -13,20 +13,22 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
-from autofocus_jax import checkpoint, parallel
+from autofocus_jax import parallel
 from autofocus_jax.command import stopping, validation
 from autofocus_jax.command.console import Screen
 from autofocus_jax.config import Config
-from autofocus_jax.config_file import to_dict
+from autofocus_jax.config.load import to_dict
 from autofocus_jax.data.findings import UNREADABLE, Findings
 from autofocus_jax.detector.api import Variables
 from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.structures import Dataset, TrainBatch, TrainState
-from autofocus_jax.training import curves, log, loop, panels, pipeline
+from autofocus_jax.training import curves, log, loop, pipeline
 from autofocus_jax.training.optimizer import schedule
 from autofocus_jax.training.pipeline import Position
 from autofocus_jax.training.sampling import Proposals
 from autofocus_jax.training.step import variables
+from autofocus_jax.visualize import training as panels
+from autofocus_jax.weights import checkpoint
 
 PANELS = 6  # chips that are drawn at a validation
 PARTS = ("loss", "chips_per_second", "data_wait", "learning_rate", "gradient_norm")  # of a log, what is no loss

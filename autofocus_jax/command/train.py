@@ -7,24 +7,25 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from autofocus_jax import checkpoint, heap, parallel
+from autofocus_jax import parallel
 from autofocus_jax.command import stage, validation
 from autofocus_jax.command.console import Screen
 from autofocus_jax.command.options.train import Arguments
 from autofocus_jax.command.proposals import run_stage
 from autofocus_jax.command.workdir import began, started_from, workdir_ledger
 from autofocus_jax.config import Config
-from autofocus_jax.config_file import to_dict
+from autofocus_jax.config.load import to_dict
 from autofocus_jax.data.annotations import NoSplitError
 from autofocus_jax.data.cleaning import open_clean
 from autofocus_jax.data.findings import Findings
 from autofocus_jax.detector.api import Variables
 from autofocus_jax.ledger import data_identity
+from autofocus_jax.machine import heap
 from autofocus_jax.structures import Dataset
 from autofocus_jax.training import curves, log, proposals
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step, variables
-from autofocus_jax.weights import initial, safetensors
+from autofocus_jax.weights import checkpoint, initial, safetensors
 from autofocus_jax.weights.safetensors import WeightsError
 
 

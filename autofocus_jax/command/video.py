@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from autofocus_jax.files import whole_file
+from autofocus_jax.machine.terminal import printable
 from autofocus_jax.structures import AutoFocusError, ImageError
-from autofocus_jax.terminal import printable
 
 
 class VideoInfo(NamedTuple):

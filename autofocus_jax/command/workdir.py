@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autofocus_jax import checkpoint
 from autofocus_jax.config import Config
-from autofocus_jax.config_dict import renamed
-from autofocus_jax.config_file import to_dict
+from autofocus_jax.config.load import to_dict
+from autofocus_jax.config.stored import renamed
 from autofocus_jax.ledger import Ledger
+from autofocus_jax.weights import checkpoint
 from autofocus_jax.weights.safetensors import WeightsError
 
 PROPOSALS = "proposals"  # folder of the proposals stage inside a workdir

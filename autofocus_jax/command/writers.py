@@ -16,12 +16,13 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from autofocus_jax import visualize
 from autofocus_jax.command import video
 from autofocus_jax.command.growing_file import GrowingFile
 from autofocus_jax.files import write_text
-from autofocus_jax.result import Result
+from autofocus_jax.inference.result import Result
 from autofocus_jax.structures import Detections, Scale
+from autofocus_jax.visualize.boxes import draw_boxes, write_picture
+from autofocus_jax.visualize.panels import panel
 
 
 class Film(NamedTuple):
@@ -164,7 +165,7 @@ class PictureWriter:
             future.result()
 
     def _write(self, entry: Entry) -> None:
-        visualize.write_picture(self._folder / f"{entry.name}.jpg", draw(entry.image, entry.result), sync=False)
+        write_picture(self._folder / f"{entry.name}.jpg", draw(entry.image, entry.result), sync=False)
 
     def _add_frame(self, film: Film, entry: Entry) -> None:
         if self._film is None or self._film[0] != film:
@@ -190,9 +191,9 @@ class PanelWriter:
     def add(self, entry: Entry) -> None:
         result = entry.result
         found = Detections(result.boxes, result.scores, result.labels)
-        picture = visualize.panel(entry.image, result.stages, self._scales, found, result.categories,
+        picture = panel(entry.image, result.stages, self._scales, found, result.categories,
                                   min_score=self._score)  # fmt: skip
-        visualize.write_picture(self._folder / f"{entry.name}.png", picture, sync=False)
+        write_picture(self._folder / f"{entry.name}.png", picture, sync=False)
 
     def close(self) -> None:
         pass
@@ -201,7 +202,7 @@ class PanelWriter:
 def draw(image: np.ndarray, result: Result) -> np.ndarray:
     """A copy of an image [h, w, 3] uint8 RGB with a result's boxes, categories and scores."""
     thickness = max(1, round(max(image.shape[:2]) / 600))
-    return visualize.draw_boxes(image, result.boxes, result.labels, result.scores, result.categories,
+    return draw_boxes(image, result.boxes, result.labels, result.scores, result.categories,
                                 thickness=thickness)  # fmt: skip
 
 

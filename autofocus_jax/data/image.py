@@ -30,8 +30,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from autofocus_jax.data import jpeg, tiff
 from autofocus_jax.data.reading import LARGEST_IMAGE
 from autofocus_jax.files import read_regular
+from autofocus_jax.machine.terminal import printable
 from autofocus_jax.structures import ImageError
-from autofocus_jax.terminal import printable
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jp2", ".j2k", ".avif",

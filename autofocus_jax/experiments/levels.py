@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from autofocus_jax.config import Config
-from autofocus_jax.config_file import to_dict
+from autofocus_jax.config.load import to_dict
 from autofocus_jax.experiments.detector import Trained
 from autofocus_jax.experiments.inputs import Inputs
 from autofocus_jax.experiments.result import Track

@@ -15,7 +15,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from autofocus_jax.config import Config, ConfigError
-from autofocus_jax.config_file import to_dict
+from autofocus_jax.config.load import to_dict
 from autofocus_jax.experiments import figure, paper
 from autofocus_jax.experiments.detector import DetectorInputs, load_detector, open_images
 from autofocus_jax.experiments.inputs import describe as describe_inputs

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from autofocus_jax import heap
 from autofocus_jax.focus import cascade
 from autofocus_jax.focus.cascade import Detect, Outcome, Reader
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import pieces
 from autofocus_jax.inference.pieces import Piece, Skipped
+from autofocus_jax.machine import heap
 from autofocus_jax.structures import Cost, Dataset, Detections, sum_costs
 
 PIECE = 64  # images whose results are written together

@@ -21,8 +21,8 @@ from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
 from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
 from autofocus_jax.inference.foreign import Propose, ready
+from autofocus_jax.inference.result import Result
 from autofocus_jax.inference.stored import checked_names, read_weights
-from autofocus_jax.result import Result
 from autofocus_jax.structures import Bucket, ImageError, Where
 
 

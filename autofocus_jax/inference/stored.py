@@ -7,9 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autofocus_jax.checkpoint import load_variables, notes, trained_with
 from autofocus_jax.config import Config, ConfigError
-from autofocus_jax.config_dict import from_dict
+from autofocus_jax.config.stored import from_dict
 from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.data.tfds import TfdsSource
 from autofocus_jax.data.voc import VocSource
@@ -19,6 +18,7 @@ from autofocus_jax.detector.kinds import DETECTORS
 from autofocus_jax.focus.buckets import holding
 from autofocus_jax.scenes.source import CATEGORIES, ScenesSource
 from autofocus_jax.weights import safetensors
+from autofocus_jax.weights.checkpoint import load_variables, notes, trained_with
 
 SOURCES = {kind.__name__: kind for kind in (CocoSource, ScenesSource, TfdsSource, VocSource, YoloSource)}
 

@@ -16,9 +16,9 @@ import rich.progress
 from rich.console import Console
 
 from autofocus_jax.config import DataSource
-from autofocus_jax.cores import cores
 from autofocus_jax.data.coco import CocoDataset, write_coco
 from autofocus_jax.files import cache_folder, whole_folder
+from autofocus_jax.machine.cores import cores
 from autofocus_jax.scenes.rendering import SPLITS, render_part, render_scene
 from autofocus_jax.scenes.sprites import CATEGORIES
 from autofocus_jax.structures import AutoFocusError, GroundTruth, ImageInfo

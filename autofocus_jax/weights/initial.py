@@ -15,6 +15,7 @@ import numpy as np
 from autofocus_jax.config import Config
 from autofocus_jax.detector.api import Detector, Variables
 from autofocus_jax.detector.kinds import detector_of
+from autofocus_jax.files import require_regular
 from autofocus_jax.weights import safetensors
 from autofocus_jax.weights.conversion import FitError, module, was_drawn
 from autofocus_jax.weights.fit import compare, shapes, some
@@ -102,6 +103,7 @@ def summary(initial: Initial, path: object) -> Iterator[str]:
 def digest(path: str | os.PathLike) -> str:
     """SHA-256 of a file; raises WeightsError when it cannot be read."""
     try:
+        require_regular(path)
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:

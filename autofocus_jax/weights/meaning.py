@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autofocus_jax.config import DetectorSettings
-from autofocus_jax.config_file import differences, to_dict
+from autofocus_jax.config.load import differences, to_dict
 from autofocus_jax.detector.kinds import detector_of
 
 

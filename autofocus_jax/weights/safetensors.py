@@ -36,7 +36,7 @@ def save(
 ) -> None:
     """Writes variables ({"params": …, "batch_stats": …}, nested dicts of arrays) whole or not at all.
 
-    config: settings as JSON data (config_file.to_dict). metadata: more JSON data to keep (seed, AP …). dtype float16
+    config: settings as JSON data (config.load.to_dict). metadata: more JSON data to keep (seed, AP …). dtype float16
     halves the file: kernels are stored so, while vectors (biases, batch statistics) and arrays whose values half
     precision cannot hold stay float32.
     """

@@ -11,8 +11,8 @@ import pytest
 from autofocus_jax.batch import job, plan
 from autofocus_jax.batch.job import JobError
 from autofocus_jax.batch.table import Counts
-from autofocus_jax.config_dict import from_dict
-from autofocus_jax.config_file import to_dict
+from autofocus_jax.config.load import to_dict
+from autofocus_jax.config.stored import from_dict
 from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine

@@ -11,7 +11,7 @@ import pytest
 from autofocus_jax.command.buckets import oracle_sizes, read_chips, snippet
 from autofocus_jax.command.console import Screen
 from autofocus_jax.command.main import main
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.data.coco import CocoDataset, write_coco
 from autofocus_jax.focus.buckets import choose
 from autofocus_jax.focus.oracle_chips import oracle_chips

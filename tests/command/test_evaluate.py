@@ -17,16 +17,16 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from autofocus_jax import checkpoint, config_file
 from autofocus_jax.command import thresholds
 from autofocus_jax.command.main import main
 from autofocus_jax.command.panels import write_panels
+from autofocus_jax.config import load
 from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import interval, measure
 from autofocus_jax.ledger import locked
 from autofocus_jax.structures import Detections, DetectorOutput, TrainState
-from autofocus_jax.weights import safetensors
+from autofocus_jax.weights import checkpoint, safetensors
 
 
 def evaluate_main(words):
@@ -80,11 +80,11 @@ def folder(tmp_path_factory):
     (root / "annotations" / "instances_val.json").write_text(json.dumps(content))
     (root / "annotations" / "instances_broken.json").write_text(json.dumps(content)[:-30])
     (root / "config.py").write_text(CONFIG.replace("FOLDER", str(root)))
-    config = config_file.load_config(root / "config.py")
+    config = load.load_config(root / "config.py")
     # Any numbers will do, and drawing them here is much faster than compiling `init`.
     shapes = jax.eval_shape(detector_of(config.detector).init, jax.random.key(0))
     variables = jax.tree.map(lambda shape: random.uniform(0.1, 0.5, shape.shape).astype(np.float32), shapes)
-    safetensors.save(root / "weights.safetensors", variables, config_file.to_dict(config))
+    safetensors.save(root / "weights.safetensors", variables, load.to_dict(config))
     return root
 
 
@@ -208,15 +208,15 @@ def test_pieces_of_other_weights_are_refused(begun, tmp_path, capsys):
 
 def test_pieces_of_a_training_that_went_on_are_refused(folder, begun, tmp_path, capsys):
     """A folder has one name, whatever its newest checkpoint is. What counts is the arrays."""
-    config = config_file.load_config(folder / "config.py")
+    config = load.load_config(folder / "config.py")
     variables, _ = safetensors.load(tmp_path / "weights.safetensors")
 
     def train(step):
         arrays = jax.tree.map(lambda array: array + step, variables)
         state = TrainState(np.int32(step), **arrays, opt_state=(), key=jax.random.key(0))
         with checkpoint.manager(tmp_path / "run") as checkpoints:
-            checkpoint.save(checkpoints, state, (0, step), config_file.to_dict(config))
-        (tmp_path / "run" / "config.json").write_text(json.dumps(config_file.to_dict(config)))
+            checkpoint.save(checkpoints, state, (0, step), load.to_dict(config))
+        (tmp_path / "run" / "config.json").write_text(json.dumps(load.to_dict(config)))
 
     words = [*begun, "--weights", str(tmp_path / "run")]
     train(0)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from autofocus_jax.command.writers import CocoWriter, CsvWriter, Entry
 from autofocus_jax.files import WriteError
-from autofocus_jax.result import Result
+from autofocus_jax.inference.result import Result
 
 path, kind, images, limits = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
 boxes, labels = np.array([[1, 2, 30, 40], [5, 6, 7, 8]], np.float32), np.array([0, 1], np.int32)

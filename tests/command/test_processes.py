@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autofocus_jax import checkpoint
 from autofocus_jax.command.main import main
-from autofocus_jax.weights import safetensors
+from autofocus_jax.weights import checkpoint, safetensors
 
 
 def train_main(words):

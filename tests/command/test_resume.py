@@ -13,9 +13,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from autofocus_jax import checkpoint
 from autofocus_jax.command import stage
 from autofocus_jax.command.main import main
+from autofocus_jax.weights import checkpoint
 
 
 def train_main(words):

@@ -8,7 +8,7 @@ import pytest
 
 from autofocus_jax.command.plan_file import plan_text, read_plan
 from autofocus_jax.config import ConfigError
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.foreign.found import CropDetector
 from autofocus_jax.foreign.proposal import propose

@@ -15,15 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autofocus_jax import checkpoint
 from autofocus_jax.command import stage, train
 from autofocus_jax.command.main import main
-from autofocus_jax.config_file import load_config, to_dict
+from autofocus_jax.config.load import load_config, to_dict
 from autofocus_jax.inference.stored import read_weights
 from autofocus_jax.ledger import LOCK, locked
 from autofocus_jax.training import pipeline
 from autofocus_jax.training.optimizer import schedule
-from autofocus_jax.weights import safetensors
+from autofocus_jax.weights import checkpoint, safetensors
 
 
 def train_main(words):

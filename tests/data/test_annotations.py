@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autofocus_jax import config_file
+from autofocus_jax.config import load
 from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, NoSplitError, fill, pixels, read_lines
 from autofocus_jax.data.image import read_image
 from autofocus_jax.structures import ImageInfo
@@ -103,5 +103,5 @@ def test_a_config_names_a_source_in_one_line_and_the_command_line_overrides_it(t
         "def get_config():\n"
         f"    return dataclasses.replace(load_config('configs/demo.py'), data={line})\n"
     )
-    data = config_file.to_dict(config_file.load_config(path, overrides).data)
+    data = load.to_dict(load.load_config(path, overrides).data)
     assert data["kind"] == line.split("(")[0] and data | wanted == data

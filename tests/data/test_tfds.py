@@ -10,8 +10,8 @@ import pytest
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
-from autofocus_jax import config_file  # noqa: E402
 from autofocus_jax.command.main import main  # noqa: E402
+from autofocus_jax.config import load  # noqa: E402
 from autofocus_jax.data.tfds import TfdsSource, coco_features, write_tfds  # noqa: E402
 from autofocus_jax.structures import ImageError  # noqa: E402
 
@@ -260,7 +260,7 @@ def test_coco_2017_trains_one_step_and_evaluates(coco, tmp_path, quick_compilati
     """The programs themselves, with a detector of a few channels."""
     path, run = tmp_path / "config.py", tmp_path / "run"
     path.write_text(CONFIG.replace("FOLDER", str(tmp_path)))
-    assert config_file.load_config(path).data == coco
+    assert load.load_config(path).data == coco
     assert train_main(["--config", str(path), "--workdir", str(run), "--validation-images", "0"]) == 0
     assert (run / "model.safetensors").is_file() and "step 1/1" in capsys.readouterr().out
     words = ["--config", str(path), "--weights", str(run), "--output", str(run / "evaluation"), "--split", "train"]

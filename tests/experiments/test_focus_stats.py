@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from autofocus_jax.command.main import main
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.experiments import focus_stats, paper
 from autofocus_jax.structures import FocusRange, Scale, ValidRange
 

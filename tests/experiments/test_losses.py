@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.experiments import detector, losses
 from autofocus_jax.experiments.result import silent
 from autofocus_jax.focus.oracle import oracle_detect

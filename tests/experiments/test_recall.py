@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autofocus_jax.command.main import main
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.experiments import detector, figure, recall
 from autofocus_jax.experiments.result import silent
 from autofocus_jax.structures import ChipRule, Detections, DetectorOutput, FocusRange, Scale, ValidRange

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from autofocus_jax.command.main import main
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.experiments import detector, paper, table
 from autofocus_jax.experiments.result import silent, write
 from autofocus_jax.focus.oracle import oracle_detect

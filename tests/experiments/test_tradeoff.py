@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.experiments import detector, figure, tradeoff
 from autofocus_jax.experiments.result import silent
 from autofocus_jax.focus.oracle import oracle_detect

@@ -12,14 +12,14 @@ from PIL import Image
 
 import autofocus_jax
 from autofocus_jax.config import ConfigError
-from autofocus_jax.config_file import to_dict
+from autofocus_jax.config.load import to_dict
 from autofocus_jax.focus.buckets import holding
 from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.focus.chips import whole_level
 from autofocus_jax.focus.plan import PlanError
 from autofocus_jax.inference.model import Model, read_weights
+from autofocus_jax.inference.result import Result
 from autofocus_jax.inference.settings import with_sides, with_thresholds
-from autofocus_jax.result import Result
 from autofocus_jax.scenes.source import CATEGORIES
 from autofocus_jax.structures import AutoFocusError, Bucket, ImageError
 from autofocus_jax.weights import safetensors

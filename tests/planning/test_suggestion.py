@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autofocus_jax.command.config_text import config_text, paper_detector, small_detector
 from autofocus_jax.config import ConfigError
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.data.coco import CocoDataset, CocoSource
 from autofocus_jax.focus import pyramid
 from autofocus_jax.focus.buckets import choose

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from autofocus_jax.command.main import main
-from autofocus_jax.config_file import load_config, to_dict
+from autofocus_jax.config.load import load_config, to_dict
 from autofocus_jax.weights import safetensors
 
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 # The paper's detector with a single bucket, since each takes a minute to compile.
 REAL = f"""
 import dataclasses
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.structures import Bucket
 
 def get_config():

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from autofocus_jax.config_file import to_dict
+from autofocus_jax.config.load import to_dict
 from autofocus_jax.detector.folding import fold
 from autofocus_jax.structures import AutoFocusError
 from autofocus_jax.training.optimizer import optimizer

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.weights import sniper
 from autofocus_jax.weights.conversion import FitError, fit

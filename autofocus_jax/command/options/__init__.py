@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def any_config() -> tuple[type, ...]:
-    """Return what get_config() may give to a command that measures any detector; see config_file.command_line."""
+    """Return what get_config() may give to a command that measures any detector; see config.load.command_line."""
     from autofocus_jax.command.foreign_config import ForeignConfig
     from autofocus_jax.config import Config
 

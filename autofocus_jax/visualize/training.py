@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.focus.stacking import merge
 from autofocus_jax.structures import FOCUS, IGNORE, STRIDE, ChipBatch, DetectorOutput, TrainBatch
-from autofocus_jax.visualize import GREY, MAGENTA, RED, YELLOW, draw_boxes
+from autofocus_jax.visualize.boxes import GREY, MAGENTA, RED, YELLOW, draw_boxes
 
 _TILE = 448  # side of a tile, px
 _VOID = (40, 40, 48)  # what a chip does not fill

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from autofocus_jax.structures import BACKGROUND, FOCUS, IGNORE, ChipBatch, DetectorOutput, TrainBatch
-from autofocus_jax.training import panels
-from autofocus_jax.visualize import GREEN, GREY, MAGENTA, RED, YELLOW
+from autofocus_jax.visualize import training as panels
+from autofocus_jax.visualize.boxes import GREEN, GREY, MAGENTA, RED, YELLOW
 
 
 @pytest.fixture

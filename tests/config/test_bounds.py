@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autofocus_jax.config import ConfigError
-from autofocus_jax.config_file import load_config
+from autofocus_jax.config.load import load_config
 
 INF, NAN = math.inf, math.nan
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autofocus_jax import heap
+from autofocus_jax.machine import heap
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 GLIBC = heap._glibc() is not None
 
 
@@ -27,7 +27,7 @@ def test_gives_back_what_lies_below_a_pin():
     """Blocks of 64 KB, below the size that gets pages of its own; the last one pins the top of the heap."""
     before, freed, after = map(int, run(
         "import psutil\n"
-        "from autofocus_jax import heap\n"
+        "from autofocus_jax.machine import heap\n"
         "size = lambda: psutil.Process().memory_info().rss\n"
         "heap.give_back()\n"
         "blocks = [bytearray(64 * 1024) for _ in range(1600)]\n"
@@ -43,7 +43,7 @@ def test_gives_back_what_lies_below_a_pin():
 # Each thread leaves a mapping of its own in /proc/self/maps when it has a heap of its own; 64 MB of address space.
 THREADS = (
     "import re, threading\n"
-    "from autofocus_jax import heap\n"
+    "from autofocus_jax.machine import heap\n"
     "print(int(heap.share_one()))\n"
     "gate, kept = threading.Barrier(9), []\n"
     "def work():\n"
@@ -74,7 +74,7 @@ def test_kept_arrays_are_not_new_memory():
     program = (
         "import resource\n"
         "import numpy as np\n"
-        "from autofocus_jax import heap\n"
+        "from autofocus_jax.machine import heap\n"
         "KEEP\n"
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "np.ones(6_000_000)\n"

@@ -12,14 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from autofocus_jax import checkpoint
-from autofocus_jax.checkpoint import CheckpointError, load_variables
 from autofocus_jax.config import AnchorConfig
-from autofocus_jax.config_file import to_dict
+from autofocus_jax.config.load import to_dict
 from autofocus_jax.ledger import LedgerError
 from autofocus_jax.structures import AutoFocusError, TrainState
 from autofocus_jax.training.optimizer import optimizer
-from autofocus_jax.weights import safetensors
+from autofocus_jax.weights import checkpoint, safetensors
+from autofocus_jax.weights.checkpoint import CheckpointError, load_variables
 
 SETTINGS = {"name": "a", "training": {"steps": 9}}
 
@@ -223,7 +222,7 @@ def test_a_full_disk_is_one_line(limit, tmp_path):
     code = f"""
 import resource
 import jax, numpy as np
-from autofocus_jax import checkpoint
+from autofocus_jax.weights import checkpoint
 from autofocus_jax.structures import TrainState
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 params = {{f"kernel{{number}}": np.random.default_rng(0).random((100, 100)) for number in range(20)}}

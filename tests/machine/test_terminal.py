@@ -7,7 +7,7 @@ from rich.table import Table
 
 from autofocus_jax.command.console import Screen
 from autofocus_jax.command.main import main
-from autofocus_jax.terminal import printable
+from autofocus_jax.machine.terminal import printable
 
 NAMES = {
     "plain ü": "plain ü",

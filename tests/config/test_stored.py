@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from autofocus_jax.config import ConfigError, DataSource
-from autofocus_jax.config_dict import StoredSource, from_dict
-from autofocus_jax.config_file import load_config, to_dict
+from autofocus_jax.config.load import load_config, to_dict
+from autofocus_jax.config.stored import StoredSource, from_dict
 from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.scenes.source import ScenesSource
 from autofocus_jax.structures import ValidRange
 from autofocus_jax.weights import safetensors
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SOURCES = {kind.__name__: kind for kind in (CocoSource, ScenesSource)}
 CONFIGS = sorted(set((ROOT / "configs").glob("*.py")) - {ROOT / "configs/onnx.py"})  # which is no Config
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autofocus_jax import config_file
 from autofocus_jax.config import (
     BackboneConfig,
     Config,
@@ -19,6 +18,7 @@ from autofocus_jax.config import (
     DetectorConfig,
     StackingConfig,
     TrainingConfig,
+    load,
 )
 from autofocus_jax.structures import AutoFocusError, Bucket, ChipRule, FocusRange, Scale, ValidRange
 
@@ -123,20 +123,20 @@ def test_contradictions(changes, words):
 
 
 def test_load_a_file(file):
-    config = config_file.load_config(file)
+    config = load.load_config(file)
     assert config.name == "file" and config.scales[0].chips == ChipRule(0.3, 3, 32)
 
 
 def test_overrides(file):
     words = "--training.steps 7 --scales.0.chips.threshold 0.5 --data.root there --buckets.1.batch 4 --window=3"
     words += " --training.ranges.1.high inf --stacking.nms-iou 0.5 --detector.anchors.sizes 8 16 32"
-    config = config_file.load_config(file, words.split())
+    config = load.load_config(file, words.split())
     assert config.training.steps == 7 and config.window == 3 and config.data.root == "there"
     assert config.scales[0].chips == ChipRule(0.5, 3, 32)
     assert config.buckets == (Bucket(96, 96, 2), Bucket(192, 192, 4))
     assert config.training.ranges[1].high == math.inf
     assert config.stacking.nms_iou == 0.5 and config.detector.anchors.sizes == (8, 16, 32)
-    changed = [line.split(":")[0] for line in config_file.differences(config_file.load_config(file), config)]
+    changed = [line.split(":")[0] for line in load.differences(load.load_config(file), config)]
     assert changed == [
         "buckets.1.batch",
         "data.root",
@@ -150,10 +150,10 @@ def test_overrides(file):
 
 
 def test_a_setting_that_no_command_line_can_give_is_left_alone():
-    config = config_file.parse(Config, ["--data.folder", "x"], default=small())
+    config = load.parse(Config, ["--data.folder", "x"], default=small())
     assert config.data == Folder("x", np.sin)
     with pytest.raises(ConfigError) as error:
-        config_file.parse(Config, ["--data.hook", "x"], default=small())
+        load.parse(Config, ["--data.hook", "x"], default=small())
     assert "--data.hook" in one_line(error)
 
 
@@ -174,7 +174,7 @@ def test_a_setting_that_no_command_line_can_give_is_left_alone():
 def test_bad_overrides_are_one_line(file, words, says, encoding, monkeypatch):
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding))
     with pytest.raises(ConfigError) as error:
-        config_file.load_config(file, words.split())
+        load.load_config(file, words.split())
     assert says in one_line(error) and "--- " not in str(error.value)
 
 
@@ -195,14 +195,14 @@ def test_bad_files_are_one_line(tmp_path, text, says):
     path = tmp_path / "config.py"
     path.write_text(text)
     with pytest.raises(ConfigError) as error:
-        config_file.load_config(path)
+        load.load_config(path)
     assert says in one_line(error)
 
 
 def test_missing_file(tmp_path):
     for path in (tmp_path / "none.py", tmp_path):
         with pytest.raises(ConfigError) as error:
-            config_file.load_config(path)
+            load.load_config(path)
         assert str(path) in one_line(error)
 
 
@@ -216,11 +216,11 @@ class Options:
 
 def test_command_line(file, capsys):
     def parse(*words):
-        return config_file.command_line(Options, words, "program", "Does something.")
+        return load.command_line(Options, words, "program", "Does something.")
 
     own, config = parse("--config", str(file), "--window", "5", "--limit", "2")
-    assert own == Options(str(file), 2) and config == config_file.load_config(file, ["--window", "5"])
-    assert parse(f"--config={file}")[1] == config_file.load_config(file)
+    assert own == Options(str(file), 2) and config == load.load_config(file, ["--window", "5"])
+    assert parse(f"--config={file}")[1] == load.load_config(file)
     for words, says in (((), "--config"), (("--limit", "3"), "--config"), (("--config",), "--config")):
         with pytest.raises(ConfigError) as error:
             parse(*words)
@@ -236,24 +236,24 @@ def test_command_line(file, capsys):
 
 def test_to_dict_is_json_and_differences_name_the_key():
     config = small()
-    stored = json.loads(json.dumps(config_file.to_dict(config), allow_nan=False))
+    stored = json.loads(json.dumps(load.to_dict(config), allow_nan=False))
     assert stored["scales"][0]["valid"] == {"low": 30, "high": "inf"} and stored["data"]["kind"] == "Folder"
-    assert config_file.differences(stored, config) == []
+    assert load.differences(stored, config) == []
     changed = dataclasses.replace(config, window=3, scales=(dataclasses.replace(SCALES[0], max_side=97), SCALES[1]))
-    assert config_file.differences(stored, changed) == ["scales.0.max_side: 96 -> 97", "window: 32 -> 3"]
+    assert load.differences(stored, changed) == ["scales.0.max_side: 96 -> 97", "window: 32 -> 3"]
     shorter = dataclasses.replace(config, buckets=config.buckets[:1])
-    assert "buckets.1.batch: 1 -> nothing" in config_file.differences(config, shorter)
+    assert "buckets.1.batch: 1 -> nothing" in load.differences(config, shorter)
 
 
 def test_help_lists_one_bucket_of_many(capsys):
     """The demo has 80, which were 300 lines; the others have their options all the same."""
-    path = str(Path(__file__).parents[1] / "configs" / "demo.py")
+    path = str(Path(__file__).parents[2] / "configs" / "demo.py")
     with pytest.raises(SystemExit):
-        config_file.command_line(OfAConfig, ["--config", path, "--help"], "train.py", "Trains.")
+        load.command_line(OfAConfig, ["--config", path, "--help"], "train.py", "Trains.")
     text = capsys.readouterr().out
     assert "--buckets.0.batch" in text and "--buckets.1.height" not in text and "--buckets.79.batch" in text
     words = ["--config", path, "--buckets.79.batch", "2"]
-    assert config_file.command_line(OfAConfig, words, "train.py", "")[1].buckets[79].batch == 2
+    assert load.command_line(OfAConfig, words, "train.py", "")[1].buckets[79].batch == 2
 
 
 @dataclasses.dataclass(frozen=True)

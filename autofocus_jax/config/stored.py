@@ -1,4 +1,4 @@
-"""A Config from JSON data: the inverse of config_file.to_dict, for settings that are kept beside weights."""
+"""A Config from JSON data: the inverse of config.load.to_dict, for settings that are kept beside weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def from_dict(
     kinds: Mapping[str, type[DataSource] | type[DetectorSettings]],
     where: str = "the settings",
 ) -> Config:
-    """The Config that config_file.to_dict made `settings` of.
+    """The Config that config.load.to_dict made `settings` of.
 
     kinds: classes of data sources and of detectors' settings by their names. A source of another kind becomes a
     StoredSource, and everything but opening it works; a detector of another kind is an error. What older settings lack
@@ -49,7 +49,7 @@ def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_from(kind: type[Settings], settings: Mapping[str, Any], where: str) -> Settings:
-    """Return a dataclass of settings that config_file.to_dict made `settings` of; ConfigError as from_dict."""
+    """Return a dataclass of settings that config.load.to_dict made `settings` of; ConfigError as from_dict."""
     return _build(kind, settings, {"": where}, "")
 
 

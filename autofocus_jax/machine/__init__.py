@@ -1,0 +1,1 @@
+"""What the machine gives: cores, the heap of the C library, a terminal."""

@@ -1,0 +1,1 @@
+"""Pictures for people: boxes, panels of what a cascade did, training chips."""
