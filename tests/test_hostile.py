@@ -85,6 +85,14 @@ def sparse(size):
     return file.getvalue()
 
 
+def long_length():
+    """A table of settings whose first entry says that it is longer than any number of C."""
+    content = b"9" * 40 + b" path=a.png\n"
+    info = tarfile.TarInfo("settings")
+    info.size, info.type = len(content), tarfile.XHDTYPE
+    return info.tobuf(tarfile.USTAR_FORMAT) + content.ljust(512, b"\0") + bytes(1024)
+
+
 def equal_names():
     count, array = 60000, struct.pack("<IiIqiiif", 0xF993FAC9, 0, 1, 1, 1, 0, 0, 0.0)
     names = b"".join(struct.pack("<Q", 1) + b"x" for _ in range(count))
@@ -156,6 +164,7 @@ CASES = {
     "MXNet, many arrays": ("MXNet's weights", lambda: struct.pack("<3Q", 0x112, 0, 2**62), "truncated or damaged"),
     "a shard of 10^18 bytes": ("a shard", lambda: sparse(10**18), "1000000000000000000 bytes"),
     "a shard of 20 GB": ("a shard", lambda: sparse(2 * 10**10), "20000000000 bytes"),
+    "a shard, a long length": ("a shard", long_length, "ends after 0 images"),
     "a config, deep": ("a training's config", lambda: b"[" * 10**6, "is damaged"),
     "a plan, deep": ("a plan", lambda: b"[" * 10**6, "is not JSON"),
 }  # fmt: skip
