@@ -202,7 +202,8 @@ def _split_files(folder: Path, layout: dict, split: str) -> tuple[list[Path], li
         named = next((str(path) for path in candidates if os.path.isdir(folder / path)), None)
         if named is None:
             raise AnnotationError(
-                f"{folder} has no split {split!r}; want the folder images/{split} or a line in data.yaml"
+                f"{folder} has no split {split!r}; want the folder images/{split}, or a line `{split}: FOLDER` in "
+                "data.yaml"
             )
     files, whole, base = [], [], str(layout.get("path") or ".")
     for entry in named if isinstance(named, list) else [named]:

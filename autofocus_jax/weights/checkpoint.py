@@ -26,6 +26,7 @@ from autofocus_jax.config import Config
 from autofocus_jax.detector.api import Variables
 from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.ledger import locked
+from autofocus_jax.machine.terminal import printable
 from autofocus_jax.structures import AutoFocusError, TrainState
 from autofocus_jax.weights import fit, safetensors
 from autofocus_jax.weights.meaning import changed_meaning
@@ -283,7 +284,7 @@ def load_variables(path: str | Path, config: Config) -> Variables:
         variables = _stored(_folder(path) / str(steps(path)[-1]))
         made_with = trained_with(path)
     elif path.is_dir() and path.absolute().parent.name == "checkpoints" and path.name.isdigit():
-        variables = _stored(path.absolute())
+        variables = _stored(_named(path.absolute()))
         made_with = trained_with(path.absolute().parents[1])
     elif path.exists():
         raise CheckpointError(f"{path} holds no checkpoint; give a .safetensors file or the workdir of a training")
@@ -323,7 +324,16 @@ def notes(workdir: Path) -> dict:
 
 
 def _folder(workdir: str | Path) -> Path:
-    return Path(workdir).absolute() / "checkpoints"
+    return _named(Path(workdir).absolute()) / "checkpoints"
+
+
+def _named(folder: Path) -> Path:
+    """The folder; CheckpointError for one whose name is not UTF-8, which orbax neither writes nor reads."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise CheckpointError(f"{printable(folder)} has a name that is not UTF-8; choose another name") from None
+    return folder
 
 
 def _stored(folder: Path) -> Variables:

@@ -241,6 +241,15 @@ except checkpoint.CheckpointError as error:
     assert done.returncode == 0 and checkpoint.steps(tmp_path) == []
 
 
+def test_names_that_are_not_utf_8_are_refused_before_anything_is_written(tmp_path, tiny_config):
+    folder = tmp_path / "w\udce9"
+    (folder / "checkpoints" / "1").mkdir(parents=True)
+    for ask in (checkpoint.manager, checkpoint.steps, lambda path: load_variables(path, tiny_config),
+                lambda path: load_variables(path / "checkpoints" / "1", tiny_config)):  # fmt: skip
+        with pytest.raises(checkpoint.CheckpointError, match=r"w\\xe9.* has a name that is not UTF-8"):
+            ask(folder)
+
+
 def test_averaged_parameters_are_those_of_the_detector(state, tmp_path, tiny_config):
     averaged = state(3)._replace(ema=state(4).params)
     with checkpoint.manager(tmp_path) as checkpoints:
