@@ -36,7 +36,7 @@ _PUBLIC = {
     "focus.plan": ("Plan",),
     "focus.oracle": ("oracle_detect",),
     "focus.oracle_chips": ("ScaleChips", "oracle_chips"),
-    "focus.stacking": ("soft_nms", "stack"),
+    "focus.stacking": ("ScaleDetections", "soft_nms", "stack"),
     "detector.api": ("Backbone", "Detector"),
     "detector.kinds": ("DETECTORS", "detector_of"),
     "detector.backbone": ("BACKBONES",),
