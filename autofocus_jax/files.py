@@ -75,7 +75,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def write_bytes(path: Path, content: bytes | np.ndarray, sync: bool = True) -> Path:
     """Write a file whole or not at all; returns its path. Raises WriteError."""
     with whole_file(path, sync) as draft:
-        draft.write_bytes(content)
+        draft.write_bytes(content)  # type: ignore[arg-type]  # NumPy does not say that arrays are buffers
     return path
 
 

@@ -206,7 +206,7 @@ def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     nested = isinstance(tree, dict) or (isinstance(tree, list) and any(isinstance(item, dict) for item in tree))
     if not nested or (prefix and not tree):
         return {prefix: tree}
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
         flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
     return flat

@@ -68,9 +68,21 @@ def modules():
 MODULES = dict(modules())
 
 
+def run(tree):
+    """Nodes of what is run: all but blocks `if TYPE_CHECKING:`, which only checkers read."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            waiting += node.orelse
+            continue
+        yield node
+        waiting += ast.iter_child_nodes(node)
+
+
 def imports(tree):
     """Full names of everything a module imports; `from a import b` gives a.b, which may be a module or a name."""
-    for node in ast.walk(tree):
+    for node in run(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -125,6 +137,7 @@ def test_the_reader_sees_imports():
     assert "structures" in set(ours(MODULES["boxes"]))
     tree = ast.parse("def f():\n    from autofocus_jax.detector import nms\n    import jax.numpy as jnp\n")
     assert set(ours(tree)) == {"detector.nms"} and "jax.numpy" in set(imports(tree))
+    assert list(imports(ast.parse("if TYPE_CHECKING:\n    import jax\nelse:\n    import numpy"))) == ["numpy"]
 
 
 def test_messages_of_the_library_name_no_options():

@@ -141,7 +141,7 @@ def run(
     weights = ray.put(payload)
     actors = [worker.remote(job, [weights], share, window) for _ in range(min(share.most, len(pieces)))]
     # Actors that find no room wait, and an autoscaler sees them; pieces go to those that are ready, one at a time.
-    running = {actor.ready.remote(): (actor, None) for actor in actors}
+    running: dict[Any, tuple[Any, Piece | None]] = {actor.ready.remote(): (actor, None) for actor in actors}
     waiting, reason = collections.deque(pieces), ""
     while waiting or any(piece for _, piece in running.values()):
         if not running:

@@ -95,14 +95,16 @@ def _rows(
 ) -> Iterator[Row]:
     """A Row of each (id, reader), in their order; a reader's ImageError becomes a Row with `error`."""
     for outcome in model.stream(named, window=window, threads=threads):
-        yield error_row(outcome.key, outcome.error) if outcome.error is not None else _row(outcome, score)
+        yield error_row(str(outcome.key), outcome.error) if outcome.error is not None else _row(outcome, score)
 
 
 def _row(outcome: Outcome, score: float) -> Row:
     boxes, scores, labels = outcome.detections
     keep = scores >= score
     cost = outcome.cost
-    return Row(outcome.key, *outcome.size, boxes[keep], scores[keep], labels[keep], cost.pixels, cost.full_pixels, None)
+    height, width = outcome.size
+    found = boxes[keep], scores[keep], labels[keep]
+    return Row(str(outcome.key), height, width, *found, cost.pixels, cost.full_pixels, None)
 
 
 def open_output(job: Job, plan: Plan, size: int) -> set[int]:

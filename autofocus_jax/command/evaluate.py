@@ -22,7 +22,7 @@ from autofocus_jax.command.trained import Trained, load_trained
 from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.config.load import detection_settings
 from autofocus_jax.focus.buckets import Buckets, for_images
-from autofocus_jax.focus.cascade import Detect
+from autofocus_jax.focus.cascade import AnyDetect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
 from autofocus_jax.ledger import Ledger, data_identity
@@ -31,11 +31,11 @@ from autofocus_jax.structures import Dataset
 
 
 def evaluate(
-    arguments: Arguments, config: Config | ForeignConfig, console: Screen, held: contextlib.ExitStack
+    arguments: Arguments, given: Config | ForeignConfig, console: Screen, held: contextlib.ExitStack
 ) -> None:
     """Measure every row and write the files; `held` keeps the folder for this run."""
     first = jax.process_index() == 0
-    config = settled(config, arguments.split, console.say)
+    config: Any = settled(given, arguments.split, console.say)
     dataset = open_split(config, arguments.split)
     indices = _indices(arguments, dataset)
     config = dataclasses.replace(config, buckets=_buckets(config, len(indices)))
@@ -122,7 +122,7 @@ def _cap(config: Config | SettledConfig, dataset: Dataset, indices: Sequence[int
 
 
 def _within_budget(
-    arguments: Arguments, config: Config | SettledConfig, detect: Detect, progress: Progress, console: Screen
+    arguments: Arguments, config: Config | SettledConfig, detect: AnyDetect, progress: Progress, console: Screen
 ) -> tuple[Config | SettledConfig, dict[str, str]]:
     """The config with thresholds chosen for --pixels or --drop, and a line that says so; as it is without them."""
     if arguments.pixels is None and arguments.drop is None:
@@ -137,7 +137,7 @@ def _within_budget(
 
 
 def _run_key(
-    arguments: Arguments, config: Config | SettledConfig, trained: Trained, dataset: Dataset, indices: Sequence[int]
+    arguments: Arguments, config: Any, trained: Trained, dataset: Dataset, indices: Sequence[int]
 ) -> dict[str, Any]:
     """Return what the detections depend on: with anything else it is another run."""
     return {

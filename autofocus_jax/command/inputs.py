@@ -46,7 +46,8 @@ def collect(paths: Sequence[str]) -> list[Item]:
             found.setdefault(os.path.realpath(path), path.absolute())
             bases.setdefault(os.path.realpath(base), os.path.abspath(base))
     common = Path(os.path.commonpath(bases.values())) if bases else Path()
-    items, taken = [], set()
+    items: list[Item] = []
+    taken: set[str] = set()
     for path in found.values():
         whole = Path(os.path.abspath(path))
         relative = whole.relative_to(common) if whole.is_relative_to(common) else Path(path.name)

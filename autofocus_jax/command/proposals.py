@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -121,7 +122,8 @@ def _make(
 def stage_config(config: Config) -> Config:
     """The config of the stage: proposals_steps steps, and nothing of what only the detector's training has."""
     others = {*OTHERS, *detector_of(config.detector).names.proposals}
-    defaults = {field.name: field.default for field in dataclasses.fields(TrainingConfig) if field.name in others}
+    fields = dataclasses.fields(TrainingConfig)
+    defaults: dict[str, Any] = {field.name: field.default for field in fields if field.name in others}
     training = dataclasses.replace(config.training, steps=config.training.proposals_steps, **defaults)
     return dataclasses.replace(config, training=training)
 

@@ -122,7 +122,7 @@ def run(stage: Stage, state: TrainState, console: Screen) -> tuple[TrainState, M
             latest[:] = [batch]
             return parallel.split(batch, stage.over)
 
-        hooks = loop.Hooks(on_log, on_save, stage.validate and on_validate, on_divergence, request)
+        hooks = loop.Hooks(on_log, on_save, on_validate if stage.validate else None, on_divergence, request)
         step = jax.jit(stage.step, donate_argnums=0)
         state = loop.run(step, parallel.replicate(state, stage.over), batches, training, hooks, put)
         last = int(state.step)

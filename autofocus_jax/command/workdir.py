@@ -32,7 +32,7 @@ def workdir_ledger(
     from. categories: names of the classes, for those who detect with the folder. A setting that is newer than the
     folder had its default. Nothing is known about what a folder does not note.
     """
-    known = {"trained on": dict(data)} | ({"initial": dict(initial)} if initial else {})
+    known: dict[str, Any] = {"trained on": dict(data)} | ({"initial": dict(initial)} if initial else {})
     known |= {"categories": list(categories)} if categories else {}
 
     def upgrade(before: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from autofocus_jax.config.bounds import out_of_bounds
 from autofocus_jax.config.detector import DetectorSettings
@@ -48,7 +48,7 @@ class Config:
         check(self)
 
 
-def open_split(config: Config, split: str, report: Callable[[str, str, str], None] | None = None) -> Dataset:
+def open_split(config: Any, split: str, report: Callable[[str, str, str], None] | None = None) -> Dataset:
     """The images of a split, checked against the config.
 
     report: hears of single annotations that are wrong (DataSource.open_tolerant); without it they are errors.

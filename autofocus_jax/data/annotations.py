@@ -98,7 +98,7 @@ def distinct(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     Equal names get a number, as in "cat (1)", "cat (2)": tables and scores go by name.
     """
     plain = [unicodedata.normalize("NFC", name).strip() for name in names]
-    counts, numbers, taken = collections.Counter(plain), collections.Counter(), set(plain)
+    counts, numbers, taken = collections.Counter(plain), collections.Counter[str](), set(plain)
     made = []
     for name, key in zip(names, plain):
         new = name

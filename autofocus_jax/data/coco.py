@@ -14,6 +14,7 @@ import os
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,18 +72,18 @@ class CocoDataset(AnnotatedImages):
         categories = [e | {"id": _integer(e["id"], "categories", e, where)} for e in categories]
         categories.sort(key=lambda entry: entry["id"])
         _unique(np.array([entry["id"] for entry in categories], dtype=np.int64), "categories", where)
-        annotations = _complete(annotations, where, report)
+        rows = _complete(annotations, where, report)
         if others:
-            annotations = [row for row in annotations if row[1]["image_id"] not in others]
-        categories, annotations = merge_categories(categories, annotations, groups(merged, "data.merged"), where)
-        categories, annotations = _spread_ignored(categories, annotations, ignore_categories, where)
+            rows = [row for row in rows if row[1]["image_id"] not in others]
+        categories, rows = merge_categories(categories, rows, groups(merged, "data.merged"), where)
+        categories, rows = _spread_ignored(categories, rows, ignore_categories, where)
         self.category_ids = np.array([entry["id"] for entry in categories], dtype=np.int64)
 
         image_ids = np.array([info.image_id for info in infos], dtype=np.int64)
-        owner, boxes, labels = _columns(annotations, image_ids, self.category_ids, where, report)
+        owner, boxes, labels = _columns(rows, image_ids, self.category_ids, where, report)
         known = labels >= 0
         keep = np.flatnonzero((owner >= 0) & np.isfinite(boxes).all(axis=1) & (known | bool(len(categories))))
-        ignore = np.array([bool(e.get("iscrowd", 0)) or bool(e.get("ignore", 0)) for _, e in annotations], dtype=bool)
+        ignore = np.array([bool(e.get("iscrowd", 0)) or bool(e.get("ignore", 0)) for _, e in rows], dtype=bool)
         files, elsewhere = _located(infos, self.images_folder, self.annotations_file.parent)
         super().__init__(
             [str(entry["name"]) for entry in categories],
@@ -180,7 +181,7 @@ def write_coco(
 ) -> None:
     """Writes annotations (boxes in the image frame) as a COCO file; label k becomes category id k + 1."""
     images = [{"id": i.image_id, "file_name": i.file_name, "height": i.height, "width": i.width} for i in infos]
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for info, truth in zip(infos, ground_truths, strict=True):
         areas = box_ops.area(truth.boxes)
         for box, label, ignore, area in zip(truth.boxes, truth.labels, truth.ignore, areas, strict=True):

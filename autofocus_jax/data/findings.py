@@ -118,7 +118,7 @@ def put_right(
     owner, labels, ignore = np.asarray(owner, np.int64), np.asarray(labels, np.int32), np.asarray(ignore, bool)
     given = np.asarray(given, np.float64).reshape(-1, 4)
     sizes = np.array([(info.height, info.width) for info in infos], np.float64).reshape(-1, 2)[owner]
-    finite = np.isfinite(given).all(axis=1)
+    finite = np.all(np.isfinite(given), axis=1)
     inside = np.where(finite[:, None], given, 0)
     boxes = box_ops.clip(inside, sizes[:, 0], sizes[:, 1]).astype(np.float32)
     good = box_ops.area(boxes) > 0

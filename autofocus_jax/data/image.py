@@ -20,7 +20,8 @@ import io
 import logging
 import os
 import stat
-from typing import BinaryIO, NamedTuple
+from collections.abc import Callable
+from typing import Any, BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -39,11 +40,11 @@ SUFFIXES = (
 )  # fmt: skip
 MAX_PIXELS = 2**26
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "JPEG2000", "AVIF", "PPM")  # that Pillow decodes, and no others
-_KNOWN = (jpeg.SIGNATURE, b"\x89PNG", b"RIFF", b"GIF8", b"BM", *tiff.SIGNATURES, b"\xff\x4f\xff\x51")
-_KNOWN += tuple(b"P%d" % number for number in range(1, 8))  # PNM
+_PNM = tuple(b"P%d" % number for number in range(1, 8))
+_KNOWN = (jpeg.SIGNATURE, b"\x89PNG", b"RIFF", b"GIF8", b"BM", *tiff.SIGNATURES, b"\xff\x4f\xff\x51", *_PNM)
 _KNOWN_AT_4 = (b"ftyp", b"jP  ")
 _DARK = 14  # bits of 16: an image that uses no more of them is nearly black in its upper 8
-_TURNS = {
+_TURNS: dict[int, Callable[[Any], Any]] = {
     2: lambda image: cv2.flip(image, 1), 3: lambda image: cv2.flip(image, -1), 4: lambda image: cv2.flip(image, 0),
     5: cv2.transpose, 6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
     7: lambda image: cv2.flip(cv2.transpose(image), -1),
@@ -151,7 +152,7 @@ def image_size(path: str | os.PathLike, oriented: bool = False) -> tuple[int, in
 
 def image_head(path: str | os.PathLike) -> Head:
     """What the head of an image file says; raises ImageError as read_image does."""
-    head = None
+    head: Head | ImageError | None = None
     with contextlib.suppress(OSError, ValueError):
         status = os.stat(path)
         if stat.S_ISREG(status.st_mode) and status.st_size:
@@ -310,7 +311,7 @@ def _of_tiff(content: bytes) -> tuple[np.ndarray | None, int]:
     if found.get(tiff.EXTRA_SAMPLES) in (1, 2):
         layers = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
         if layers is not None and layers.ndim == 3 and layers.shape[2] == 4:
-            alpha = layers[..., 3]
+            alpha: Any = layers[..., 3]
             alpha = (alpha >> 8).astype(np.uint8) if alpha.dtype == np.uint16 else alpha
             image = cv2.add(image, cv2.merge([255 - alpha] * 3))  # it comes on black
     return image, int(image.max(initial=0)).bit_length() + 8 if sixteen else 16

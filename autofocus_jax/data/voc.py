@@ -9,7 +9,7 @@ import os
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -77,7 +77,7 @@ class VocSource(DataSource):
         if self.lists:
             named = {"train": self.train, "val": self.val, "tune": self.tune}
             entries = [entry.rpartition("/") for entry in named.get(split, split).split()]
-            parts = [(root / year, _listed(root / year, self, name)) for year, _, name in entries]
+            parts: list[tuple] = [(root / year, _listed(root / year, self, name)) for year, _, name in entries]
             years = {entry.rpartition("/")[0] for lists in (*named.values(), split) for entry in lists.split()}
             everywhere = [root / year / self.annotations for year in sorted(years)]
         else:
@@ -88,13 +88,19 @@ class VocSource(DataSource):
                 raise AnnotationError(f"{folder} holds no XML file; give the folder of VOC's annotations")
         categories = tuple(dict.fromkeys(self.categories or _labels_file(root / "labels.txt")))
         if not categories:
-            files = (file for folder in everywhere for file in walk(folder, (".xml",)))
-            read = [found for found in map(objects, files) if found is not None]
-            categories = tuple(sorted({name for found in read for name in found.names} - {""}))
+            every = (file for folder in everywhere for file in walk(folder, (".xml",)))
+            given = [found for found in map(objects, every) if found is not None]
+            categories = tuple(sorted({name for found in given for name in found.names} - {""}))
         numbers = {name: label for label, name in enumerate(categories)}
 
         listings = Listings()
-        infos, paths, owner, boxes, labels, ignore, noticed = [], [], [], [], [], [], []
+        infos: list[ImageInfo] = []
+        paths: list[Path] = []
+        owner: list[int] = []
+        boxes: list[list[float]] = []
+        labels: list[int] = []
+        ignore: list[bool] = []
+        noticed: list[tuple[str, str]] = []
         for year, files in parts:
             folder = year / self.images.replace("{split}", split)
             xml = year / self.annotations.replace("{split}", split)
@@ -126,9 +132,12 @@ class VocSource(DataSource):
         noticed += [(SHARES, f"{paths[owner[row]]}: {corners[row]}") for row in np.flatnonzero(shares)]
         corners, keep = corners - (np.array([1, 1, 0, 0]) if self.one_based else 0), ~shares
         read = functools.partial(read_annotated, annotations=parts[0][0] / self.annotations.replace("{split}", split))
-        parts = (np.array(values)[keep] for values in (np.array(owner, np.int64), corners,
-                 np.array(labels, np.int32), np.array(ignore, bool)))  # fmt: skip
-        return AnnotatedImages(categories, infos, paths, *parts, read, int(shares.sum()), noticed)
+        columns = (np.array(values)[keep] for values in (np.array(owner, np.int64), corners,
+                   np.array(labels, np.int32), np.array(ignore, bool)))  # fmt: skip
+        owners, corners, numbered, flags = columns
+        return AnnotatedImages(
+            categories, infos, paths, owners, corners, numbered, flags, read, int(shares.sum()), noticed
+        )
 
 
 def write_voc(
@@ -182,11 +191,13 @@ class _Objects(NamedTuple):
 
 def _objects(file: Path, report: Report) -> _Objects | None:
     """The objects of a file that are not wrong; None when it cannot be read."""
-    tree, problem = None, ("", "")
+    tree: Any = None
+    problem = "", ""
     try:
         tree = ElementTree.fromstring(read_regular(file, LARGEST_TEXT))
         if tree.tag != "annotation" and all(tree.find(key) is None for key in ("object", "size", "filename")):
-            tree, problem = None, (f"annotations {file} hold <{tree.tag}>, not VOC's <annotation>", "unlist it")
+            problem = f"annotations {file} hold <{tree.tag}>, not VOC's <annotation>", "unlist it"
+            tree = None
     except OSError as error:
         problem = f"annotations {file} cannot be read ({error.strerror})", "add it or unlist it"
     except (ElementTree.ParseError, ValueError, LookupError) as error:
@@ -216,8 +227,8 @@ def _objects(file: Path, report: Report) -> _Objects | None:
         proofs = []  # VOC's own files hold a few fractions
     height, width = (_number(tree.findtext(f"size/{key}")) for key in ("height", "width"))
     size = (int(height), int(width)) if min(height, width) >= 1 and max(height, width) < 1e9 else None
-    texts = ((tree.findtext(key) or "").strip().replace("\\", "/") for key in ("filename", "folder"))
-    image, folder = (text if "\0" not in text else "" for text in texts)
+    places = ((tree.findtext(key) or "").strip().replace("\\", "/") for key in ("filename", "folder"))
+    image, folder = (text if "\0" not in text else "" for text in places)
     return _Objects(image, size, names, boxes, difficult, proofs, folder)
 
 

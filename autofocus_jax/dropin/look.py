@@ -19,7 +19,8 @@ from autofocus_jax.foreign.proposal import THRESHOLD, propose
 from autofocus_jax.structures import AutoFocusError, Cost, Detections, Where
 from autofocus_jax.where.weak import weak
 
-_UNMERGED = {"nms_iou": 1.0, "max_detections": 100_000}  # settings of StackingConfig that keep all there is
+# Settings of StackingConfig that keep all there is.
+_UNMERGED: dict[str, Any] = {"nms_iou": 1.0, "max_detections": 100_000}
 
 
 class DropInError(AutoFocusError):

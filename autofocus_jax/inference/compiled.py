@@ -52,7 +52,7 @@ class Parts:
 
         return jax.jit(parallel.pmap(traced, self.mesh, replicated=(True, False)))
 
-    def program(self, function: Callable, variables: Variables, like: Any) -> Callable:
+    def program(self, function: Any, variables: Variables, like: Any) -> Callable:
         """The compiled program of a `jitted` function for arrays of these shapes."""
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(like))
         with self._lock:
@@ -146,11 +146,11 @@ class CompiledDetector:
                 f"a batch of {batch} chips of {height}x{width} px is no bucket's; Config.buckets has {known}"
             )
         seen, focus = self._run(self._look, parallel.split(chips, self._mesh))
-        output = DetectorOutput(*self._run(self._answer, seen), focus)
+        found = *self._run(self._answer, seen), focus
         if self._far:
-            for array in output:
+            for array in found:
                 array.copy_to_host_async()
-        return output
+        return DetectorOutput(*found)
 
     def _run(self, function: Callable, value: Any) -> Any:
         return self._parts.program(function, self._variables, value)(self._variables, value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ class PieceError(AutoFocusError):
 class Skipped(NamedTuple):
     """An image that could not be read, or that the detector failed on."""
 
-    index: int
+    index: int  # type: ignore[assignment]
     file_name: str
     reason: str
 
@@ -52,7 +52,7 @@ def load(path: Path) -> Piece:
         content = files.read_npz(path)
         bounds = np.cumsum(content["counts"])[:-1]
         fields = zip(*(np.split(content[name], bounds) for name in Detections._fields))
-        info = {name: content[f"info_{name}"] for name in Cost._fields if f"info_{name}" in content}
+        info: dict[str, Any] = {name: content[f"info_{name}"] for name in Cost._fields if f"info_{name}" in content}
         info |= {"images": int(info["images"])} if info else {}
         return Piece(
             content["indices"].tolist(),

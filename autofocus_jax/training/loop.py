@@ -120,7 +120,7 @@ def run(
                 hooks.log({"step": number, **means, "chips_per_second": speed, "data_wait": data_wait / (now - since)})
                 done, data_wait, since = [], 0.0, now
             scores = None
-            if validating:
+            if validating and hooks.validate is not None:
                 before = time.perf_counter()
                 try:
                     scores = hooks.validate(state)

@@ -105,9 +105,11 @@ def find(weights: str | os.PathLike) -> Path:
 
 def of_config(config: Config, weights: str | os.PathLike | None = None) -> Path:
     """Return the path of `weights`, as `find` does, or of those shipped for the config; ConfigError without either."""
-    if weights is None and config.shipped is None:
+    if weights is not None:
+        return find(weights)
+    if config.shipped is None:
         raise ConfigError(f"no weights are shipped for config {config.name!r}; give a file of weights")
-    return shipped(config.shipped) if weights is None else find(weights)
+    return shipped(config.shipped)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
