@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -143,11 +143,11 @@ def next_regions(walk: Walk, plan: Plan) -> np.ndarray:
     scale = len(walk.regions)
     if scale == len(plan.scales):
         return np.zeros((0, 4), np.int32)
-    maps = [found.focus for found in walk.found[-1] if found is not None and found.focus is not None]
+    maps = [found.focus for found in walk.found[-1] if found is not None]
     return zoom(walk.chips[-1], maps, plan.functions[scale - 1])
 
 
-def zoom(chips: Sequence[Chip], maps: Sequence[np.ndarray], rule: ChipFunction) -> np.ndarray:
+def zoom(chips: Sequence[Chip], maps: Sequence[np.ndarray | None], rule: ChipFunction) -> np.ndarray:
     """Return what the next scale sees: boxes [n, 4] int32 in the image frame, disjoint and in whole px.
 
     Chips are mapped with whole numbers (chip px * box side / chip side). So a chip of the whole level is exactly its
@@ -155,7 +155,7 @@ def zoom(chips: Sequence[Chip], maps: Sequence[np.ndarray], rule: ChipFunction) 
 
     Args:
         chips: those of one image and scale.
-        maps: the focus map of each, cut at its true size.
+        maps: the focus map of each, cut at its true size; None for a rule that looks at none.
         rule: turns a focus map into chips.
 
     Raises:
@@ -163,7 +163,7 @@ def zoom(chips: Sequence[Chip], maps: Sequence[np.ndarray], rule: ChipFunction) 
     """
     regions: list[np.ndarray] = [np.zeros((0, 4), np.int32)]
     for (parent, (height, width), *_), focus in zip(chips, maps, strict=True):
-        boxes = checked(rule(focus, (height, width)), (height, width))
+        boxes = checked(rule(cast(np.ndarray, focus), (height, width)), (height, width))
         if not len(boxes):
             continue
         origin = np.tile(parent.box[:2].astype(np.float64), 2)
