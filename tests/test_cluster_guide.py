@@ -62,7 +62,7 @@ def test_the_commands_parse():
     from autofocus_jax.command import batch
     from autofocus_jax.config.load import parse
 
-    assert len(commands()) == 5
+    assert len(commands()) == 6
     for words in commands():
         arguments = parse(batch.Arguments, words[2:], prog="autofocus batch")
         batch._checked(arguments)

@@ -117,7 +117,8 @@ def _slices(detector: CropDetector, tile: int, plan: Plan) -> Way:
     coarse, fine = plan.scales[0].valid, plan.scales[-1].valid
 
     def share(image: np.ndarray) -> tuple[tuple[int, int], list[Part]]:
-        return image.shape[:2], [slices.whole(detector, image, tile), slices.sliced(detector, image, config)]
+        at_once = slices.whole(detector, image, tile, square=True)
+        return image.shape[:2], [at_once, slices.sliced(detector, image, config)]
 
     name = slice_row(tile)
     rows = {name: lambda shared: _answer(slices.merge_plainly(shared[1], plan.stacking), shared[1])}

@@ -17,7 +17,7 @@ from autofocus_jax.command.options.convert import Arguments
 from autofocus_jax.config import Config
 from autofocus_jax.config.load import to_dict
 from autofocus_jax.files import require_regular
-from autofocus_jax.weights import mxnet, safetensors, sniper, torch
+from autofocus_jax.weights import mxnet, pickled, safetensors, sniper, torch
 from autofocus_jax.weights.conversion import Fitted, Foreign, fit, module, was_drawn
 from autofocus_jax.weights.safetensors import WeightsError, flatten
 
@@ -53,7 +53,7 @@ def _foreign(arguments: Arguments, config: Config, source: Path, advance: Callab
         arrays = mxnet.read(source, lambda done, total: advance("reading", done, total))
     else:
         advance("reading", 0, 1)
-        arrays = torch.read_pth(source) if kind == "pth" else torch.read_safetensors(source)
+        arrays = pickled.read(source) if kind == "pth" else torch.read_safetensors(source)
     if sniper.is_sniper(arrays):
         return sniper.convert(arrays, config.detector, source, arguments.folded_boxes)
     if torch.kind_of(arrays, config.detector) is not None:

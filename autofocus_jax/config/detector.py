@@ -15,8 +15,8 @@ class BackboneConfig:
 
     units: bottleneck units of stages 1..4 (conv2..conv5). channels: output channels of the stem and of the stages.
     deformable_groups: groups of offsets of stage 4's 3x3 convolutions, which are then deformable; 0 leaves them plain.
-    kind: "v2" is pre-activation (He et al. 2016, the authors' release), "v1" is torchvision's post-activation v1.5;
-    detector.backbone.BACKBONES has all.
+    kind: "v2" is pre-activation (He et al. 2016, the authors' release), "v1" is torchvision's post-activation v1.5,
+    "lite0" and "lite0-short" are EfficientNet-Lite0, whose sizes are its own; detector.backbone.BACKBONES has all.
     folded: batch norms that follow a convolution are part of it (detector/folding); for inference alone.
     """
 

@@ -26,6 +26,7 @@ class Backbone(NamedTuple):
     folds: Mapping[str, str] | None = None  # convolution -> the batch norm after it, in one module; None: not folded
     epsilon: float = 1e-5  # of the batch norms that are folded
     foreign: Callable[[str], str | None] | None = None  # module of a PyTorch file, "layer1.0.conv1" -> ours, or None
+    foreign_epsilon: float = 1e-5  # of the batch norms of that file's network
 
 
 class Names(NamedTuple):

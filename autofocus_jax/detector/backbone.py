@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from autofocus_jax.config import BackboneConfig, ConfigError, DetectorSettings
 from autofocus_jax.detector.api import Backbone
+from autofocus_jax.detector.lite0 import UP_TO_16, WHOLE
 from autofocus_jax.detector.masks import true_cells
 from autofocus_jax.detector.resnet import V2
 from autofocus_jax.detector.resnet_v1 import V1
@@ -17,6 +18,8 @@ from autofocus_jax.structures import Array
 BACKBONES: dict[str, Backbone] = {
     "v2": V2,
     "v1": V1,
+    "lite0": WHOLE,
+    "lite0-short": UP_TO_16,
 }
 
 

@@ -24,7 +24,8 @@ class CanvasConfig:
     """How chips lie on canvases of a fixed size, and how windows of a chip are joined.
 
     Attributes:
-      gutter: px of padding between neighbours on a canvas, at least.
+      gutter: px of padding between neighbours on a canvas, at least. A box near the border of a chip is dropped by the
+        border rule anyway, so none fill the canvases better at the same AP (docs/any_detector.md).
       grid: px; pieces begin at multiples of it, so that a network of strides up to that sees each as it would alone.
       overlap: share of the canvas that windows of one chip have in common.
       tolerance: a box that comes this close, in px, to a window's border inside its chip counts as cut and is dropped.
@@ -32,7 +33,7 @@ class CanvasConfig:
       packed: whether chips share canvases.
     """
 
-    gutter: int = 8
+    gutter: int = 0
     grid: int = 32
     overlap: float = 0.2
     tolerance: float = 4.0

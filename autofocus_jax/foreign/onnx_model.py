@@ -49,9 +49,11 @@ def load_onnx(
     """
     session = open_session(path, settings.providers, settings.threads)
     names = settings.categories or onnx_classes.names_in(session.metadata)
-    seen, multiple = _look(session, names)
+    seen, multiple = _look(session, names, settings.side)
+    doubt = ""
     if decode is None:
         layout = named(settings.layout, LAYOUTS) if settings.layout else tell(seen, LAYOUTS)
+        doubt = layout.tells(seen)
     else:
         layout = Layout("own", "a decode function of the user's", Preparation(), lambda _: "",
                         lambda answers, _, size, least: list(decode(answers, size)), nms=True)  # fmt: skip
@@ -76,7 +78,7 @@ def load_onnx(
         ("file", str(path)),
         ("inputs", ", ".join(map(str, session.inputs))),
         ("outputs", ", ".join(f"{tensor} -> {list(a.shape)}" for tensor, a in zip(seen.outputs, seen.answers))),
-        ("layout", f"{layout.name}: {layout.what}"),
+        ("layout", f"{layout.name}: {layout.what}" + (f"; as asked, but {doubt}" if doubt else "")),
         ("input side", f"{fixed[0]}x{fixed[1]} px" if fixed else f"free, multiples of {multiple} px"),
         ("batch", str(batch)),
         ("pixels", _in_words(preparation)),
@@ -153,13 +155,17 @@ def _finish(found: Found, back: Back | None, session: Session, classes: int) -> 
     return found if back is None else found._replace(boxes=back(found.boxes))
 
 
-def _look(session: Session, names: tuple[str, ...] | None) -> tuple[Seen, int]:
-    """Run a grey canvas, which shows the shapes that the file leaves free; and what the sides must be multiples of."""
+def _look(session: Session, names: tuple[str, ...] | None, side: tuple[int, int] | None) -> tuple[Seen, int]:
+    """Run a grey canvas, which shows the shapes that the file leaves free; and what the sides must be multiples of.
+
+    A file that says that its sides are free may run at the side of its export alone, which is then `side`.
+    """
     fixed, told = _fixed(session.sides), _number(session, "stride")
     multiples = (1,) if fixed else (told,) if told else _MULTIPLES
+    # Odd times a multiple, so that no larger one is taken for it.
+    tries = [(fixed or (7 * multiple, 9 * multiple), multiple) for multiple in multiples]
     problem = None
-    for multiple in multiples:
-        size = fixed or (7 * multiple, 9 * multiple)  # odd, so that no larger multiple is taken for it
+    for size, multiple in tries if fixed or side is None else (*tries, (side, 1)):
         canvases = [np.full((*size, 3), 114, np.uint8)] * (session.batch or 1)
         pixels = to_input(canvases, Preparation(), np.dtype(session.image.dtype), session.channels_first)
         try:
@@ -171,7 +177,10 @@ def _look(session: Session, names: tuple[str, ...] | None) -> tuple[Seen, int]:
         seen = Seen(session.inputs, session.outputs, session.metadata, size, arrays, len(names) if names else None)
         return seen, multiple
     tried = "its own size" if fixed else f"sides of multiples of {', '.join(map(str, multiples))}"
-    raise ForeignError(f"model {session.path} does not run on a canvas of {tried}: {first_line(problem)}") from problem
+    fix = "export it again" if fixed else "give the side of its export (canvas)"
+    raise ForeignError(
+        f"model {session.path} does not run on a canvas of {tried}; {fix}: {first_line(problem)}"
+    ) from problem
 
 
 def _answer(session: Session, pixels: np.ndarray, size: tuple[int, int]) -> dict[str, np.ndarray]:

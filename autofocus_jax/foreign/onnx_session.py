@@ -94,7 +94,9 @@ def open_session(path: str | os.PathLike, providers: Sequence[str], threads: int
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=names)
     except Exception as error:  # onnxruntime's errors share no base but Exception
-        raise ForeignError(f"model {path} cannot be loaded: {first_line(error)}") from error
+        raise ForeignError(
+            f"model {path} cannot be loaded; copy it again, or export it with ONNX's own operators: {first_line(error)}"
+        ) from error
     session.disable_fallback()
     if session.get_providers()[0] != names[0]:
         raise ForeignError(

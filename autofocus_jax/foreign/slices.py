@@ -12,7 +12,7 @@ from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.focus import pyramid, stacking
 from autofocus_jax.focus.stacking import ScaleDetections
-from autofocus_jax.foreign.canvases import windows
+from autofocus_jax.foreign.canvases import CanvasConfig, find_in_chips, windows
 from autofocus_jax.foreign.found import CropDetector, ForeignError
 from autofocus_jax.structures import Detections, Scale, ValidRange
 
@@ -46,22 +46,31 @@ class Part(NamedTuple):
     spent: tuple[int, int]  # canvases, and their pixels with the padding
 
 
-def whole(detector: CropDetector, image: np.ndarray, side: int) -> Part:
+def whole(detector: CropDetector, image: np.ndarray, side: int, square: bool = False) -> Part:
     """Run a detector on a whole image at once, as it is used without slices.
 
     Args:
       detector: one with a fixed input resizes the image itself, its own way.
       image: uint8 RGB [h, w, 3].
       side: the longer side of what a detector of any input size is given, px.
+      square: whether such a detector gets it in a square of that side, as a fixed input would hold it.
     """
     if detector.fixed is not None:
         return _find(detector, [image], [(0, 0)], image, image.shape[:2], pixels=int(np.prod(detector.fixed)))
     level = _level(image, side)
-    return _find(detector, [level], [(0, 0)], image, level.shape[:2])
+    return _find(_of_squares(detector, side) if square else detector, [level], [(0, 0)], image, level.shape[:2])
 
 
 def sliced(detector: CropDetector, image: np.ndarray, config: SliceConfig) -> Part:
-    """Run a detector on overlapping slices of an image, each by itself. Slices and images are as those of `whole`."""
+    """Run a detector on overlapping slices of an image, each by itself.
+
+    Args:
+      detector: one with a fixed input resizes each slice itself; one of any input size gets squares of the tile's side.
+      image: uint8 RGB [h, w, 3].
+      config: how it is sliced.
+    """
+    if detector.fixed is None:
+        detector = _of_squares(detector, config.tile)
     level = image if config.level is None else _level(image, config.level)
     boxes = windows(level.shape[:2], (config.tile, config.tile), config.overlap)
     tiles = [level[y1:y2, x1:x2] for x1, y1, x2, y2 in boxes]
@@ -86,6 +95,13 @@ def merge_by_ranges(
     """
     scales = [Scale(1, 1, valid, None) for valid in ranges]  # stacking reads the valid ranges alone
     return stacking.stack([part.found for part in parts], size, scales, config)[0]
+
+
+def _of_squares(detector: CropDetector, side: int) -> CropDetector:
+    """A detector of any input size as one whose input is a square of that side; a smaller crop is padded, as it is."""
+    side = -(-side // detector.multiple) * detector.multiple
+    square = detector._replace(fixed=(side, side))
+    return square._replace(find=lambda crops: find_in_chips(square, crops, CanvasConfig(packed=False))[0])
 
 
 def _level(image: np.ndarray, side: int) -> np.ndarray:

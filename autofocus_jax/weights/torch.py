@@ -1,4 +1,4 @@
-"""ResNets as torchvision and timm keep them, in PyTorch's files (.pth) or in safetensors.
+"""ResNets as torchvision and timm keep them, and other backbones that name their foreign modules, in our terms.
 
 Two layouts of names are known:
 
@@ -25,7 +25,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 from safetensors import safe_open
@@ -37,7 +36,6 @@ from autofocus_jax.files import require_regular
 from autofocus_jax.weights.conversion import FitError, Foreign, same_name
 from autofocus_jax.weights.safetensors import FAULTS, WeightsError
 
-_EPSILON = 1e-5  # of PyTorch's batch norms
 IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))  # mean and deviation, RGB, of torchvision's networks
 HALF = ((127.5,) * 3, (127.5,) * 3)  # of timm's pre-activation networks
 
@@ -59,31 +57,6 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"weights {path} are damaged or of a type NumPy lacks ({reason}); get the file anew "
                            "or save it as float32") from None  # fmt: skip
-
-
-def read_pth(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Name -> array of a PyTorch file that holds a state dict, alone or under "state_dict" or "model".
-
-    Nothing in the file is executed (weights_only). Needs PyTorch; raises WeightsError where it is not installed, and
-    for a file that holds anything but tensors.
-    """
-    try:
-        import torch
-    except ImportError:
-        raise WeightsError(f"weights {path} are a PyTorch file, and PyTorch is not installed; pip install torch, "
-                           "or convert them to safetensors where it is") from None  # fmt: skip
-    try:
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken file can raise nearly anything
-        reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
-        raise WeightsError(f"weights {path} cannot be read by torch.load(weights_only=True) ({reason}); "
-                           "save the state dict alone") from None  # fmt: skip
-    for key in ("state_dict", "model"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-    if not isinstance(loaded, Mapping) or not all(hasattr(value, "numpy") for value in loaded.values()):
-        raise WeightsError(f"weights {path} hold no state dict (names and tensors); save model.state_dict()")
-    return {name: tensor.detach().float().numpy() for name, tensor in loaded.items()}
 
 
 def kind_of(names: Iterable[str], config: DetectorSettings) -> str | None:
@@ -115,7 +88,7 @@ def convert(
     kind = kind_of(plain, config) or ""
     pre, post = kind == "v2", kind == "v1"
     backbone = BACKBONES[kind]
-    classifier = r"norm\.|head\." if pre else r"fc\."
+    classifier = r"norm\.|head\." if pre else r"fc\.|_fc\.|_conv_head\.|_bn1\."
     if pre or post:
         _refuse(plain, pre, source)
     ours: dict[str, np.ndarray] = {}
@@ -133,7 +106,7 @@ def convert(
         else:
             collection, own = ("params", "kernel") if leaf == "weight" and array.ndim > 1 else _BATCH_NORM[leaf]
             target = f"{collection}/backbone/{target}/{own}"
-            ours[target] = _layout(target, np.asarray(array, np.float32), backbone.epsilon)
+            ours[target] = _layout(target, np.asarray(array, np.float32), backbone.foreign_epsilon - backbone.epsilon)
             origins[target] = name
     if pre:
         ours |= _pixels(config, pixels or HALF)
@@ -159,10 +132,10 @@ def _refuse(names: Mapping[str, np.ndarray], pre: bool, source: object) -> None:
         raise WeightsError(f"weights {source}: the network {reason}; want a plain ResNet-50, 101 or 152")
 
 
-def _layout(target: str, array: np.ndarray, epsilon: float) -> np.ndarray:
+def _layout(target: str, array: np.ndarray, shift: float) -> np.ndarray:
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)
-    return array + np.float32(_EPSILON - epsilon) if target.endswith("/var") else array
+    return array + np.float32(shift) if target.endswith("/var") else array
 
 
 def _pixels(config: DetectorSettings, pixels: tuple[tuple[float, ...], tuple[float, ...]]) -> dict[str, np.ndarray]:

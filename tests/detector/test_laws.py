@@ -16,6 +16,7 @@ from autofocus_jax.config.load import to_dict
 from autofocus_jax.config.stored import settings_from
 from autofocus_jax.detector.backbone import BACKBONES
 from autofocus_jax.detector.kinds import DETECTORS, detector_of
+from autofocus_jax.detector.lite0 import Stage, lite
 from autofocus_jax.detector.one_stage_settings import OneStageConfig
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference.compiled import compile_detector
@@ -28,6 +29,9 @@ from autofocus_jax.weights.checkpoint import load_variables
 from autofocus_jax.weights.safetensors import flatten
 
 runpy.run_path(str(Path(__file__).with_name("toy_backbone.py")))  # adds "toy" to BACKBONES
+# The kinds of lite0.py have sizes that no setting changes. This has every form of unit once, at strides up to 32.
+THIN = (Stage(3, 2, 1, 8, 1), Stage(3, 2, 2, 8, 1), Stage(5, 2, 2, 16, 1), Stage(5, 2, 2, 8, 2))
+BACKBONES["lite-thin"] = lite(THIN)
 
 SMALL = {  # settings of a few channels for every kind of detector
     DetectorConfig: lambda tiny: tiny,
@@ -45,7 +49,10 @@ def test_every_kind_of_detector_is_here():
 
 
 # Every detector on the cheapest backbone, and every backbone under the cheapest detector.
-CASES = [(kind, "toy") for kind in DETECTORS] + [(OneStageConfig, name) for name in BACKBONES if name != "toy"]
+LARGE = ("lite0", "lite0-short")  # lite-thin stands for them
+CASES = [(kind, "toy") for kind in DETECTORS] + [
+    (OneStageConfig, name) for name in BACKBONES if name not in ("toy", *LARGE)
+]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda param: f"{param[0].__name__}-{param[1]}")
@@ -163,9 +170,9 @@ def test_every_array_of_the_backbone_is_in_one_stage(settings, variables):
 
 
 def test_taken_from_a_pytorch_file(config, variables):
-    """The toy's; those of the ResNets have tests of their own."""
+    """The toy's; those of the ResNets and of EfficientNet-Lite0 have tests of their own."""
     if config.detector.backbone.kind != "toy":
-        pytest.skip("tests/weights/test_torch.py")
+        pytest.skip("tests/weights/test_torch.py, tests/detector/test_lite0.py")
     theirs = {}
     leaves = {"scale": "weight", "mean": "running_mean", "var": "running_var"}
     for name, array in flatten({key: tree["backbone"] for key, tree in variables.items()}).items():

@@ -50,6 +50,10 @@ def test_a_layout_that_is_named_wrongly(grid_model, constant_model):
     weights = np.zeros((3, 7))
     refused(grid_model(weights, [0, 0, 9, 9, 5, 5, 5], SIZE), "answers a score of 25, above 1; choose another layout",
             OnnxSettings(layout="yolox-decoded"))  # fmt: skip
+    other = grid_model(weights, np.zeros(7), SIZE)
+    about = dict(load_onnx(other, OnnxSettings(layout="yolov5")).about)
+    assert "three rows a cell; as asked, but wants 378 rows, three a cell" in about["layout"]
+    assert "as asked" not in dict(load_onnx(other, OnnxSettings(layout="yolox")).about)["layout"]
     swapped = rows(*[(50, 50, 10, 10)] * 12)
     refused(constant_model({"output": swapped}), r"12 boxes and all of them without an area, as \[50.0, 50.0, 10.0")
 
@@ -82,7 +86,11 @@ def test_sides_that_are_told_to_be_free_and_are_not(tmp_path):
                               value[1:], [shape])  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, str(tmp_path / "m.onnx"))
-    refused(tmp_path / "m.onnx", "does not run on a canvas of sides of multiples of 32, 64, 128")
+    refused(tmp_path / "m.onnx", "does not run on a canvas of sides of multiples of 32, 64, 128; give the side of its")
+    decode = lambda outputs, size: [Raw(np.float32([[1, 2, 30, 40]]), np.float32([[0.5]]))]  # noqa: E731
+    told = OnnxSettings(categories=("cat",), side=(416, 416))
+    detector = load_onnx(tmp_path / "m.onnx", told, decode)
+    assert detector.fixed == (416, 416) and len(detector.find([np.zeros((416, 416, 3), np.uint8)])[0].boxes) == 1
 
 
 def test_an_input_of_a_few_pixels(constant_model):
@@ -122,7 +130,7 @@ def test_operators_of_a_package_of_its_own(tmp_path):
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("trt.plugins", 1)]
     graph = helper.make_graph([node], "custom", value[:1], value[1:])
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), str(tmp_path / "m.onnx"))
-    refused(tmp_path / "m.onnx", r"m\.onnx cannot be loaded: .*BatchedNMSDynamic_TRT")
+    refused(tmp_path / "m.onnx", r"m\.onnx cannot be loaded; .*BatchedNMSDynamic_TRT")
 
 
 def test_class_names_that_are_missing(constant_model, grid_model):
@@ -149,7 +157,7 @@ def test_a_file_that_is_cut_off(grid_model, tmp_path, share):
 @pytest.mark.parametrize("content", [b"", b"no model\n" * 99, b"PK\x03\x04 weights", bytes(range(256)) * 40])
 def test_files_that_are_no_models(tmp_path, content):
     (tmp_path / "m.onnx").write_bytes(content)
-    refused(tmp_path / "m.onnx", r"m\.onnx (cannot be loaded: |wants)")
+    refused(tmp_path / "m.onnx", r"m\.onnx (cannot be loaded; |wants)")
 
 
 def test_a_folder_and_nothing(tmp_path):
@@ -163,7 +171,7 @@ def test_weights_beside_the_file_that_are_missing(grid_model, tmp_path):
     path = tmp_path / "split.onnx"
     onnx.save_model(model, str(path), save_as_external_data=True, location="split.data", size_threshold=1000)
     (tmp_path / "split.data").unlink()
-    refused(path, r"split\.onnx cannot be loaded: .*split\.data")
+    refused(path, r"split\.onnx cannot be loaded; .*split\.data")
 
 
 @pytest.mark.parametrize("batch", [1, "batch"])

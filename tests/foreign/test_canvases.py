@@ -64,7 +64,7 @@ def test_boxes_come_back_exactly(sizes, data):
         x, y = (data.draw(st.integers(0, side - 3)) for side in (chip.shape[1], chip.shape[0]))
         chip[y : y + 3, x : x + 3] = 200
         marks.append([x, y, x + 3, y + 3])
-    config = CanvasConfig(overlap=0.4, tolerance=1)  # windows share 16 px at least, so one shows the mark whole
+    config = CanvasConfig(gutter=1, overlap=0.4, tolerance=1)  # marks do not touch; windows share 16 px, a mark's whole
     found, spent = find_in_chips(marked_detector(CANVAS), chips, config)
     for answer, mark in zip(found, marks):
         np.testing.assert_allclose(answer.boxes, [mark])

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autofocus_jax.command import evaluate as evaluation
 from autofocus_jax.command.main import main
 from autofocus_jax.data.coco import CocoDataset
 from autofocus_jax.focus.cascade import cascade
@@ -75,7 +74,8 @@ def test_a_strange_layout_is_refused_and_runs_with_code_of_one_s_own(shared, pho
 
 
 def test_the_proposed_plan_on_drone_photographs(shared):
-    """What was measured by other code: weak 42.0 AP at a side of 1202, perfect 46.8 at 952, packed 46.5 in 3.9 runs."""
+    """What was measured by other code: weak 42.0 AP at a side of 1202, perfect 46.8 at 952, packed 46.5 in 3.9 runs,
+    with padding between the chips of a canvas, which there is none of here."""
     folder = shared / "data" / "uav_people"
     dataset = CocoDataset(folder / "images", folder / "annotations" / "instances.json")
     free = load_onnx(shared / "models" / "yolox_nano_dynamic.onnx", OnnxSettings(only=("person",), threads=1))
@@ -100,7 +100,8 @@ def test_the_proposed_plan_on_drone_photographs(shared):
     assert points["perfect"] >= 46
     assert (points["perfect"], side["perfect"]) == (pytest.approx(46.8, abs=0.5), pytest.approx(952, rel=0.03))
     assert abs(points["weak packed"] - points["weak"]) <= 1 and abs(points["packed"] - points["perfect"]) <= 1
-    assert runs["packed"] == pytest.approx(3.9, abs=0.1)
+    assert runs["packed"] == pytest.approx(3.8, abs=0.1)
+    assert detects["packed"].spent.fill >= 0.7 and detects["weak packed"].spent.fill >= 0.7
 
 
 @pytest.mark.slow
@@ -114,8 +115,8 @@ def test_evaluate_and_compare_say_the_same_of_drone_photographs(shared, tmp_path
     Path("few.json").write_text(json.dumps(boxes))
     config = Path(__file__).parents[2] / "configs/onnx.py"
     words = ["--data.root", data, "--data.annotations", tmp_path / "few.json", "--data.images", "images"]
-    words = ["--config", config, "--split", "all", "--detector", model, *words, "--panels", "0"]
-    assert evaluation.main([str(word) for word in words]) == 0
+    words = ["evaluate", "--config", config, "--split", "all", "--detector", model, *words, "--panels", "0"]
+    assert main([str(word) for word in words]) == 0
     words = ["compare", data / "images", "--annotations", "few.json", "--detector", model, "--slices", "416"]
     assert main([str(word) for word in words]) == 0
     ours = json.loads(Path("runs/onnx/evaluation/metrics.json").read_text())

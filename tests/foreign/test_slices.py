@@ -43,6 +43,12 @@ def test_slices_are_sahi_s():
     assert seen == [(64, 64)] * 12 and part.spent == (12, 12 * 64 * 64) and part.pixels == 12 * 64 * 64
 
 
+def test_a_slice_is_padded_to_its_square():
+    seen = []
+    part = sliced(white_finder(seen=seen), photograph(size=(90, 200)), SliceConfig(100))
+    assert seen == [(128, 128)] * 3 and part.pixels == 3 * 90 * 100 and part.spent == (3, 3 * 128 * 128)
+
+
 def test_boxes_come_back_and_duplicates_and_pieces_are_merged():
     image = photograph(x=100, y=20)  # in the slices of x 52..116 and 104..168 in parts
     part = sliced(white_finder(), image, SliceConfig(64))
@@ -67,6 +73,10 @@ def test_the_whole_photograph():
     free = whole(white_finder(seen=seen), photograph(), 100)
     assert seen == [(60, 100)] and free.pixels == 6000 and free.spent == (1, 64 * 128), "padded to multiples of 32"
     assert free.found.detections.boxes[0] == pytest.approx([100, 40, 120, 60], abs=2)
+    seen.clear()
+    square = whole(white_finder(seen=seen), photograph(), 100, square=True)
+    assert seen == [(128, 128)] and square.pixels == 6000 and square.spent == (1, 128 * 128), "padded to a square"
+    assert square.found.detections.boxes.tolist() == free.found.detections.boxes.tolist()
     seen.clear()
     fixed = whole(white_finder((64, 64), seen), photograph(), 100)
     assert seen == [(120, 200)], "a fixed input resizes it its own way"

@@ -12,7 +12,7 @@ from autofocus_jax.training.augmentation import Change
 PLAIN = np.ones(3)
 
 
-@pytest.mark.parametrize("mirror, flip, turn", itertools.product([False, True], repeat=3))
+@pytest.mark.parametrize("mirror, flip, turn", [*itertools.product([False, True], repeat=3)])
 def test_boxes_go_where_their_pixels_go(mirror, flip, turn):
     pixels = np.zeros((20, 30, 3), np.uint8)
     pixels[3:8, 11:25] = 200

@@ -1,8 +1,6 @@
 """State dicts of ResNets against the same networks written with plain operations, in PyTorch's layout."""
 
 import dataclasses
-import sys
-import types
 
 import jax
 import ml_dtypes
@@ -187,60 +185,3 @@ def test_safetensors_files(tmp_path):
     (tmp_path / "w.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:-3])
     with pytest.raises(WeightsError, match="damaged"):
         torch.read_safetensors(tmp_path / "w.safetensors")
-
-
-class Tensor:
-    """As much of a torch.Tensor as the reader may use."""
-
-    def __init__(self, array):
-        self.array = array
-
-    def detach(self):
-        return self
-
-    def float(self):
-        return Tensor(self.array.astype(np.float32))
-
-    def numpy(self):
-        return self.array
-
-
-def test_pth_is_read_with_weights_only(monkeypatch, tmp_path):
-    calls, answers = [], []
-
-    def load(path, **options):
-        calls.append((path, options))
-        if isinstance(answers[-1], Exception):
-            raise answers[-1]
-        return answers[-1]
-
-    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(load=load))
-    state = {"a": Tensor(np.ones(3, np.float16))}
-    for content in ({"state_dict": state}, {"model": state, "epoch": 3}, state):
-        answers.append(content)
-        read = torch.read_pth(tmp_path / "w.pth")
-        assert list(read) == ["a"] and read["a"].dtype == np.float32 and read["a"].tolist() == [1, 1, 1]
-    assert calls == [(tmp_path / "w.pth", {"map_location": "cpu", "weights_only": True})] * 3
-    for content, words in (
-        (RuntimeError("unsupported\nglobal os.system"), "unsupported global os.system"),
-        ({"a": 3}, "no state dict"),
-        ([1], "no state dict"),
-    ):
-        answers.append(content)
-        with pytest.raises(WeightsError, match=words) as error:
-            torch.read_pth(tmp_path / "w.pth")
-        assert "\n" not in str(error.value)
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(WeightsError, match="PyTorch is not installed"):
-        torch.read_pth(tmp_path / "w.pth")
-
-
-def test_pth_of_pytorch_itself(tmp_path):
-    library = pytest.importorskip("torch", reason="PyTorch is not installed")
-    state = {name: library.from_numpy(np.array(array)) for name, array in state_dict(False).items()}
-    library.save({"model": state}, tmp_path / "w.pth")
-    read = torch.read_pth(tmp_path / "w.pth")
-    np.testing.assert_array_equal(read["conv1.weight"], state["conv1.weight"].numpy())
-    library.save(types.SimpleNamespace(a=1), tmp_path / "code.pth")
-    with pytest.raises(WeightsError, match="weights_only=True"):
-        torch.read_pth(tmp_path / "code.pth")
