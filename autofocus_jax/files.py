@@ -16,13 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.errors import WriteError
 
 DRAFTS = ".*.partial*"  # names of files that are being written
-
-
-class WriteError(AutoFocusError):
-    """A file or folder cannot be written."""
 
 
 @contextlib.contextmanager

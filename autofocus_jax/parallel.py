@@ -14,14 +14,11 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from autofocus_jax import files
-from autofocus_jax.structures import AutoFocusError, Bucket
+from autofocus_jax.errors import ParallelError
+from autofocus_jax.structures import Bucket
 
 _PATIENCE = 24 * 3600  # seconds that a process which is done waits for the others
 AXIS = "devices"  # name of the mapped axis: jax.lax.pmean(x, AXIS) inside a mapped function
-
-
-class ParallelError(AutoFocusError):
-    """Several processes could not be made to work together."""
 
 
 def mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:

@@ -15,6 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from autofocus_jax.errors import AutoFocusError as AutoFocusError  # these come from here, too
+from autofocus_jax.errors import DetectorError as DetectorError
+from autofocus_jax.errors import ImageError as ImageError
+from autofocus_jax.errors import RuleError as RuleError
+
 if TYPE_CHECKING:
     import jax
 
@@ -275,19 +280,3 @@ def sum_costs(costs: Iterable[Cost]) -> Cost | None:
     for cost in costs:
         total = cost if total is None else total + cost
     return total
-
-
-class AutoFocusError(Exception):
-    """An error whose message is meant for the user: what was wanted, what came, what to do."""
-
-
-class ImageError(AutoFocusError):
-    """An image file is missing or cannot be decoded."""
-
-
-class RuleError(AutoFocusError):
-    """A chip rule answered boxes that are no chips."""
-
-
-class DetectorError(AutoFocusError):
-    """A detector failed, or answered something that is no answer for its chips."""

@@ -23,16 +23,12 @@ from autofocus_jax import parallel
 from autofocus_jax.batch.job import Done, Job, do_piece
 from autofocus_jax.batch.plan import Piece
 from autofocus_jax.data.image import quiet_decoders
-from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.errors import ClusterError
 
 _RESTARTS = 16  # times that a worker is started anew
 _CORES = 4  # of a worker without GPU, by default
 _STORES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION")  # settings that workers elsewhere get too
 _STORE = 200 * 10**6  # bytes of a local cluster's object store, beside the weights
-
-
-class ClusterError(AutoFocusError):
-    """There is no Ray, no such cluster, or not enough of it."""
 
 
 class Share(NamedTuple):

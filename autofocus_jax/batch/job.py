@@ -18,17 +18,13 @@ from autofocus_jax.batch.table import Counts, Row, counts, encode, error_row
 from autofocus_jax.config import Config
 from autofocus_jax.config.load import detection_settings
 from autofocus_jax.detector.api import Variables
+from autofocus_jax.errors import JobError
 from autofocus_jax.focus.cascade import Outcome, Reader
 from autofocus_jax.inference.model import Model
 from autofocus_jax.ledger import digest, weights_digest
-from autofocus_jax.structures import AutoFocusError
 
 MANIFEST = "_batch.json"  # readers of Parquet data sets pass over names that begin with "_"
 _PART = re.compile(r"part-(\d{8})\.parquet")
-
-
-class JobError(AutoFocusError):
-    """An output folder is of another job."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,13 +10,9 @@ from typing import NamedTuple
 
 from autofocus_jax.data.image import SUFFIXES
 from autofocus_jax.data.reading import walk
-from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.errors import InputError
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
-
-
-class InputError(AutoFocusError):
-    """A PATH leads to nothing that can be looked at."""
 
 
 class Item(NamedTuple):

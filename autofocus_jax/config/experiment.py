@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from autofocus_jax.config.bounds import out_of_bounds
 from autofocus_jax.config.detector import DetectorSettings
-from autofocus_jax.config.source import ConfigError, DataSource
+from autofocus_jax.config.source import DataSource
 from autofocus_jax.config.training import TrainingConfig
+from autofocus_jax.errors import ConfigError
 from autofocus_jax.structures import STRIDE, Bucket, Dataset, FocusRange, Scale
 
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from autofocus_jax import boxes as box_ops
-from autofocus_jax.structures import AutoFocusError, ImageInfo
+from autofocus_jax.errors import BadDataError
+from autofocus_jax.structures import ImageInfo
 
 BAD_BOX = "boxes that are not four finite numbers"
 FLAT = "boxes without area"
@@ -76,10 +77,6 @@ NOTES = (PASSED_OVER, FOUND_ELSEWHERE, NO_LABELS, KEYPOINTS, EQUAL_NAMES)
 # (kind, what came, what to do about it): a reader's word on one annotation. It either raises or lets the reader go on
 # without that annotation.
 Report = Callable[[str, str, str], None]
-
-
-class BadDataError(AutoFocusError):
-    """The data have something wrong in them, and the training was told to be strict."""
 
 
 class Arranged(NamedTuple):

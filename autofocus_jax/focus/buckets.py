@@ -11,11 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from autofocus_jax.structures import STRIDE, AutoFocusError, Bucket, ChipBatch, Scale
-
-
-class BucketError(AutoFocusError):
-    """A chip is larger than every bucket."""
+from autofocus_jax.errors import BucketError
+from autofocus_jax.structures import STRIDE, Bucket, ChipBatch, Scale
 
 
 @dataclasses.dataclass(frozen=True)

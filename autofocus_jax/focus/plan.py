@@ -11,14 +11,11 @@ from typing import Any
 import numpy as np
 
 from autofocus_jax.config import StackingConfig
+from autofocus_jax.errors import PlanError
 from autofocus_jax.focus import buckets as bucket_ops
 from autofocus_jax.focus.buckets import Buckets, Loose, Multiple
 from autofocus_jax.focus.chips import ChipFunction, focus_chips, whole_level
-from autofocus_jax.structures import STRIDE, AutoFocusError, Bucket, Scale, ValidRange
-
-
-class PlanError(AutoFocusError):
-    """The parts of a plan do not fit each other."""
+from autofocus_jax.structures import STRIDE, Bucket, Scale, ValidRange
 
 
 @dataclasses.dataclass(frozen=True)

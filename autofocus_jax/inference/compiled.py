@@ -17,15 +17,12 @@ from autofocus_jax import parallel
 from autofocus_jax.config import Config
 from autofocus_jax.detector.api import Detector, Variables
 from autofocus_jax.detector.kinds import detector_of
+from autofocus_jax.errors import CompileError
 from autofocus_jax.focus import buckets as bucket_ops
 from autofocus_jax.focus.buckets import BucketError
-from autofocus_jax.structures import AutoFocusError, Bucket, ChipBatch, DetectorOutput, Placement
+from autofocus_jax.structures import Bucket, ChipBatch, DetectorOutput, Placement
 
 _MAPS_PER_PROGRAM = 250  # memory maps, of which Linux allows a process 65530; 108 were counted, 230 in older forms
-
-
-class CompileError(AutoFocusError):
-    """There is no room for another compiled program."""
 
 
 class Parts:
@@ -198,4 +195,3 @@ def make_room() -> None:
 
 def _lines(path: Path) -> int:
     return path.read_bytes().count(b"\n")
-

@@ -9,11 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from autofocus_jax import files
-from autofocus_jax.structures import AutoFocusError, Cost, Detections
-
-
-class PieceError(AutoFocusError):
-    """A stored piece is damaged or missing."""
+from autofocus_jax.errors import PieceError
+from autofocus_jax.structures import Cost, Detections
 
 
 class Skipped(NamedTuple):

@@ -12,16 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from autofocus_jax.config import TrainingConfig
-from autofocus_jax.structures import AutoFocusError, TrainBatch, TrainState
+from autofocus_jax.errors import DivergenceError
+from autofocus_jax.structures import TrainBatch, TrainState
 from autofocus_jax.training.pipeline import Position
 
 AHEAD = 8  # steps that may wait for the device; they keep it busy, and their batches lie in its memory
 
 Step = Callable[[TrainState, TrainBatch], tuple[TrainState, dict]]
-
-
-class DivergenceError(AutoFocusError):
-    """The loss, the gradient or a parameter is no longer a number."""
 
 
 class Source(Protocol):

@@ -24,16 +24,13 @@ from autofocus_jax import parallel
 from autofocus_jax.config import Config
 from autofocus_jax.detector.api import Variables
 from autofocus_jax.detector.kinds import detector_of
+from autofocus_jax.errors import CheckpointError
 from autofocus_jax.ledger import locked
-from autofocus_jax.structures import AutoFocusError, TrainState
+from autofocus_jax.structures import TrainState
 from autofocus_jax.weights import fit, safetensors
 from autofocus_jax.weights.meaning import changed_meaning
 
 _UNFINISHED = "*.orbax-checkpoint-tmp*"  # names of folders that orbax is writing, or was killed in
-
-
-class CheckpointError(AutoFocusError):
-    """A checkpoint is missing, unreadable or of another config."""
 
 
 class Saved(NamedTuple):

@@ -13,18 +13,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from autofocus_jax.config import Config, ConfigError
+from autofocus_jax.errors import WeightsError
 from autofocus_jax.files import write_bytes
-from autofocus_jax.structures import AutoFocusError
 
 _FORMAT = "autofocus_jax weights 1"
 # What readers of a damaged or hostile file raise: an AttributeError for types that NumPy lacks, a RecursionError for
 # settings nested thousands of times.
 FAULTS = (SafetensorError, OSError, LookupError, ValueError, TypeError, AttributeError, RecursionError)
 _SHIPPED = Path(__file__).parent / "shipped"
-
-
-class WeightsError(AutoFocusError):
-    """A file of weights is missing, broken, of another program or of another config."""
 
 
 def save(
