@@ -38,7 +38,7 @@ _PUBLIC = {
         "GroundTruth", "ImageInfo", "Scale", "ValidRange",
     ),
     "visualize.panels": ("panel",),
-    "weights.checkpoint": ("load_variables",),
+    "weights.variables": ("load_variables",),
     "weights.safetensors": ("shipped",),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}

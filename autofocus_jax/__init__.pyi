@@ -42,7 +42,7 @@ from autofocus_jax.structures import ImageInfo as ImageInfo
 from autofocus_jax.structures import Scale as Scale
 from autofocus_jax.structures import ValidRange as ValidRange
 from autofocus_jax.visualize.panels import panel as panel
-from autofocus_jax.weights.checkpoint import load_variables as load_variables
 from autofocus_jax.weights.safetensors import shipped as shipped
+from autofocus_jax.weights.variables import load_variables as load_variables
 
 __version__: str

@@ -49,10 +49,9 @@ def load_trained(
             raise ConfigError("--weights are of our own detector; leave them out, or give --detector alone")
         detect = load_foreign(dataclasses.replace(config.detector.options, detector=config.model))
         return Trained(detect, model_digest(config.model), partial(_perfect, detect))
+    # Here, so that experiments without a detector go without JAX.
     from autofocus_jax.inference.compiled import compile_detector
-    from autofocus_jax.weights.checkpoint import (
-        load_variables,  # here, so that experiments without a detector go without JAX
-    )
+    from autofocus_jax.weights.variables import load_variables
 
     variables = load_variables(safetensors.of_config(config, weights), config)
     return Trained(compile_detector(config, variables, devices), weights_digest(variables))
