@@ -127,6 +127,20 @@ def test_other_packages(module):
             assert not used & forbidden, f"{module} must not import {sorted(used & forbidden)}"
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_and_functions_are_short(module):
+    """A module has at most 300 lines, a function 60, which its docstring is no part of."""
+    path = PACKAGE / f"{module.replace('.', '/')}.py"
+    assert path.read_text(encoding="utf-8").count("\n") <= 300
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0]
+            documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+            docstring = first.end_lineno - first.lineno + 1 if documented else 0
+            lines = node.end_lineno - node.lineno + 1 - docstring
+            assert lines <= 60, f"{module}.{node.name} has {lines} lines"
+
+
 def test_no_circles():
     graph = {name: set(ours(tree)) - {name} for name, tree in MODULES.items() if name != "__init__"}
     assert list(graphlib.TopologicalSorter(graph).static_order())

@@ -104,7 +104,7 @@ def decode_image(content: bytes, name: str | os.PathLike, oriented: bool = False
     try:
         image, reach = None, 16
         if picture is None:
-            image, reach = _of_tiff(content)
+            image, reach = tiff.decode(content)
         elif isinstance(picture, JpegImageFile) and picture.mode in ("L", "RGB"):
             image = jpeg.decode(content)
         if picture is not None and image is None:
@@ -285,33 +285,12 @@ def _of_pillow(picture: Image.Image, head: Head) -> tuple[np.ndarray, int]:
         reach = int(samples.max(initial=0)).bit_length()
         picture = Image.fromarray((samples >> 8).astype(np.uint8))
     if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
-        picture = _on_white(picture.convert("RGBA"))
+        clear = picture.convert("RGBA")
+        picture = Image.new("RGB", clear.size, (255, 255, 255))
+        picture.paste(clear, mask=clear.getchannel("A"))
     elif picture.mode != "RGB":
         picture = picture.convert("RGB")
     image = np.array(picture)
     if head.sixteen and reach == 16:
         reach = int(image.max(initial=0)).bit_length() + 8
     return image, reach
-
-
-def _on_white(picture: Image.Image) -> Image.Image:
-    white = Image.new("RGB", picture.size, (255, 255, 255))
-    white.paste(picture, mask=picture.getchannel("A"))
-    return white
-
-
-def _of_tiff(content: bytes) -> tuple[np.ndarray | None, int]:
-    """As _of_pillow, for TIFF, of which OpenCV reads more kinds; None for what it cannot read."""
-    data = np.frombuffer(content, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    found = tiff.tags(io.BytesIO(content), (tiff.EXTRA_SAMPLES, tiff.BITS))
-    sixteen = found.get(tiff.BITS) == 16
-    if image is None:
-        return None, 16
-    if found.get(tiff.EXTRA_SAMPLES) in (1, 2):
-        layers = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-        if layers is not None and layers.ndim == 3 and layers.shape[2] == 4:
-            alpha: Any = layers[..., 3]
-            alpha = (alpha >> 8).astype(np.uint8) if alpha.dtype == np.uint16 else alpha
-            image = cv2.add(image, cv2.merge([255 - alpha] * 3))  # it comes on black
-    return image, int(image.max(initial=0)).bit_length() + 8 if sixteen else 16
