@@ -32,7 +32,8 @@ def run(arguments: Arguments, console: Screen) -> int:
     proposed, side = _plan(arguments, detector, dataset)
     plan = proposed.plan
     wanted = Wanted(side, arguments.larger or default_larger(side, plan), arguments.slices or
-                    default_tiles(detector, side, plan), arguments.canvases, arguments.focus)  # fmt: skip
+                    default_tiles(detector, side, plan), arguments.canvases, arguments.focus,
+                    arguments.focus_weights)  # fmt: skip
     boxes = arguments.annotations is not None
     truths = dataset if boxes else None
     first, comparison = (Comparison(dataset, ways(detector, plan, wanted, truths)) for _ in range(2))

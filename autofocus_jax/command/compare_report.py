@@ -123,7 +123,7 @@ def _against(row: Row, other: Row) -> tuple[float, float]:
 
 
 def _is_cascade(name: str) -> bool:
-    return name.startswith(("weak", "perfect"))
+    return name.startswith(("weak", "network", "either", "perfect"))
 
 
 def write_table(path: Path, shown: Table, said: Sequence[str]) -> None:

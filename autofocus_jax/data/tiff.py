@@ -52,9 +52,9 @@ def orientation(exif: bytes) -> int:
 
 
 def decode(content: bytes) -> tuple[np.ndarray | None, int]:
-    """Return uint8 RGB [h, w, 3], and how many bits its largest sample uses, of 16-bit ones; None for what it cannot read.
+    """Return uint8 RGB [h, w, 3], and how many bits its largest sample uses, of 16-bit ones; or None.
 
-    OpenCV reads more kinds of TIFF than Pillow.
+    OpenCV reads more kinds of TIFF than Pillow; None is for what it cannot read.
     """
     data = np.frombuffer(content, np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
