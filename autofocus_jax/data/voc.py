@@ -218,10 +218,10 @@ class _Images:
             folder = self._folder / place
             if not self._inside(folder):
                 continue
-            name = self._listed(folder).get(unicodedata.normalize("NFC", stem))
+            name, bare = self._listed(folder).get(unicodedata.normalize("NFC", stem)), found.image.rpartition("/")[2]
             path = folder / name if name else None
-            if path is None and found.image:
-                path = self._listings.find(folder / found.image.rpartition("/")[2])
+            if bare and (path is None or os.path.splitext(bare)[0] == os.path.splitext(name)[0]):  # a.jpg beside a.png
+                path = self._listings.find(folder / bare) or path
             if path is not None and (not named or path not in self._taken):
                 self._taken.add(path)
                 return path, bool(named)
@@ -236,7 +236,7 @@ class _Images:
 
     def _listed(self, folder: Path) -> dict[str, str]:
         if folder not in self._stems:
-            names = sorted(os.listdir(folder), reverse=True) if folder.is_dir() else []
+            names = sorted(os.listdir(folder), reverse=True) if os.path.isdir(folder) else []
             self._stems[folder] = {
                 unicodedata.normalize("NFC", os.path.splitext(name)[0]): name
                 for name in names if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")

@@ -66,7 +66,7 @@ def read_objects(file: Path, report: Report) -> Objects | None:
     if not any(min(corners[:2]) < 1 for corners in boxes) and 10 * len(proofs) < len(boxes):
         proofs = []  # VOC's own files hold a few fractions
     height, width = (_number(tree.findtext(f"size/{key}")) for key in ("height", "width"))
-    size = (int(height), int(width)) if min(height, width) >= 1 and max(height, width) < 1e9 else None
+    size = (int(height), int(width)) if 1 <= height < 1e9 and 1 <= width < 1e9 else None
     places = ((tree.findtext(key) or "").strip().replace("\\", "/") for key in ("filename", "folder"))
     image, folder = (text if "\0" not in text else "" for text in places)
     return Objects(image, size, names, boxes, difficult, proofs, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import logging
@@ -24,6 +25,7 @@ from autofocus_jax import parallel
 from autofocus_jax.detector.api import Variables
 from autofocus_jax.errors import CheckpointError
 from autofocus_jax.ledger import locked
+from autofocus_jax.machine.terminal import printable
 from autofocus_jax.structures import TrainState
 from autofocus_jax.weights import fit
 
@@ -79,7 +81,8 @@ def manager(workdir: str | Path, keep: int = 2) -> Manager:
     It is for one process: of several, one alone may have it. What an interrupt left behind is removed. Raises
     LedgerError, and removes nothing, while another manager of the folder is not closed.
     """
-    logging.getLogger("absl").addFilter(_hush)  # the same filter is added once
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_hush)  # the same filter is added once
     _ignore_closed_loops()
     folder, held = _folder(workdir), contextlib.ExitStack()
     try:
@@ -119,8 +122,11 @@ def _ignore_closed_loops() -> None:
 
 
 def _hush(record: logging.LogRecord) -> bool:
-    """False for what orbax logs: it prints the traceback of an error that it raises too, once for each thread."""
-    return f"{os.sep}orbax{os.sep}" not in record.pathname
+    """False for what orbax logs, or leaves to asyncio to log.
+
+    These are tracebacks, one for each thread or write that failed, of an error that it raises too.
+    """
+    return f"{os.sep}orbax{os.sep}" not in record.pathname and "never retrieved" not in record.getMessage()
 
 
 def _ranking(metrics: dict) -> float:
@@ -128,7 +134,9 @@ def _ranking(metrics: dict) -> float:
 
 
 def _unwritten(where: Path, error: Exception) -> str:
-    return f"checkpoint {where} cannot be written ({_reason(error)}); check the space on the disk"
+    full = any(word in str(error) for word in ("RESOURCE_EXHAUSTED", os.strerror(errno.ENOSPC)))
+    why = os.strerror(errno.ENOSPC) if full else _reason(error)
+    return f"checkpoint of step {where.name} in {where.parent} cannot be written ({why}); check the space on the disk"
 
 
 def steps(workdir: str | Path) -> list[int]:
@@ -245,7 +253,16 @@ def put_aside(workdir: Path) -> list[str]:
 
 
 def _folder(workdir: str | Path) -> Path:
-    return Path(workdir).absolute() / "checkpoints"
+    return _named(Path(workdir).absolute()) / "checkpoints"
+
+
+def _named(folder: Path) -> Path:
+    """The folder; CheckpointError for one whose name is not UTF-8, which orbax neither writes nor reads."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise CheckpointError(f"{printable(folder)} has a name that is not UTF-8; choose another name") from None
+    return folder
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:
@@ -263,7 +280,7 @@ def _reason(error: Exception) -> str:
 
 def variables(folder: Path) -> Variables:
     """Return the variables of one checkpoint, with the averaged parameters where it has them; CheckpointError."""
-    folder = folder.absolute()
+    folder = _named(folder.absolute())
     # The arrays of older versions lie in "default".
     arrays = next((folder / name for name in ("state", "default") if (folder / name).is_dir()), folder / "state")
     try:
