@@ -86,7 +86,7 @@ def of_config(options: Options) -> tuple[Dataset, Detect, Plan]:
 
 def of_detector(options: Options) -> tuple[Dataset, Detect, Plan]:
     """The photographs, the ONNX file with weak focus, and the plan that is proposed for them."""
-    dataset, skipped = photographs.plain([str(options.photos)], None)
+    dataset, skipped = photographs.plain([str(options.photos)], ())
     if skipped:
         raise AutoFocusError(f"photograph {skipped[0].file_name} cannot be read: {skipped[0].reason}")
     infos = [dataset.info(index) for index in range(len(dataset))]

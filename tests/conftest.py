@@ -300,3 +300,41 @@ def chip_batch():
         return ChipBatch(pixels, size, np.arange(batch) < len(chips))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def bright_network(tmp_path_factory):
+    """bright_network(share, threshold, gain, bias) -> a file of a focus network that looks where it is not black."""
+    import runpy
+    from pathlib import Path
+
+    from autofocus_jax.detector.focus_network import FocusNetworkConfig
+    from autofocus_jax.weights import safetensors
+
+    runpy.run_path(str(Path(__file__).parent / "detector" / "toy_backbone.py"))  # adds "toy" to BACKBONES
+
+    def make(share=1.0, threshold=0.75, gain=1000.0, bias=-3.0):
+        from autofocus_jax.config.load import to_dict
+
+        settings = FocusNetworkConfig(
+            backbone=BackboneConfig(kind="toy", channels=(3,) * 5), pixel_mean=(0.0,) * 3, focus_channels=3, share=share
+        )
+        drawn = _draw_variables(settings)
+        mean, one = np.full((3, 3, 1, 1), 1 / 9) * np.eye(3), np.ones(3)
+        for number in range(4):
+            drawn["params"]["backbone"][f"conv{number}"]["kernel"] = mean
+            drawn["params"]["backbone"][f"bn{number}"] = {"scale": one, "bias": 0 * one}
+            drawn["batch_stats"]["backbone"][f"bn{number}"] = {"mean": 0 * one, "var": (1 - 1e-3) * one}
+        middle = np.zeros((3, 3, 3, 3))
+        middle[1, 1] = np.eye(3)
+        last = np.stack([0 * one, gain * one], axis=1)[None, None]
+        drawn["params"]["focus_head"] = {
+            "conv1": {"kernel": middle, "bias": 0 * one}, "conv2": {"kernel": np.eye(3)[None, None], "bias": 0 * one},
+            "logits": {"kernel": last, "bias": np.array([0.0, bias])},
+        }  # fmt: skip
+        path = tmp_path_factory.mktemp("network") / "focus.safetensors"
+        safetensors.save(path, drawn, {"detector": to_dict(settings) | {"kind": "FocusNetworkConfig"}},
+                         {"threshold": threshold})  # fmt: skip
+        return path
+
+    return make

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,6 +32,27 @@ def run(*options):
 def test_what_cannot_run_is_one_line(options, message):
     done = run(*options)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and message in done.stderr
+
+
+@pytest.mark.slow
+def test_a_detector_of_one_s_own(tmp_path):
+    onnx = pytest.importorskip("onnx", reason="wants onnx and onnxruntime: pip install -e '.[test]'")
+    rows = onnx.numpy_helper.from_array(np.array([[[1, 2, 30, 40, 0.9, 0]]], np.float32), "rows")
+    inputs, outputs = (
+        [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)]
+        for name, shape in (("images", [1, 3, 64, 64]), ("found", [1, 1, 6]))
+    )
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["rows"], ["found"])], "tiny", inputs, outputs,
+                                   [rows])  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    (tmp_path / "photos").mkdir()
+    for name in "ab":
+        Image.new("RGB", (160, 120)).save(tmp_path / "photos" / f"{name}.png")
+    done = run("--counts", 5, "--parts", 2, "--detector", tmp_path / "m.onnx", "--photos", tmp_path / "photos")
+    assert done.returncode == 0, done.stderr
+    (row,) = (line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["5"])
+    assert len(row) == 8 and "m.onnx" in done.stdout, "two parts"
 
 
 @pytest.mark.slow

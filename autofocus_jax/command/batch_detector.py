@@ -24,9 +24,10 @@ from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference.model import Model
 from autofocus_jax.ledger import digest
 from autofocus_jax.structures import ImageError
+from autofocus_jax.weights import safetensors
 
 _SIZED = 32  # images, spread over the input, that a plan is proposed for
-_NAMES = "names of the classes"
+_NAMES, _FOCUS = "names of the classes", "focus.safetensors"
 
 Files = Mapping[str, np.ndarray]  # name -> bytes, uint8
 
@@ -53,6 +54,8 @@ def foreign_job(
     files = {path.name: np.fromfile(path, np.uint8) for path in model_files(options.detector)}
     if options.names is not None:
         files[_NAMES] = np.fromfile(Path(options.names).expanduser(), np.uint8)
+    if options.focus_weights is not None:
+        files[_FOCUS] = np.fromfile(safetensors.find(options.focus_weights), np.uint8)
     sent = dataclasses.replace(options, detector=Path(options.detector).name, plan=None)
 
     def make(planned: Planned, output: str, say: Callable[[str], None]) -> tuple[Job, Files]:
@@ -61,10 +64,11 @@ def foreign_job(
         for line in described(plan, sizes):
             say(line)
         # Neither the threads of a run nor what it runs on decides what is found; `detector` is in the model's hash.
-        facts = dataclasses.replace(sent, detector=None, names=None, threads=0, providers=())
-        settings = digest([to_dict(facts), to_dict(plan.scales), to_dict(plan.stacking), score])
+        facts = to_dict(dataclasses.replace(sent, detector=None, names=None, threads=0, providers=()))
+        del facts["focus_weights"]  # their content is in the model's hash, too
+        settings = digest([facts, to_dict(plan.scales), to_dict(plan.stacking), score])
         load = partial(load_sent, sent, plan)
-        model = model_digest(options.detector)
+        model = model_digest(options.detector, options.focus_weights)
         return Job(planned.folder, output, model, settings, load, detect.categories, score, anywhere), files
 
     return make
@@ -78,6 +82,7 @@ def load_sent(options: DetectorOptions, plan: Plan, files: Files, cores: int) ->
         detect = load_foreign(dataclasses.replace(
             options, detector=str(Path(folder, options.detector)), threads=options.threads or cores,
             names=str(Path(folder, _NAMES)) if _NAMES in files else None,
+            focus_weights=str(Path(folder, _FOCUS)) if _FOCUS in files else None,
         ))  # fmt: skip
     return Model(detect, plan, detect.categories)
 

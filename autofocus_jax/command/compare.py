@@ -32,7 +32,8 @@ def run(arguments: Arguments, console: Screen) -> int:
     proposed, side = _plan(arguments, detector, dataset)
     plan = proposed.plan
     wanted = Wanted(side, arguments.larger or default_larger(side, plan), arguments.slices or
-                    default_tiles(detector, side, plan), arguments.canvases, arguments.focus)  # fmt: skip
+                    default_tiles(detector, side, plan), arguments.canvases, arguments.focus,
+                    arguments.focus_weights)  # fmt: skip
     boxes = arguments.annotations is not None
     truths = dataset if boxes else None
     first, comparison = (Comparison(dataset, ways(detector, plan, wanted, truths)) for _ in range(2))
@@ -56,15 +57,16 @@ def run(arguments: Arguments, console: Screen) -> int:
     table = compare_report.table(rows, title, boxes)
     console.print(table)
     lines = compare_report.lines(rows, reference, boxes)
-    reading = 1000 * comparison.reading / comparison.images
-    lines.append(f"reading and decoding, in each row, beside the detector: {reading:.0f} ms a photograph in its thread")
+    reading, cpu = (1000 * value / comparison.images for value in (comparison.reading, comparison.reading_cpu))
+    lines.append(f"reading and decoding in each row, beside the detector: {reading:.0f} ms a photograph in its thread; "
+                 f"{cpu:.0f} ms of the processor, which its column leaves out")  # fmt: skip
     for line in lines:
         say(line)
     skipped = [*skipped, *comparison.skipped]
     content = {
         "detector": dict(detector.about), "photographs": comparison.images, "reference": reference, "rows": rows,
         "plan": to_dict(plan), "reasons": list(proposed.reasons), "sample": gained, "summary": lines,
-        "reading_ms": reading, "of_promise": compare_report.promises(rows, reference),
+        "reading_ms": reading, "reading_cpu_ms": cpu, "of_promise": compare_report.promises(rows, reference),
         "skipped": [one._asdict() for one in skipped],
     }  # fmt: skip
     output = files.make_folder(Path(arguments.output))

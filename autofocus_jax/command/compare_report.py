@@ -22,7 +22,8 @@ from autofocus_jax.metrics.agreement import IOU, SURE, agreement
 _SCORES = {"AP": "AP", "AP50": "AP50", "APs": "S", "APm": "M", "APl": "L"}
 _COSTS = {
     "side": ("side", ".0f"), "net_side": ("net side", ".0f"), "canvases_per_image": ("canvases", ".1f"),
-    "fill": ("fill", ".2f"), "ms": ("ms", ".0f"), "images_per_second": ("images/s", ".2f"),
+    "fill": ("fill", ".2f"), "cpu_ms": ("cpu ms", ".0f"), "ms": ("ms", ".0f"),
+    "images_per_second": ("images/s", ".2f"),
 }  # fmt: skip
 
 Row = Mapping[str, Any]
@@ -49,7 +50,7 @@ def _row(comparison: Comparison, name: str, reference: str, boxes: bool) -> dict
     return row | {
         "side": found["side"], "net_side": math.sqrt(found["padded_pixels_per_image"]),
         "canvases_per_image": float(cost.runs.sum()) / cost.images, "fill": comparison.fill(name),
-        "ms": 1000 / found["images_per_second"],
+        "cpu_ms": 1000 * comparison.cpu(name) / comparison.images, "ms": 1000 / found["images_per_second"],
         "images_per_second": found["images_per_second"], "chips_per_image": found["chips_per_image"],
     }  # fmt: skip
 
@@ -123,7 +124,7 @@ def _against(row: Row, other: Row) -> tuple[float, float]:
 
 
 def _is_cascade(name: str) -> bool:
-    return name.startswith(("weak", "perfect"))
+    return name.startswith(("weak", "network", "either", "perfect"))
 
 
 def write_table(path: Path, shown: Table, said: Sequence[str]) -> None:

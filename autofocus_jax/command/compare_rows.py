@@ -17,13 +17,14 @@ from autofocus_jax.foreign.detect import ForeignDetect
 from autofocus_jax.foreign.found import CropDetector
 from autofocus_jax.foreign.slices import Part, SliceConfig
 from autofocus_jax.inference.comparison import Answer, Way, by_plan, one_by_one
+from autofocus_jax.inference.focus_network import look_of
 from autofocus_jax.inference.measure import PYRAMID
 from autofocus_jax.structures import STAGES, Cost, Dataset, Detections, ValidRange, Where
 from autofocus_jax.where.truth import truth
-from autofocus_jax.where.weak import weak
 
 AT_ONCE = 4096  # px, longer side of the largest image that a detector of any input size is given at once
 PERFECT = "perfect focus"
+LOOKS = ("weak", "network", "either")  # kinds of focus that are no bound
 
 
 class Wanted(NamedTuple):
@@ -34,6 +35,7 @@ class Wanted(NamedTuple):
     tiles: tuple[int, ...]  # sides of slices, px of the finest level; the first is the reference
     canvases: tuple[int, ...]  # sides of fixed canvases, for a detector of any input size
     focus: tuple[str, ...]  # ways to look, as "weak" or "weak:0.05"
+    focus_weights: str | None = None  # of a focus network
 
 
 def ways(detector: CropDetector, plan: Plan, wanted: Wanted, truths: Dataset | None) -> list[Way]:
@@ -48,7 +50,7 @@ def ways(detector: CropDetector, plan: Plan, wanted: Wanted, truths: Dataset | N
     Raises:
         ConfigError: a focus that is not known.
     """
-    focuses = _focuses(wanted.focus, plan, truths)
+    focuses = _focuses(wanted, plan, truths)
     made = [_whole(detector, wanted.side, plan)]
     made += [_whole(detector, side, plan) for side in wanted.larger if detector.fixed is None]
     made += [_slices(detector, tile, plan) for tile in wanted.tiles]
@@ -70,30 +72,32 @@ def slice_row(tile: int) -> str:
     return f"slices {tile}"
 
 
-def _focuses(names: Sequence[str], plan: Plan, truths: Dataset | None) -> dict[str, tuple[Where, Plan]]:
+def _focuses(wanted: Wanted, plan: Plan, truths: Dataset | None) -> dict[str, tuple[Where, Plan]]:
     """Each way to look, by the name of its row, with the plan that it is used in."""
-    found = {}
-    for name in names:
+    found, kinds = {}, {}
+    for name in wanted.focus:
         kind, _, threshold = name.partition(":")
-        if kind != "weak":
-            raise ConfigError(f"there is no focus {name!r}; want weak, or weak:T with a least score T")
-        own = plan if not threshold else _with_threshold(plan, threshold)
-        shown = f" {own.scales[0].chips.threshold:g}" if own.scales[0].chips else ""
-        if f"weak focus{shown}" in found:
-            raise ConfigError(f"two focuses are weak focus{shown}; leave one out")
-        found[f"weak focus{shown}"] = weak(), own
+        if kind not in LOOKS:
+            raise ConfigError(f"there is no focus {name!r}; want one of {', '.join(LOOKS)}, or KIND:T with a least "
+                              "score T")  # fmt: skip
+        own = plan if not threshold else _with_threshold(plan, name, threshold)
+        shown = f"{kind} focus {own.scales[0].chips.threshold:g}" if own.scales[0].chips else f"{kind} focus"
+        if shown in found:
+            raise ConfigError(f"two focuses are {shown}; leave one out")
+        kinds[kind] = kinds.get(kind) or look_of(kind, wanted.focus_weights)
+        found[shown] = kinds[kind], own
     if truths is not None:
         found[PERFECT] = truth([truths.ground_truth(index) for index in range(len(truths))]), plan
     return found
 
 
-def _with_threshold(plan: Plan, text: str) -> Plan:
+def _with_threshold(plan: Plan, name: str, text: str) -> Plan:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        raise ConfigError(f"the score of a focus must be in [0, 1], got {text!r} in weak:{text}")
+        raise ConfigError(f"the score of a focus must be in [0, 1], got {text!r} in {name}")
     return plan.with_thresholds(value)
 
 

@@ -46,8 +46,9 @@ def load_trained(
     if isinstance(config, SettledConfig):
         if weights is not None:
             raise ConfigError("--weights are of our own detector; leave them out, or give --detector alone")
-        detect = load_foreign(dataclasses.replace(config.detector.options, detector=config.model))
-        return Trained(detect, model_digest(config.model), partial(_perfect, detect))
+        options = dataclasses.replace(config.detector.options, detector=config.model)
+        detect = load_foreign(options)
+        return Trained(detect, model_digest(config.model, options.focus_weights), partial(_perfect, detect))
     from autofocus_jax.inference.compiled import compile_detector
     from autofocus_jax.weights.checkpoint import (
         load_variables,  # here, so that experiments without a detector go without JAX
@@ -57,10 +58,10 @@ def load_trained(
     return Trained(compile_detector(config, variables, devices), weights_digest(variables))
 
 
-def model_digest(path: str) -> str:
-    """Return 16 hexadecimal digits of the SHA-256 of a model's files."""
+def model_digest(path: str, focus: str | None = None) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of a model's files and of the weights of a focus network."""
     sums = hashlib.sha256()
-    for file in model_files(path):
+    for file in (*model_files(path), *(() if focus is None else (safetensors.find(focus),))):
         with file.open("rb") as content:
             sums.update(hashlib.file_digest(content, "sha256").digest())
     return sums.hexdigest()[:16]

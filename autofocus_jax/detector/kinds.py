@@ -8,6 +8,7 @@ from typing import Any
 
 from autofocus_jax.config import ConfigError, DetectorConfig, DetectorSettings
 from autofocus_jax.detector.api import Detector
+from autofocus_jax.detector.focus_network import FocusNetworkConfig, focus_network
 from autofocus_jax.detector.one_stage import one_stage
 from autofocus_jax.detector.one_stage_settings import OneStageConfig
 from autofocus_jax.detector.two_stage import two_stage
@@ -15,6 +16,7 @@ from autofocus_jax.detector.two_stage import two_stage
 DETECTORS: dict[type[DetectorSettings], Callable[[Any], Detector]] = {
     DetectorConfig: two_stage,
     OneStageConfig: one_stage,
+    FocusNetworkConfig: focus_network,
 }
 
 

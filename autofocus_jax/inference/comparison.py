@@ -37,6 +37,20 @@ class Way(NamedTuple):
     fill: Callable[[], float] | None = None  # share of the pixels it ran on that show a photograph, where it is told
 
 
+class _Times(NamedTuple):
+    """Seconds on the clock, and of processor time."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls, processor: Callable[[], float]) -> _Times:
+        return cls(time.perf_counter(), processor())
+
+    def __sub__(self, other: _Times) -> _Times:
+        return _Times(self.wall - other.wall, self.cpu - other.cpu)
+
+
 def by_plan(name: str, detect: Detect, plan: Plan) -> Way:
     """Return the way of the cascade, as a row of that name."""
 
@@ -67,6 +81,7 @@ class Comparison:
     Attributes:
         reading: seconds of one reading and decoding of every image; each way reads anew, in threads.
         running: seconds that all ways together took, what rows share counted once.
+        reading_cpu: seconds of processor time of one reading and decoding of every image.
         skipped: images that could not be read, or that the detector failed on in any of the ways.
     """
 
@@ -77,13 +92,13 @@ class Comparison:
         if double:
             raise AutoFocusError(f"two rows are called {double[0]!r}; leave one out")
         self.dataset, self.ways, self.names = dataset, tuple(ways), tuple(names)
-        self.reading, self.running, self.skipped = 0.0, 0.0, []
+        self.reading, self.reading_cpu, self.running, self.skipped = 0.0, 0.0, 0.0, []
         self._indices: list[int] = []
         self._failures = 0  # images that the detector failed on
         self._turn = 0  # the way that the next block begins with
         self._found: dict[str, list[Detections]] = {name: [] for name in names}
         self._costs: dict[str, list[Cost]] = {name: [] for name in names}
-        self._seconds = dict.fromkeys(names, 0.0)
+        self._seconds, self._cpu = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
 
     def run(self, indices: Sequence[int], progress: Callable[[float], None] | None = None) -> None:
         """Run every way over these images, which are added to those before. Those that fail count in no row.
@@ -103,22 +118,24 @@ class Comparison:
     def _run(self, block: list[int], progress: Callable[[float], None] | None) -> None:
         rows: dict[str, list[Answer | None]] = {}
         failed: dict[int, AutoFocusError] = {}
-        read: list[float] = []
-        seconds = dict.fromkeys(self.names, 0.0)
+        read: list[_Times] = []  # of all ways
+        times: dict[str, _Times] = {}
         for way in (*self.ways[self._turn :], *self.ways[: self._turn]):
-            begin = time.perf_counter()
+            begin, before = _Times.now(time.process_time), len(read)
             shared = list(_ticked(way.stream(self._readers(block, read)), progress, len(self.ways)))
-            sharing = time.perf_counter() - begin
+            sharing = _Times.now(time.process_time) - begin
+            sharing = sharing._replace(cpu=sharing.cpu - sum(one.cpu for one in read[before:]))
             failed |= {index: one for index, one in zip(block, shared) if isinstance(one, AutoFocusError)}
             for name, finish in way.rows.items():
-                begin = time.perf_counter()
+                begin = _Times.now(time.process_time)
                 rows[name] = [None if isinstance(one, AutoFocusError) else finish(one) for one in shared]
-                finishing = time.perf_counter() - begin
-                seconds[name] = sharing + finishing
-                self.running += finishing
-            self.running += sharing
+                finishing = _Times.now(time.process_time) - begin
+                times[name] = _Times(sharing.wall + finishing.wall, sharing.cpu + finishing.cpu)
+                self.running += finishing.wall
+            self.running += sharing.wall
         self._turn = (self._turn + 1) % max(1, len(self.ways))
-        self.reading += sum(read) / max(1, len(self.ways))
+        self.reading += sum(one.wall for one in read) / max(1, len(self.ways))
+        self.reading_cpu += sum(one.cpu for one in read) / max(1, len(self.ways))
         self.skipped += [Skipped(index, self.dataset.info(index).file_name, str(failed[index])) for index in block
                          if index in failed]  # fmt: skip
         through = [place for place, index in enumerate(block) if index not in failed]
@@ -132,7 +149,8 @@ class Comparison:
         for name, answers in rows.items():
             self._found[name] += [answers[place][0] for place in through]
             self._costs[name] += [answers[place][1] for place in through]
-            self._seconds[name] += seconds[name]
+            self._seconds[name] += times[name].wall
+            self._cpu[name] += times[name].cpu
 
     @property
     def images(self) -> int:
@@ -153,6 +171,13 @@ class Comparison:
         scores = score("coco", self.dataset, result.detections, result.indices)
         return Measurement(scores, result, 0, Counter())
 
+    def cpu(self, name: str) -> float:
+        """Return the seconds of processor time of a row, of all threads but those that read.
+
+        Other work on the machine makes a run slower, and hardly changes these.
+        """
+        return self._cpu[name]
+
     def fill(self, name: str) -> float:
         """Return the share of the pixels that the detector ran on for a row that show a photograph."""
         (way,) = (way for way in self.ways if name in way.rows)
@@ -161,15 +186,15 @@ class Comparison:
         cost = sum_costs(self._costs[name])
         return float(cost.pixels.sum() / cost.padded_pixels.sum())
 
-    def _readers(self, block: Sequence[int], read: list[float]) -> Iterator[tuple[int, Reader]]:
+    def _readers(self, block: Sequence[int], read: list[_Times]) -> Iterator[tuple[int, Reader]]:
         """The images of a block; the seconds that reading each took are added to `read`."""
 
         def timed(index: int) -> np.ndarray:
-            begin = time.perf_counter()
+            begin = _Times.now(time.thread_time)
             try:
                 return self.dataset.image(index)
             finally:
-                read.append(time.perf_counter() - begin)
+                read.append(_Times.now(time.thread_time) - begin)
 
         return ((index, partial(timed, index)) for index in block)
 

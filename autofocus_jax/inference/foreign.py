@@ -16,8 +16,8 @@ from autofocus_jax.foreign.onnx_model import load_onnx
 from autofocus_jax.foreign.onnx_settings import OnnxSettings
 from autofocus_jax.foreign.proposal import propose
 from autofocus_jax.foreign.python_models import from_model
+from autofocus_jax.inference.focus_network import look_of, network
 from autofocus_jax.structures import Where
-from autofocus_jax.where.weak import weak
 
 Propose = Callable[[Sequence[tuple[int, int]]], Plan]  # (height, width) of photographs, px -> a plan for them
 
@@ -30,13 +30,16 @@ class Ready(NamedTuple):
     propose: Propose
 
 
-def ready(detector: Any, focus: str | Where | None = "weak", categories: Sequence[str] | None = None) -> Ready:
+def ready(
+    detector: Any, focus: str | os.PathLike | Where | None = "weak", categories: Sequence[str] | None = None
+) -> Ready:
     """Make a detector ready for the cascade.
 
     Args:
         detector: an .onnx file, a CropDetector, a ForeignDetect (whose own `where` counts, not `focus`), or a Python
             object as foreign.python_models.from_model takes it.
-        focus: where to look again: "weak", a function, or None for everywhere, which is the full image pyramid.
+        focus: where to look again: "weak", the .safetensors file of a focus network, a function, or None for
+            everywhere, which is the full image pyramid.
         categories: names of the classes; by default those that the detector knows.
 
     Raises:
@@ -62,12 +65,15 @@ def _crops(detector: Any, names: tuple[str, ...] | None) -> CropDetector:
     return from_model(detector, PythonSettings(categories=names))
 
 
-def _where(focus: str | Where | None) -> Where | None:
+def _where(focus: str | os.PathLike | Where | None) -> Where | None:
     if focus is None or callable(focus):
         return focus
+    if isinstance(focus, os.PathLike) or str(focus).endswith(".safetensors"):
+        return network(focus)
     if focus != "weak":
-        raise ConfigError(f"focus must be 'weak', a function or None, got {focus!r}")
-    return weak()
+        raise ConfigError(f"focus must be 'weak', the .safetensors file of a focus network, a function or None, got "
+                          f"{focus!r}")  # fmt: skip
+    return look_of(focus)
 
 
 def _proposed(detect: ForeignDetect, sizes: Sequence[tuple[int, int]]) -> Plan:

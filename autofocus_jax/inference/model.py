@@ -194,7 +194,7 @@ def load(
     rules: Sequence[ChipFunction] | None = None,
     *,
     detector: Any = None,
-    focus: str | Where | None = "weak",
+    focus: str | os.PathLike | Where | None = "weak",
     plan: Plan | None = None,
 ) -> Model:
     """Return a Model of stored weights, or of a detector that is not ours.
@@ -207,8 +207,8 @@ def load(
         rules: of the weights: chip rules of one's own, one for each scale but the last; by default Algorithm 1.
         detector: in place of weights: an .onnx file, a CropDetector, a ForeignDetect, a model of SAHI, Ultralytics,
             torchvision, transformers or MMDetection, or a function image -> detections. docs/any_detector.md has more.
-        focus: of a detector: where to look again; "weak" (where it found something small, however weakly), a function
-            of autofocus_jax.where, or None for everywhere.
+        focus: of a detector: where to look again; "weak" (where it found something small, however weakly), the
+            .safetensors file of a focus network, a function of autofocus_jax.where, or None for everywhere.
         plan: of a detector, with loose chips; by default one is proposed from its input and the sizes of the images of
             a call, or of `Model.proposed`.
 

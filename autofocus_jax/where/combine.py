@@ -19,6 +19,12 @@ def both(a: Where, b: Where) -> Where:
     return _joined(np.minimum, a, b)
 
 
+def rescaled(where: Where, threshold: float, to: float) -> Where:
+    """Make maps whose values are other numbers in the same order: `threshold` becomes `to`, and 0 and 1 stay."""
+    change = lambda focus: np.interp(focus, (0, threshold, 1), (0, to, 1)).astype(np.float32)  # noqa: E731
+    return lambda *given: [change(focus) for focus in where(*given)]
+
+
 def _joined(join: Callable[[np.ndarray, np.ndarray], np.ndarray], a: Where, b: Where) -> Where:
     return lambda *given: [join(one, other) for one, other in zip(a(*given), b(*given), strict=True)]
 

@@ -15,6 +15,7 @@ from autofocus_jax.config import AnchorConfig, DetectorConfig
 from autofocus_jax.config.load import to_dict
 from autofocus_jax.config.stored import settings_from
 from autofocus_jax.detector.backbone import BACKBONES
+from autofocus_jax.detector.focus_network import FocusNetworkConfig
 from autofocus_jax.detector.kinds import DETECTORS, detector_of
 from autofocus_jax.detector.lite0 import Stage, lite
 from autofocus_jax.detector.one_stage_settings import OneStageConfig
@@ -38,6 +39,9 @@ SMALL = {  # settings of a few channels for every kind of detector
     OneStageConfig: lambda tiny: OneStageConfig(
         tiny.num_classes, tiny.backbone, pixel_deviation=tiny.pixel_deviation, anchors=AnchorConfig((1.0,), (16, 32)),
         head_channels=8, head_layers=2, focus_channels=8, candidates=64, detections=16,
+    ),
+    FocusNetworkConfig: lambda tiny: FocusNetworkConfig(
+        tiny.num_classes, tiny.backbone, pixel_deviation=tiny.pixel_deviation, focus_channels=8
     ),
 }  # fmt: skip
 
@@ -78,6 +82,11 @@ def detect(settings, variables):
     return lambda chips: jax.device_get(run(variables, chips))
 
 
+def finds(settings):
+    """Whether this kind of detector finds anything: a focus network only says where to look."""
+    return not isinstance(settings, FocusNetworkConfig)
+
+
 def picture(seed, height, width):
     coarse = np.random.default_rng(seed).integers(0, 256, (-(-height // 4), -(-width // 4), 3), np.uint8)
     return coarse.repeat(4, axis=0).repeat(4, axis=1)[:height, :width]
@@ -92,9 +101,9 @@ def row_of(output, row=0):
 
 @pytest.mark.numbers
 @pytest.mark.parametrize("size", [(32, 48), (25, 33), (1, 1)])
-def test_same_answer_in_any_bucket(detect, chip_batch, check_same_detections, size):
+def test_same_answer_in_any_bucket(detect, settings, chip_batch, check_same_detections, size):
     one, other = (detect(chip_batch([picture(1, *size)], *bucket)) for bucket in ((32, 48), (64, 80)))
-    assert one.valid[0].any()
+    assert one.valid[0].any() == finds(settings)
     check_same_detections(row_of(one), row_of(other))
     np.testing.assert_allclose(one.focus[0], other.focus[0, :2, :3], atol=1e-5)
     assert not other.focus[0, 2:].any() and not other.focus[0, :, 3:].any()
@@ -107,12 +116,13 @@ def test_padding_and_other_rows_change_nothing(detect, chip_batch):
     one, other = detect(chips), detect(chips._replace(pixels=pixels))
     for field in one._fields:
         np.testing.assert_allclose(getattr(one, field)[0], getattr(other, field)[0], atol=1e-4)
-    assert np.abs(one.scores[1] - other.scores[1]).max() > 1e-4  # the second chip did change
+    assert np.abs(one.focus[1] - other.focus[1]).max() > 1e-4  # the second chip did change
 
 
 def test_answers_are_sane_and_empty_rows_are_empty(detect, settings, chip_batch):
     output = detect(chip_batch([picture(5, 25, 41)], 32, 48, batch=2))
-    assert output.valid[0].any() and not output.valid[1].any() and not output.focus[1].any()
+    assert output.valid[0].any() == finds(settings) and output.focus[0].any()
+    assert not output.valid[1].any() and not output.focus[1].any()
     assert all(np.isfinite(values).all() for values in output)
     boxes = output.boxes[0][output.valid[0]]
     assert (boxes >= 0).all() and (boxes <= (41, 25, 41, 25)).all() and (boxes[:, :2] <= boxes[:, 2:]).all()
@@ -136,6 +146,9 @@ def test_prepare_changes_layers_and_not_the_answer(settings, variables, detect, 
 
 def test_proposals_are_of_one_class(settings, variables, chip_batch):
     detector, chips = detector_of(settings), chip_batch([], 32, 48, batch=2)
+    if not finds(settings):
+        assert detector.proposals is None
+        return
     prepared, fewer = detector.proposals.prepare(variables)
     for proposer, of in ((detector.proposals, variables), (prepared, fewer)):
         found = jax.eval_shape(proposer.detect, of, chips)

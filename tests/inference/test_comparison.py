@@ -38,7 +38,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(comparison_module, "time", SimpleNamespace(perf_counter=clock.perf_counter))
+    monkeypatch.setattr(comparison_module, "time", SimpleNamespace(**dict.fromkeys(
+        ("perf_counter", "process_time", "thread_time"), clock.perf_counter)))  # fmt: skip
     return clock
 
 
@@ -107,10 +108,12 @@ def test_side_by_side(clock, monkeypatch):
 
 def test_reading_counts_in_each_row(clock):
     images = Images(1, (), clock)
-    comparison = Comparison(images, [way([], "a", clock=clock), way([], "b", clock=clock)])
+    comparison = Comparison(images, [way([], "a", clock=clock), way([], "b", seconds=2, clock=clock)])
     comparison.run([0])
-    assert comparison.measurement("a").run.seconds == comparison.measurement("b").run.seconds == 0.5
-    assert comparison.running == 1 and comparison.reading == 0.5, "of one way"
+    assert (comparison.measurement("a").run.seconds, comparison.measurement("b").run.seconds) == (0.5, 4.5)
+    assert comparison.running == 5 and comparison.reading == 0.5, "of one way"
+    assert (comparison.cpu("a"), comparison.cpu("b")) == (0, 4), "processor time is told without that of reading"
+    assert comparison.reading_cpu == 0.5
 
 
 def test_what_cannot_be():

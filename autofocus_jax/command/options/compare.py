@@ -44,7 +44,10 @@ class Arguments:
     canvases: Annotated[tuple[int, ...], tyro.conf.arg(metavar="PX...")] = (640,)
     """sides of fixed inputs that chips are packed into, for a detector of any input size"""
     focus: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FOCUS...")] = ("weak",)
-    """where to look again. weak: where the detector found something small, however weakly; weak:0.05 from that score"""
+    """where to look again. weak: where the detector found something small, however weakly; weak:0.05 from that score;
+    network, either: where the focus network of --focus-weights says so, or both; network:0.05 as for weak"""
+    focus_weights: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """a focus network: a .safetensors file of a training with FocusNetworkConfig"""
     sample: int = 3
     """photographs that are run first, to say what slices gain and how long all take; they do not count in the table"""
     limit: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")] = None

@@ -81,9 +81,11 @@ class DetectorOptions(ModelOptions):
     """an .onnx file: a detector that you already have"""
     packed: bool = True
     """let chips of one photograph share a fixed input"""
-    focus: Literal["weak", "none"] = "weak"
-    """where to look again. weak: where the detector itself found something small, however weakly; none: everywhere,
-    which is the whole image pyramid"""
+    focus: Literal["weak", "network", "either", "none"] = "weak"
+    """where to look again. weak: where the detector itself found something small, however weakly; network: where the
+    focus network of --focus-weights says so; either: both; none: everywhere, which is the whole image pyramid"""
+    focus_weights: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """a focus network: a .safetensors file of a training with FocusNetworkConfig"""
     focus_size: Annotated[float, tyro.conf.arg(metavar="PX")] = 64.0
     """a detection below this size (square root of its area, px of the level) is small"""
     focus_score: Annotated[float | None, tyro.conf.arg(metavar="T", help_behavior_hint="(default: as proposed)")] = None
@@ -96,6 +98,9 @@ class DetectorOptions(ModelOptions):
     def __post_init__(self):
         if self.focus_score is not None and not 0 <= self.focus_score <= 1:
             raise ConfigError(f"--focus-score must be in [0, 1], got {self.focus_score:g}")
+        if (self.focus_weights is not None) != (self.focus in ("network", "either")):
+            raise ConfigError(f"--focus {self.focus} and --focus-weights do not go together; give both for network and "
+                              "either, and no weights else")  # fmt: skip
 
 
 def check_choice(weights: str, options: DetectorOptions, config: str | None) -> None:
@@ -140,7 +145,8 @@ def load_foreign(options: DetectorOptions) -> ForeignDetect:
     """Return the detector that options describe as a `detect` for the cascade."""
     from autofocus_jax.foreign.canvases import CanvasConfig
     from autofocus_jax.foreign.detect import ForeignDetect
-    from autofocus_jax.where.weak import weak
+    from autofocus_jax.inference.focus_network import look_of
 
-    where = weak(options.focus_size) if options.focus == "weak" else None  # None looks everywhere
-    return ForeignDetect(load_detector(options), where, CanvasConfig(packed=options.packed))
+    detector = load_detector(options)
+    where = look_of(options.focus, options.focus_weights, options.focus_size)
+    return ForeignDetect(detector, where, CanvasConfig(packed=options.packed))
