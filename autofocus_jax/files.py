@@ -16,13 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.errors import WriteError
 
 DRAFTS = ".*.partial*"  # names of files that are being written
-
-
-class WriteError(AutoFocusError):
-    """A file or folder cannot be written."""
 
 
 @contextlib.contextmanager
@@ -75,7 +71,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def write_bytes(path: Path, content: bytes | np.ndarray, sync: bool = True) -> Path:
     """Write a file whole or not at all; returns its path. Raises WriteError."""
     with whole_file(path, sync) as draft:
-        draft.write_bytes(content)
+        draft.write_bytes(content)  # type: ignore[arg-type]  # NumPy does not say that arrays are buffers
     return path
 
 

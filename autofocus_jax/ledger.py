@@ -17,16 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from autofocus_jax.errors import LedgerError
 from autofocus_jax.files import DRAFTS, WriteError, make_folder, plain, reason, write_json
-from autofocus_jax.structures import AutoFocusError, Dataset
+from autofocus_jax.structures import Dataset
 
 LOCK = "ledger.lock"  # stays in a folder; the operating system's lock on it ends with the process
 _VERSION = 1  # of a ledger's note
 _ABANDONED = 3600  # seconds since a draft was last written, until nobody writes it any more
-
-
-class LedgerError(AutoFocusError):
-    """A folder holds something else than the results that were asked for, or another run is using it."""
 
 
 def digest(content: Any) -> str:
@@ -206,7 +203,7 @@ def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     nested = isinstance(tree, dict) or (isinstance(tree, list) and any(isinstance(item, dict) for item in tree))
     if not nested or (prefix and not tree):
         return {prefix: tree}
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
         flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
     return flat

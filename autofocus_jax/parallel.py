@@ -14,14 +14,11 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from autofocus_jax import files
-from autofocus_jax.structures import AutoFocusError, Bucket
+from autofocus_jax.errors import ParallelError
+from autofocus_jax.structures import Bucket
 
 _PATIENCE = 24 * 3600  # seconds that a process which is done waits for the others
 AXIS = "devices"  # name of the mapped axis: jax.lax.pmean(x, AXIS) inside a mapped function
-
-
-class ParallelError(AutoFocusError):
-    """Several processes could not be made to work together."""
 
 
 def mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -98,7 +95,7 @@ def cache_compilations() -> None:
     It is `compiled` in files.cache_folder(), unless the environment already names one (JAX_COMPILATION_CACHE_DIR);
     JAX_ENABLE_COMPILATION_CACHE=false turns it off.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(files.cache_folder() / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
@@ -113,16 +110,15 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
         if processes is not None or process is not None:
             raise ParallelError("processes are given but no coordinator; give HOST:PORT of the first process, or auto")
         return
-    given = {} if coordinator == "auto" else {
-        "coordinator_address": coordinator, "num_processes": processes, "process_id": process
-    }  # fmt: skip
-    if any(value is None for value in given.values()):
+    if coordinator == "auto":
+        coordinator = processes = process = None
+    elif processes is None or process is None:
         raise ParallelError(f"coordinator {coordinator} wants the number of processes and of this process too")
-    if given and not 0 <= process < processes:
+    elif not 0 <= process < processes:
         raise ParallelError(f"process {process} of {processes}; they are numbered from 0")
     try:
         # The others wait at their end while the first one validates and writes.
-        jax.distributed.initialize(**given, shutdown_timeout_seconds=_PATIENCE)
+        jax.distributed.initialize(coordinator, processes, process, shutdown_timeout_seconds=_PATIENCE)
     except (ValueError, RuntimeError) as error:
         raise ParallelError(f"the processes could not be joined ({' '.join(str(error).split())[:200]})") from None
 

@@ -10,11 +10,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-Array = Any  # a NumPy array on the host, a JAX array on the device
+from autofocus_jax.errors import AutoFocusError as AutoFocusError  # these come from here, too
+from autofocus_jax.errors import DetectorError as DetectorError
+from autofocus_jax.errors import ImageError as ImageError
+from autofocus_jax.errors import RuleError as RuleError
+
+if TYPE_CHECKING:
+    import jax
+
+    Array: TypeAlias = np.ndarray | jax.Array  # NumPy's on the host, JAX's on the device
+else:
+    Array = np.ndarray  # the host goes without JAX
 
 FOCUS, BACKGROUND, IGNORE = 1, 0, -1  # labels of a FocusPixel cell
 STRIDE = 16  # pixels per cell of a feature map and of a focus map
@@ -249,11 +260,18 @@ class Cost(NamedTuple):
     @classmethod
     def none(cls, scales: int) -> Cost:
         """Return the cost of no image at all over that many scales."""
-        return cls(0, *(np.zeros(scales, np.int64) for _ in range(5)), np.zeros(len(STAGES)))
+        return cls.of(0, [np.zeros(scales)] * 5, np.zeros(len(STAGES)))
 
-    def __add__(self, other: Cost) -> Cost:
+    @classmethod
+    def of(cls, images: int, per_scale: Iterable[ArrayLike], seconds: np.ndarray) -> Cost:
+        """Return a cost from the values of each scale, in the order of the fields."""
+        pixels, full, chips, padded, runs = (np.array(values, np.int64) for values in per_scale)
+        return cls(images, pixels, full, chips, padded, runs, seconds)
+
+    def __add__(self, other: Cost) -> Cost:  # type: ignore[override]  # no tuple that grows
         """Return what both cost together, over the same scales."""
-        return Cost(*(one + two for one, two in zip(self, other)))
+        sums = [one + two for one, two in zip(self[1:-1], other[1:-1])]
+        return Cost.of(self.images + other.images, sums, self.seconds + other.seconds)
 
 
 def sum_costs(costs: Iterable[Cost]) -> Cost | None:
@@ -262,19 +280,3 @@ def sum_costs(costs: Iterable[Cost]) -> Cost | None:
     for cost in costs:
         total = cost if total is None else total + cost
     return total
-
-
-class AutoFocusError(Exception):
-    """An error whose message is meant for the user: what was wanted, what came, what to do."""
-
-
-class ImageError(AutoFocusError):
-    """An image file is missing or cannot be decoded."""
-
-
-class RuleError(AutoFocusError):
-    """A chip rule answered boxes that are no chips."""
-
-
-class DetectorError(AutoFocusError):
-    """A detector failed, or answered something that is no answer for its chips."""

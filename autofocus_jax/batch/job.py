@@ -18,17 +18,13 @@ from autofocus_jax.batch.table import Counts, Row, counts, encode, error_row
 from autofocus_jax.config import Config
 from autofocus_jax.config.load import detection_settings
 from autofocus_jax.detector.api import Variables
+from autofocus_jax.errors import JobError
 from autofocus_jax.focus.cascade import Outcome, Reader
 from autofocus_jax.inference.model import Model
 from autofocus_jax.ledger import digest, weights_digest
-from autofocus_jax.structures import AutoFocusError
 
 MANIFEST = "_batch.json"  # readers of Parquet data sets pass over names that begin with "_"
 _PART = re.compile(r"part-(\d{8})\.parquet")
-
-
-class JobError(AutoFocusError):
-    """An output folder is of another job."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,14 +91,16 @@ def _rows(
 ) -> Iterator[Row]:
     """A Row of each (id, reader), in their order; a reader's ImageError becomes a Row with `error`."""
     for outcome in model.stream(named, window=window, threads=threads):
-        yield error_row(outcome.key, outcome.error) if outcome.error is not None else _row(outcome, score)
+        yield error_row(str(outcome.key), outcome.error) if outcome.error is not None else _row(outcome, score)
 
 
 def _row(outcome: Outcome, score: float) -> Row:
     boxes, scores, labels = outcome.detections
     keep = scores >= score
     cost = outcome.cost
-    return Row(outcome.key, *outcome.size, boxes[keep], scores[keep], labels[keep], cost.pixels, cost.full_pixels, None)
+    height, width = outcome.size
+    found = boxes[keep], scores[keep], labels[keep]
+    return Row(str(outcome.key), height, width, *found, cost.pixels, cost.full_pixels, None)
 
 
 def open_output(job: Job, plan: Plan, size: int) -> set[int]:

@@ -20,7 +20,7 @@ from pyarrow import fs
 
 from autofocus_jax.batch.storage import Folder, parent, resolved, split_pattern
 from autofocus_jax.data.image import SUFFIXES as IMAGES
-from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.errors import InputError
 
 TABLES, SHARDS = (".parquet", ".pq"), (".tar", ".tar.gz", ".tgz")
 KINDS = {"images": IMAGES, "Parquet files": TABLES, "tar shards": SHARDS}
@@ -29,10 +29,6 @@ PATHS = ("path", "image_path", "file_name", "uri", "url")
 # What reading a Parquet file raises that is damaged, or lies on a disk that is: Arrow tells most damage as an OSError,
 # and text that is none when it is looked at. A store that does not answer is a StorageError.
 DAMAGED = (pa.ArrowException, OSError, UnicodeDecodeError)
-
-
-class InputError(AutoFocusError):
-    """INPUT leads to nothing that images can be read from."""
 
 
 class Piece(NamedTuple):

@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 def error_row(name: str, reason: str) -> Row:
     """The Row of an image that failed."""
-    return Row(name, *[None] * (len(Row._fields) - 2), reason)
+    return Row._make((name, *[None] * (len(Row._fields) - 2), reason))
 
 
 class Counts(NamedTuple):

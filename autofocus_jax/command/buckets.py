@@ -16,6 +16,7 @@ from autofocus_jax.command.console import Screen
 from autofocus_jax.command.options.buckets import Arguments
 from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.data.coco import CocoDataset
+from autofocus_jax.errors import ChipsFileError
 from autofocus_jax.focus.buckets import BucketError, fit, shapes
 from autofocus_jax.focus.oracle_chips import oracle_chips
 from autofocus_jax.focus.plan import Plan
@@ -30,11 +31,7 @@ from autofocus_jax.planning.bucket_choice import (
     shrunk,
     with_batches,
 )
-from autofocus_jax.structures import AutoFocusError, Bucket, Dataset
-
-
-class ChipsFileError(AutoFocusError):
-    """A file of recorded chips is missing or malformed."""
+from autofocus_jax.structures import Bucket, Dataset
 
 
 def read_chips(path: Path) -> tuple[ChipSizes, ChipSizes | None]:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def run_detection(
             images = _sources(items, summary.skipped)
             keep_images = any(writer.wants_image for writer in writers)
             for outcome in model.stream(images, stages, window, keep_images=keep_images):
-                source: _Source = outcome.key
+                source = cast(_Source, outcome.key)
                 if outcome.error is not None:
                     summary.skipped.append((source.item.file_name, _reason(source, outcome.error)))
                 else:

@@ -71,5 +71,5 @@ class GrowingFile:
         self._fail(error)
 
     def _fail(self, error: OSError) -> NoReturn:
-        if not self._stack.__exit__(type(error), error, error.__traceback__):
-            raise error
+        self._stack.__exit__(type(error), error, error.__traceback__)
+        raise error

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -35,6 +36,7 @@ from autofocus_jax.training import proposals
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step, variables
 from autofocus_jax.weights import checkpoint
+from autofocus_jax.weights.variables import load_variables, notes
 
 NMS_IOU = 0.7  # of proposals of all scales together; that of each scale is the detector's own
 # Settings of training that this stage does not have, beside those that the detector names; they keep their defaults.
@@ -59,7 +61,7 @@ def run_stage(
     path, folder, config = workdir / "proposals.npz", workdir / PROPOSALS, stage_config(config)
     with contextlib.ExitStack() as held:
         if parallel.process()[0] == 0:
-            initial = checkpoint.notes(workdir).get("initial")
+            initial = notes(workdir).get("initial")
             ledger = workdir_ledger(config, folder, data_identity(dataset, boxes=True), initial)
             held.enter_context(ledger.claim(anew=not began(folder), accept=accept_changes))
         if not (path.exists() and _fits(path, config, dataset, folder, accept_changes)):
@@ -82,7 +84,7 @@ def _fits(path: Path, config: Config, dataset: Dataset, folder: Path, accept_cha
     if not trained:  # it was made elsewhere
         return True
     ended = trained[-1] >= config.training.steps
-    return ended and proposals.origin_of(path) == _origin(config, checkpoint.load_variables(folder, config))
+    return ended and proposals.origin_of(path) == _origin(config, load_variables(folder, config))
 
 
 def _origin(config: Config, weights: Variables) -> dict[str, str]:
@@ -121,7 +123,8 @@ def _make(
 def stage_config(config: Config) -> Config:
     """The config of the stage: proposals_steps steps, and nothing of what only the detector's training has."""
     others = {*OTHERS, *detector_of(config.detector).names.proposals}
-    defaults = {field.name: field.default for field in dataclasses.fields(TrainingConfig) if field.name in others}
+    fields = dataclasses.fields(TrainingConfig)
+    defaults: dict[str, Any] = {field.name: field.default for field in fields if field.name in others}
     training = dataclasses.replace(config.training, steps=config.training.proposals_steps, **defaults)
     return dataclasses.replace(config, training=training)
 

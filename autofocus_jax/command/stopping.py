@@ -12,7 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 _OTHERS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 SIGNALS = (signal.SIGINT, *_OTHERS)
@@ -68,7 +68,7 @@ def whole(function: Callable[..., None]) -> Callable[..., None]:
                 function(*arguments)
         finally:  # an error of the function is then the context of the exception that a signal raises
             if caught:
-                signal.getsignal(caught[0])(caught[0], None)
+                cast(Callable, signal.getsignal(caught[0]))(caught[0], None)
 
     return shielded
 

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -96,7 +96,9 @@ def _needs(arguments: Arguments) -> Needs:
 def _absolute(source: DataSource) -> DataSource:
     """The source with its folder as a whole path, so that the config loads from any folder."""
     root = getattr(source, "root", None)
-    return source if root is None else dataclasses.replace(source, root=str(Path(root).expanduser().absolute()))
+    if root is None:
+        return source
+    return dataclasses.replace(cast(Any, source), root=str(Path(root).expanduser().absolute()))
 
 
 def _tried(arguments: Arguments) -> Tried:

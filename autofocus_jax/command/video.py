@@ -61,7 +61,7 @@ class VideoWriter:
         self._path, self._size = path, (height, width)
         self._whole = whole_file(path)
         partial = self._whole.__enter__()
-        self._writer = cv2.VideoWriter(str(partial), cv2.VideoWriter_fourcc(*"mp4v"), rate, (width, height))
+        self._writer = cv2.VideoWriter(str(partial), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height))
         if not self._writer.isOpened():
             raise AutoFocusError(f"video {path} cannot be written; check --output and whether OpenCV has FFmpeg")
 

@@ -13,6 +13,7 @@ from autofocus_jax.config.stored import renamed
 from autofocus_jax.ledger import Ledger
 from autofocus_jax.weights import checkpoint
 from autofocus_jax.weights.safetensors import WeightsError
+from autofocus_jax.weights.variables import notes
 
 PROPOSALS = "proposals"  # folder of the proposals stage inside a workdir
 
@@ -32,7 +33,7 @@ def workdir_ledger(
     from. categories: names of the classes, for those who detect with the folder. A setting that is newer than the
     folder had its default. Nothing is known about what a folder does not note.
     """
-    known = {"trained on": dict(data)} | ({"initial": dict(initial)} if initial else {})
+    known: dict[str, Any] = {"trained on": dict(data)} | ({"initial": dict(initial)} if initial else {})
     known |= {"categories": list(categories)} if categories else {}
 
     def upgrade(before: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def started_from(workdir: Path, given: Mapping[str, str] | None) -> Mapping[str,
     """
     if not began(workdir):
         return given
-    source = checkpoint.notes(workdir).get("initial")
+    source = notes(workdir).get("initial")
     if given is not None and given["sha256"] != (source or {}).get("sha256"):
         started = source["file"] if source else "random weights"
         raise WeightsError(

@@ -2,8 +2,9 @@
 
 from autofocus_jax.config.detector import AnchorConfig, BackboneConfig, DetectorConfig, DetectorSettings
 from autofocus_jax.config.experiment import Config, StackingConfig, open_split
-from autofocus_jax.config.source import ConfigError, DataSource
+from autofocus_jax.config.source import DataSource
 from autofocus_jax.config.training import AugmentationConfig, TrainingConfig
+from autofocus_jax.errors import ConfigError
 
 __all__ = [
     "AnchorConfig", "AugmentationConfig", "BackboneConfig", "Config", "ConfigError", "DataSource", "DetectorConfig",

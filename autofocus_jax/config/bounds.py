@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 _SIDE, _CHANNELS = (1, 2**15), (1, 2**14)
-_BOUNDS = {  # pattern of a setting's path -> least and most
+_BOUNDS: dict[str, tuple[float, float]] = {  # pattern of a setting's path -> least and most
     r"scales\.\d+\.(min|max)_side|buckets\.\d+\.(height|width)": _SIDE,
     r"buckets\.\d+\.batch": (1, 2**16),
     r"detector\.backbone\.units\.\d+": (1, 256),
@@ -38,10 +38,10 @@ def out_of_bounds(config: Any) -> str | None:
 
     The text names the setting, its value and what it may be.
     """
-    for path, most in _MOST.items():
+    for path, entries in _MOST.items():
         count = len(_at(config, path))
-        if count > most:
-            return f"{path} has {count} entries; want at most {most}"
+        if count > entries:
+            return f"{path} has {count} entries; want at most {entries}"
     for path, value in _numbers(config, ""):
         if math.isnan(value) or (math.isinf(value) and not _ENDLESS.fullmatch(path)):
             return f"{path} is {value}; want a finite number"

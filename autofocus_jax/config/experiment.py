@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from autofocus_jax.config.bounds import out_of_bounds
 from autofocus_jax.config.detector import DetectorSettings
-from autofocus_jax.config.source import ConfigError, DataSource
+from autofocus_jax.config.source import DataSource
 from autofocus_jax.config.training import TrainingConfig
+from autofocus_jax.errors import ConfigError
 from autofocus_jax.structures import STRIDE, Bucket, Dataset, FocusRange, Scale
 
 
@@ -48,7 +49,7 @@ class Config:
         check(self)
 
 
-def open_split(config: Config, split: str, report: Callable[[str, str, str], None] | None = None) -> Dataset:
+def open_split(config: Any, split: str, report: Callable[[str, str, str], None] | None = None) -> Dataset:
     """The images of a split, checked against the config.
 
     report: hears of single annotations that are wrong (DataSource.open_tolerant); without it they are errors.

@@ -58,7 +58,7 @@ def command_line(
         config, left_out = _with_one_bucket(config)
         description += left_out
     own_options, settings = (Annotated[kind, tyro.conf.arg(name="")] for kind in (arguments, type(config)))
-    fields = [("own", own_options), ("config", settings, dataclasses.field(default=config))]
+    fields: list[Any] = [("own", own_options), ("config", settings, dataclasses.field(default=config))]
     both = dataclasses.make_dataclass("CommandLine", fields)
     both.__doc__ = description
     parsed = parse(both, list(argv), prog=prog, description=description)

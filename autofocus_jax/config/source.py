@@ -6,11 +6,7 @@ import abc
 import dataclasses
 from collections.abc import Callable
 
-from autofocus_jax.structures import AutoFocusError, Dataset
-
-
-class ConfigError(AutoFocusError):
-    """A setting is missing, unknown or contradicts another."""
+from autofocus_jax.structures import Dataset
 
 
 @dataclasses.dataclass(frozen=True)

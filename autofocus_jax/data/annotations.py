@@ -12,12 +12,9 @@ import numpy as np
 from autofocus_jax.data.findings import EQUAL_NAMES, LOST, put_right
 from autofocus_jax.data.image import read_bytes
 from autofocus_jax.data.reading import LARGEST_TEXT
+from autofocus_jax.errors import AnnotationError, NoSplitError
 from autofocus_jax.files import read_regular
-from autofocus_jax.structures import AutoFocusError, Dataset, GroundTruth, ImageInfo
-
-
-class AnnotationError(AutoFocusError):
-    """An annotation file is missing or malformed."""
+from autofocus_jax.structures import Dataset, GroundTruth, ImageInfo
 
 
 class AnnotatedImages(Dataset):
@@ -98,7 +95,7 @@ def distinct(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     Equal names get a number, as in "cat (1)", "cat (2)": tables and scores go by name.
     """
     plain = [unicodedata.normalize("NFC", name).strip() for name in names]
-    counts, numbers, taken = collections.Counter(plain), collections.Counter(), set(plain)
+    counts, numbers, taken = collections.Counter(plain), collections.Counter[str](), set(plain)
     made = []
     for name, key in zip(names, plain):
         new = name
@@ -117,10 +114,6 @@ def distinct(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
 def refuse(kind: str, what: str, remedy: str) -> None:
     """A data.findings.Report that takes nothing: raises AnnotationError."""
     raise AnnotationError(f"{what}; {remedy}")
-
-
-class NoSplitError(AnnotationError):
-    """The data are not split: all images are there to train on, and none to validate or evaluate."""
 
 
 def fill(template: str, split: str, source: str) -> str:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from autofocus_jax import boxes as box_ops
-from autofocus_jax.structures import AutoFocusError, ImageInfo
+from autofocus_jax.errors import BadDataError
+from autofocus_jax.structures import ImageInfo
 
 BAD_BOX = "boxes that are not four finite numbers"
 FLAT = "boxes without area"
@@ -78,10 +79,6 @@ NOTES = (PASSED_OVER, FOUND_ELSEWHERE, NO_LABELS, KEYPOINTS, EQUAL_NAMES)
 Report = Callable[[str, str, str], None]
 
 
-class BadDataError(AutoFocusError):
-    """The data have something wrong in them, and the training was told to be strict."""
-
-
 class Arranged(NamedTuple):
     """Annotations that were put right, sorted by image. A: those that stay."""
 
@@ -118,7 +115,7 @@ def put_right(
     owner, labels, ignore = np.asarray(owner, np.int64), np.asarray(labels, np.int32), np.asarray(ignore, bool)
     given = np.asarray(given, np.float64).reshape(-1, 4)
     sizes = np.array([(info.height, info.width) for info in infos], np.float64).reshape(-1, 2)[owner]
-    finite = np.isfinite(given).all(axis=1)
+    finite = np.all(np.isfinite(given), axis=1)
     inside = np.where(finite[:, None], given, 0)
     boxes = box_ops.clip(inside, sizes[:, 0], sizes[:, 1]).astype(np.float32)
     good = box_ops.area(boxes) > 0

@@ -20,7 +20,8 @@ import io
 import logging
 import os
 import stat
-from typing import BinaryIO, NamedTuple
+from collections.abc import Callable
+from typing import Any, BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -39,11 +40,11 @@ SUFFIXES = (
 )  # fmt: skip
 MAX_PIXELS = 2**26
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "JPEG2000", "AVIF", "PPM")  # that Pillow decodes, and no others
-_KNOWN = (jpeg.SIGNATURE, b"\x89PNG", b"RIFF", b"GIF8", b"BM", *tiff.SIGNATURES, b"\xff\x4f\xff\x51")
-_KNOWN += tuple(b"P%d" % number for number in range(1, 8))  # PNM
+_PNM = tuple(b"P%d" % number for number in range(1, 8))
+_KNOWN = (jpeg.SIGNATURE, b"\x89PNG", b"RIFF", b"GIF8", b"BM", *tiff.SIGNATURES, b"\xff\x4f\xff\x51", *_PNM)
 _KNOWN_AT_4 = (b"ftyp", b"jP  ")
 _DARK = 14  # bits of 16: an image that uses no more of them is nearly black in its upper 8
-_TURNS = {
+_TURNS: dict[int, Callable[[Any], Any]] = {
     2: lambda image: cv2.flip(image, 1), 3: lambda image: cv2.flip(image, -1), 4: lambda image: cv2.flip(image, 0),
     5: cv2.transpose, 6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
     7: lambda image: cv2.flip(cv2.transpose(image), -1),
@@ -103,7 +104,7 @@ def decode_image(content: bytes, name: str | os.PathLike, oriented: bool = False
     try:
         image, reach = None, 16
         if picture is None:
-            image, reach = _of_tiff(content)
+            image, reach = tiff.decode(content)
         elif isinstance(picture, JpegImageFile) and picture.mode in ("L", "RGB"):
             image = jpeg.decode(content)
         elif content[8:16] == b"WEBPVP8 ":  # no alpha and one page: OpenCV decodes it in two thirds of the time
@@ -153,7 +154,7 @@ def image_size(path: str | os.PathLike, oriented: bool = False) -> tuple[int, in
 
 def image_head(path: str | os.PathLike) -> Head:
     """What the head of an image file says; raises ImageError as read_image does."""
-    head = None
+    head: Head | ImageError | None = None
     with contextlib.suppress(OSError, ValueError):
         status = os.stat(path)
         if stat.S_ISREG(status.st_mode) and status.st_size:
@@ -286,33 +287,12 @@ def _of_pillow(picture: Image.Image, head: Head) -> tuple[np.ndarray, int]:
         reach = int(samples.max(initial=0)).bit_length()
         picture = Image.fromarray((samples >> 8).astype(np.uint8))
     if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
-        picture = _on_white(picture.convert("RGBA"))
+        clear = picture.convert("RGBA")
+        picture = Image.new("RGB", clear.size, (255, 255, 255))
+        picture.paste(clear, mask=clear.getchannel("A"))
     elif picture.mode != "RGB":
         picture = picture.convert("RGB")
     image = np.array(picture)
     if head.sixteen and reach == 16:
         reach = int(image.max(initial=0)).bit_length() + 8
     return image, reach
-
-
-def _on_white(picture: Image.Image) -> Image.Image:
-    white = Image.new("RGB", picture.size, (255, 255, 255))
-    white.paste(picture, mask=picture.getchannel("A"))
-    return white
-
-
-def _of_tiff(content: bytes) -> tuple[np.ndarray | None, int]:
-    """As _of_pillow, for TIFF, of which OpenCV reads more kinds; None for what it cannot read."""
-    data = np.frombuffer(content, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    found = tiff.tags(io.BytesIO(content), (tiff.EXTRA_SAMPLES, tiff.BITS))
-    sixteen = found.get(tiff.BITS) == 16
-    if image is None:
-        return None, 16
-    if found.get(tiff.EXTRA_SAMPLES) in (1, 2):
-        layers = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-        if layers is not None and layers.ndim == 3 and layers.shape[2] == 4:
-            alpha = layers[..., 3]
-            alpha = (alpha >> 8).astype(np.uint8) if alpha.dtype == np.uint16 else alpha
-            image = cv2.add(image, cv2.merge([255 - alpha] * 3))  # it comes on black
-    return image, int(image.max(initial=0)).bit_length() + 8 if sixteen else 16

@@ -37,7 +37,7 @@ class Problem(NamedTuple):
     """Something that is wrong, or may be."""
 
     what: str
-    count: int
+    count: int  # type: ignore[assignment]
     examples: tuple[str, ...]  # a few of them
 
 
@@ -106,8 +106,8 @@ def inspect(
     _look_at_files(dataset, found, decode, progress)
     return Inspection(
         len(truths), int((~ignore).sum()), int(ignore.sum()), int((counts == 0).sum()),
-        *(_percentiles(values) for values in (shapes[:, 0], shapes[:, 1], size[~ignore])),
-        *(float(share.mean()) if share.size else 0.0 for share in (size[~ignore] < 32, size[~ignore] >= 96)),
+        _percentiles(shapes[:, 0]), _percentiles(shapes[:, 1]), _percentiles(size[~ignore]),
+        _share(size[~ignore] < 32), _share(size[~ignore] >= 96),
         float(counts.mean()) if len(counts) else 0.0, int(counts.max(initial=0)), categories,
         [Problem(kind, count, found.examples(kind)) for kind, count in found.counts().items()],
     )  # fmt: skip
@@ -122,6 +122,10 @@ def to_json(report: Inspection) -> dict[str, Any]:
                            for entry in report.categories]  # fmt: skip
     plain["problems"] = [problem._asdict() | {"examples": list(problem.examples)} for problem in report.problems]
     return plain
+
+
+def _share(flags: np.ndarray) -> float:
+    return float(flags.mean()) if flags.size else 0.0
 
 
 def _percentiles(values: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ def walk(folder: str | os.PathLike, suffixes: Collection[str]) -> list[Path]:
     """
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
-    folders, links = collections.deque([Path(folder)]), collections.deque()
+    folders, links = collections.deque([Path(folder)]), collections.deque[Path]()
     while folders or links:
         place = folders.popleft() if folders else links.popleft()
         try:

@@ -96,11 +96,11 @@ class TfdsDataset(Dataset):
         return self.image(index), self.ground_truth(index)
 
     @property
-    def dropped(self) -> int:
+    def dropped(self) -> int:  # type: ignore[override]
         return sum(count for _, _, count in list(self._known.values()))
 
     @property
-    def noticed(self) -> list[tuple[str, str]]:
+    def noticed(self) -> list[tuple[str, str]]:  # type: ignore[override]
         return list(self._noticed)
 
     def info(self, index: int) -> ImageInfo:
@@ -176,7 +176,7 @@ def write_tfds(data_dir: str | os.PathLike, name: str, datasets: Mapping[str, Da
         raise AnnotationError(f"the splits of {name!r} must have the same categories; got {len(categories)} lists")
     first = next(iter(datasets.values()))
 
-    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
         VERSION = tfds.core.Version(version)
 
         def _info(self) -> tfds.core.DatasetInfo:

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -79,7 +80,12 @@ class YoloSource(DataSource):
         form = form_of(layout, [(path, lines) for path, lines in texts.items() if lines])
         known = Classes(len(categories), named_by)
         parent = _common(files, whole)
-        infos, paths, owner, rows, ignore, dropped = [], [], [], [], [], 0
+        infos: list[ImageInfo] = []
+        paths: list[Path] = []
+        owner: list[int] = []
+        rows: list[Any] = []
+        ignore: list[bool] = []
+        dropped = 0
         for file in files:
             if any(path is not None and texts[path] is None for path in beside[file]):
                 continue
@@ -105,7 +111,8 @@ class YoloSource(DataSource):
         boxes = pixels(shares, sizes[:, 0], sizes[:, 1])
         labels = np.maximum(labels, 0)
         return AnnotatedImages(
-            categories, infos, paths, owner, boxes, labels, ignore, _read, dropped, noticed, oriented=True
+            categories, infos, paths, np.array(owner, np.int64), boxes, labels, np.array(ignore, bool), _read, dropped,
+            noticed, oriented=True,
         )
 
 
@@ -238,10 +245,10 @@ def _common(files: list[Path], whole: list[Path]) -> Path:
 
 def _found(folder: Path, base: str, entry: str) -> Path:
     """A path of data.yaml; programs disagree on what it is relative to, so the first that exists is taken."""
-    base, inner = os.path.expanduser(base), entry
+    inner = entry
     while inner.startswith("../"):
         inner = inner.removeprefix("../")
-    candidates = [folder / base / entry, folder / entry, folder / inner]
+    candidates = [folder / os.path.expanduser(base) / entry, folder / entry, folder / inner]
     return next((path for path in candidates if os.path.exists(path)), candidates[0])
 
 

@@ -25,7 +25,7 @@ class Form(NamedTuple):
 class Classes(NamedTuple):
     """How many classes there are, and the file that says so."""
 
-    count: int
+    count: int  # type: ignore[assignment]
     file: Path
 
 

@@ -65,6 +65,6 @@ class Trunk(nn.Module):
             self.config.pixel_deviation
         )
         if not masked:  # only the input is zero outside the true size, and the whole map counts as filled
-            images = images * true_cells(size, *images.shape[1:3], 1)
+            images = images * true_cells(size, images.shape[1], images.shape[2], 1)
             size = jnp.broadcast_to(jnp.asarray(images.shape[1:3]), size.shape)
         return self.backbone(images, size, train and not self.config.frozen_norm)

@@ -88,7 +88,7 @@ def _means_by_products(features: Array, grid_y: Array, grid_x: Array, filled: Ar
 
 def _backward(arguments: tuple[Array, ...], cotangent: Array) -> tuple[Array | None, ...]:
     features, grid_y, grid_x, filled = arguments
-    _, pull = jax.vjp(lambda *moving: _means_by_products(*moving, filled), features, grid_y, grid_x)
+    _, pull = jax.vjp(lambda x, gy, gx: _means_by_products(x, gy, gx, filled), features, grid_y, grid_x)
     return *pull(cotangent), None
 
 

@@ -56,13 +56,13 @@ def same_pads(side: int, stride: int, dilation: int = 1) -> Pads:
 def depthwise(x: Array, kernel: Array, stride: int = 1, dilation: int = 1) -> Array:
     """Convolve x [B, h, w, c] with kernel [k, k, 1, c]; returns [B, h / stride, w / stride, c]."""
     pads = same_pads(kernel.shape[0], stride, dilation)
-    settings = {"stride": stride, "dilation": dilation, "pads": pads}
+    settings: Any = {"stride": stride, "dilation": dilation, "pads": pads}
     return jax.lax.platform_dependent(x, kernel, cpu=partial(_shifted, **settings), default=partial(_plain, **settings))
 
 
 def _plain(x: Array, kernel: Array, stride: int, dilation: int, pads: Pads) -> Array:
     return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), [pads, pads], rhs_dilation=(dilation, dilation),
+        jnp.asarray(x), jnp.asarray(kernel), (stride, stride), [pads, pads], rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=x.shape[-1],
     )  # fmt: skip
 
@@ -84,7 +84,7 @@ def _forward(x: Array, kernel: Array, stride: int, dilation: int) -> tuple[Array
 
 def _backward(stride: int, dilation: int, seen: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     x, kernel = seen
-    settings = {"stride": stride, "dilation": dilation, "pads": same_pads(kernel.shape[0], stride, dilation)}
+    settings: Any = {"stride": stride, "dilation": dilation, "pads": same_pads(kernel.shape[0], stride, dilation)}
     derived = lambda x, kernel, gradient: jax.vjp(partial(_plain, **settings), x, kernel)[1](gradient)  # noqa: E731
     return jax.lax.platform_dependent(x, kernel, gradient, cpu=partial(_gradients, **settings), default=derived)
 

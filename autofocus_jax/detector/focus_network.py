@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -86,8 +87,8 @@ def init(config: FocusNetworkConfig, key: Array) -> Variables:
 
 def look(config: FocusNetworkConfig, variables: Variables, chips: ChipBatch) -> tuple[Array, Array]:
     """Which rows are filled, for `nothing`, and the focus map [B, H/16, W/16]."""
-    logits = Network(config).apply(variables, chips.pixels, chips.size, False, method="maps")
-    inside = true_cells(chips.size, *logits.shape[1:3], STRIDE)[..., 0] & chips.valid[:, None, None]
+    logits: Any = Network(config).apply(variables, chips.pixels, chips.size, False, method="maps")
+    inside = true_cells(chips.size, logits.shape[1], logits.shape[2], STRIDE)[..., 0] & chips.valid[:, None, None]
     return chips.valid, jnp.where(inside, jax.nn.softmax(logits, axis=-1)[..., 1], 0)
 
 

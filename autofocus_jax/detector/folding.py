@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,8 +17,10 @@ from autofocus_jax.config import DetectorSettings
 from autofocus_jax.detector.api import Backbone
 from autofocus_jax.detector.backbone import backbone_of
 
+Settings = TypeVar("Settings", bound=DetectorSettings)
 
-def fold(config: DetectorSettings, variables: Any) -> tuple[DetectorSettings, Any]:
+
+def fold(config: Settings, variables: Any) -> tuple[Settings, Any]:
     """Return settings and variables of a detector that answers the same (to float tolerance) and has fewer layers.
 
     What is folded already stays as it is, and so does a backbone whose kind does not say what follows what. The
@@ -43,7 +45,7 @@ def _fold_module(kind: Backbone, params: Mapping, statistics: Mapping) -> tuple[
     convolution become a scale and a shift a channel (resnet.Affine).
     """
     params, statistics = dict(params), dict(statistics)
-    for convolution, norm in kind.folds.items():
+    for convolution, norm in (kind.folds or {}).items():
         if convolution in params and norm in statistics:  # only a stage's first unit has a shortcut of its own
             scale, bias = _affine(params.pop(norm), statistics.pop(norm), kind.epsilon)
             kernel, before = (np.asarray(params[convolution].get(name, 0.0)) for name in ("kernel", "bias"))

@@ -21,7 +21,7 @@ class Match(NamedTuple):
     """For n candidate boxes of one chip."""
 
     label: Array  # [n] int32: OBJECT, NOTHING (background) or UNUSED
-    index: Array  # [n] int32, the object that overlaps most
+    index: Array  # type: ignore[assignment]  # [n] int32, the object that overlaps most
 
 
 class Sample(NamedTuple):

@@ -39,7 +39,7 @@ def one_stage(settings: OneStageConfig) -> Detector:
 
     def prepare_proposals(variables: Variables) -> tuple[Detector, Variables]:
         prepared, variables = prepare(variables)
-        return prepared.proposals, variables
+        return prepared.proposals or prepared, variables
 
     def answer_proposals(variables: Variables, seen: Seen) -> Answer:
         """The detections without their classes."""
@@ -74,7 +74,7 @@ def loss(
     of_anchors, objects = anchor_loss(config, maps, batch)
     valid = batch.chips.valid
     count = jnp.maximum(total(jnp.where(valid, objects, 0), axis), 1)
-    parts = {name: jnp.where(valid, value, 0).sum() / count for name, value in of_anchors.items()}
+    parts: dict[str, Array] = {name: jnp.where(valid, value, 0).sum() / count for name, value in of_anchors.items()}
     parts |= means({"focus": focus_loss(maps.focus_logits, batch.focus)}, valid, axis)
     value = parts["class"] + parts["box"] + training.focus_weight * parts["focus"]
     return value, (parts, statistics)
@@ -101,5 +101,5 @@ def anchor_loss(config: OneStageConfig, maps: Maps, batch: TrainBatch) -> tuple[
         distance = optax.huber_loss(deltas, targets).sum(-1) * positive
         return {"class": (focal * used).sum(), "box": config.box_weight * distance.sum()}, positive.sum()
 
-    flat = (values.reshape(count, -1, values.shape[-1]) for values in (maps.logits, maps.deltas))
-    return jax.vmap(one_chip)(*flat, inside, batch.boxes, batch.labels, batch.present, batch.trainable)
+    logits, deltas = (values.reshape(count, -1, values.shape[-1]) for values in (maps.logits, maps.deltas))
+    return jax.vmap(one_chip)(logits, deltas, inside, batch.boxes, batch.labels, batch.present, batch.trainable)

@@ -82,8 +82,9 @@ class Network(Trunk):
 
     def maps(self, pixels: Array, size: Array, train: bool) -> Maps:
         features = self.features(pixels, size, train)
-        inside = true_cells(size, *features.shape[1:3], STRIDE)
-        return Maps(*self.dense_head(features, inside), self.focus_head(features))
+        inside = true_cells(size, features.shape[1], features.shape[2], STRIDE)
+        logits, deltas = self.dense_head(features, inside)
+        return Maps(logits, deltas, self.focus_head(features))
 
 
 def init(config: OneStageConfig, key: Array) -> Variables:
@@ -96,9 +97,9 @@ def init(config: OneStageConfig, key: Array) -> Variables:
 
 def look(config: OneStageConfig, variables: Variables, chips: ChipBatch) -> tuple[Seen, Array]:
     """The convolutions: the best anchors for `answer`, and the focus map [B, H/16, W/16]."""
-    maps = Network(config).apply(variables, chips.pixels, chips.size, False, method="maps")
+    maps: Any = Network(config).apply(variables, chips.pixels, chips.size, False, method="maps")
     focus = jax.nn.softmax(maps.focus_logits, axis=-1)[..., 1]
-    inside = true_cells(chips.size, *focus.shape[1:], STRIDE)[..., 0]
+    inside = true_cells(chips.size, focus.shape[1], focus.shape[2], STRIDE)[..., 0]
     best, order, anchors = dense.best_anchors(
         jax.nn.sigmoid(maps.logits.max(axis=-1)), chips.size, config.candidates, config.anchors
     )

@@ -134,7 +134,7 @@ class ResNet(nn.Module):
     def __call__(self, images: Array, size: Array, train: bool) -> Array:
         """images: [B, H, W, 3] float32, mean removed. size: [B, 2]. Returns [B, H/16, W/16, C4 + C5]."""
         features = jnp.concatenate(self.stages(images, size, train)[-2:], axis=-1)
-        return features * true_cells(size, *features.shape[1:3], STRIDE)
+        return features * true_cells(size, features.shape[1], features.shape[2], STRIDE)
 
     @nn.compact
     def stages(self, images: Array, size: Array, train: bool) -> list[Array]:
@@ -145,7 +145,7 @@ class ResNet(nn.Module):
 
         config = self.config
 
-        def norm(stage: int) -> Callable[..., nn.BatchNorm]:
+        def norm(stage: int) -> Callable[..., nn.Module]:
             if config.folded:
                 return lambda name, **_: Affine(self.dtype, name=name)
             return partial(batch_norm, train and stage >= self.frozen_stages, dtype=self.dtype, axis_name=self.axis)

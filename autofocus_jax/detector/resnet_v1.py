@@ -33,7 +33,7 @@ class UnitV1(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, inside: Array, cells: Array, norm: Callable[..., nn.BatchNorm]) -> Array:
+    def __call__(self, x: Array, inside: Array, cells: Array, norm: Callable[..., Any]) -> Array:
         """x: [B, h, w, c]; inside, cells: true cells at the unit's input stride, as a mask and as their numbers; norm:
         makes its batch norms, by `name`."""
         norm = partial(norm_unless, self.folded, partial(norm, epsilon=EPSILON))
@@ -42,7 +42,7 @@ class UnitV1(nn.Module):
         shortcut = x
         if self.project:
             shortcut = norm("shortcut_bn")(conv(self.channels, 1, self.stride, name="shortcut")(x))
-        y = nn.relu(norm("bn1")(conv(width, 1, name="conv1")(x))) * inside
+        y: Array = nn.relu(norm("bn1")(conv(width, 1, name="conv1")(x))) * inside
         y = convolution_3x3(width, self.stride, dilation, self.deformable_groups, self.folded, self.dtype, y, cells)
         y = nn.relu(norm("bn2")(y))
         return nn.relu(shortcut + norm("bn3")(conv(self.channels, 1, name="conv3")(y)))
@@ -50,7 +50,7 @@ class UnitV1(nn.Module):
 
 def stem_v1(
     images: Array, inside: Callable[[int], Array], channels: int, folded: bool, dtype: Any,
-    norm: Callable[..., nn.BatchNorm],
+    norm: Callable[..., Any],
 ) -> Array:  # fmt: skip
     """7x7 at stride 2, BN, ReLU: [B, H, W, 3] -> [B, H/2, W/2, channels]."""
     x = convolution(channels, 7, 2, bias=folded, dtype=dtype, name="conv0")(images * inside(1))

@@ -31,7 +31,7 @@ def roi_align(features: Array, rois: Array, size: int = 7, samples: int = 2, cel
     return jnp.einsum("njw,niwc->nijc", along_x, lines)
 
 
-def _bin_weights(low: Array, high: Array, cells: int, filled: Array, size: int, samples: int) -> Array:
+def _bin_weights(low: Array, high: Array, cells: int, filled: Array | int, size: int, samples: int) -> Array:
     """[N, size, cells] weights whose product with a line of cells is the mean of each bin's samples."""
     position = (jnp.arange(size * samples) + 0.5) / (size * samples)
     sample = (low[:, None] + (high - low)[:, None] * position) / STRIDE - 0.5

@@ -49,7 +49,7 @@ def two_stage(settings: DetectorConfig) -> Detector:
 
     def prepare_proposals(variables: Variables) -> tuple[Detector, Variables]:
         prepared, variables = prepare(variables)
-        return prepared.proposals, variables
+        return prepared.proposals or prepared, variables
 
     detector = Detector(
         settings,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +41,8 @@ def loss(
         rois, targets = roi_candidates(config, training, maps, batch)
     else:
         rois, targets = sample_rois(config, training, maps, batch, keys[:, 1])
-    logits, deltas = network.apply(variables, maps.features, rois, batch.chips.size, method="classify")
+    found: Any = network.apply(variables, maps.features, rois, batch.chips.size, method="classify")
+    logits, deltas = found
     parts |= box_loss(config, training, logits, deltas, rois, targets)
     parts |= {"focus": focus_loss(maps.focus_logits, batch.focus)}
     parts = means(parts, batch.chips.valid, axis)
@@ -56,7 +59,7 @@ def proposal_stage_loss(
     _, maps, statistics = _maps(config, training, variables, batch, axis)
     keys = row_keys(key, batch.chips.valid.shape[0], axis)
     parts = means(proposal_loss(config, training, maps, batch, keys[:, 0]), batch.chips.valid, axis)
-    return sum(parts.values()), (parts, statistics)
+    return jax.tree.reduce(operator.add, parts), (parts, statistics)
 
 
 def _maps(

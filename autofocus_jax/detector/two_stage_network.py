@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +68,8 @@ class Network(Trunk):
 
     def maps(self, pixels: Array, size: Array, train: bool, masked: bool = True) -> Maps:
         features = self.features(pixels, size, train, masked)
-        return Maps(features, *self.proposal_head(features), self.focus_head(features))
+        logits, deltas = self.proposal_head(features)
+        return Maps(features, logits, deltas, self.focus_head(features))
 
     def reduced(self, features: Array) -> Array:
         return self.box_head.reduced(features)
@@ -98,7 +99,7 @@ def forward(
     time for large chips (docs/benchmarks.md), since one chip's maps fit into the cache and their memory is used again.
     """
 
-    def maps(pixels: Array, size: Array) -> Maps:
+    def maps(pixels: Array, size: Array) -> Any:
         return Network(config).apply(variables, pixels, size, False, masked, method="maps")
 
     if not one_by_one:
@@ -114,7 +115,8 @@ def classify(
 
     size: [B, 2] int, true (height, width) in px, past which nothing is pooled; by default that of the map.
     """
-    return Network(config).apply(variables, features, rois, size, method="classify")
+    found: Any = Network(config).apply(variables, features, rois, size, method="classify")
+    return found
 
 
 def candidates(config: DetectorConfig, maps: Maps, size: Array) -> tuple[Array, Array, Array]:
@@ -158,9 +160,9 @@ def look(
     is not padded either.
     """
     maps = forward(config, variables, chips, masked, one_by_one)
-    reduced = Network(config).apply(variables, maps.features, method="reduced")
+    reduced: Any = Network(config).apply(variables, maps.features, method="reduced")
     focus = jax.nn.softmax(maps.focus_logits, axis=-1)[..., 1]
-    inside = true_cells(chips.size, *focus.shape[1:], STRIDE)
+    inside = true_cells(chips.size, focus.shape[1], focus.shape[2], STRIDE)
     if masked:
         height, width = focus.shape[1:]
         reduced = jnp.pad(reduced * inside, ((0, 0), (0, -height % GRID), (0, -width % GRID), (0, 0)))
@@ -174,7 +176,8 @@ def answer(config: DetectorConfig, variables: Variables, seen: Seen, masked: boo
     """The second part of detection: boxes, scores and valid of DetectorOutput. masked: as in `look`."""
     proposals = suppressed(config, seen.scores, seen.deltas, seen.anchors, seen.size, seen.slots)
     size = seen.size if masked else None
-    logits, deltas = Network(config).apply(variables, seen.features, proposals.boxes, size, method="box")
+    found: Any = Network(config).apply(variables, seen.features, proposals.boxes, size, method="box")
+    logits, deltas = found
     boxes = decode(deltas, proposals.boxes, config.box_deviations)
     boxes = clip(boxes, seen.size[:, None, 0], seen.size[:, None, 1])
     return boxes, jax.nn.softmax(logits, axis=-1)[..., 1:], proposals.valid & seen.valid[:, None]

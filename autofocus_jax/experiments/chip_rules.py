@@ -15,7 +15,7 @@ from autofocus_jax.experiments.detector import DetectorInputs, load_detector, op
 from autofocus_jax.experiments.inputs import describe as describe_inputs
 from autofocus_jax.experiments.inputs import indices
 from autofocus_jax.experiments.result import Result, Track, table
-from autofocus_jax.focus.cascade import Detect
+from autofocus_jax.focus.cascade import AnyDetect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
 from autofocus_jax.planning.rule_search import (
@@ -55,7 +55,7 @@ class Candidate(NamedTuple):
 
 
 def search(
-    config: Config, detect: Detect, dataset: Dataset, rules: Sequence[Sequence[ChipRule]], drop: float,
+    config: Config, detect: AnyDetect, dataset: Dataset, rules: Sequence[Sequence[ChipRule]], drop: float,
     report: Callable[[Candidate], None], chosen: Sequence[int] | None = None,
 ) -> list[ChipRule]:  # fmt: skip
     """The chosen rule of every scale but the last, coarse to fine; `rules` are those to try at each of them.

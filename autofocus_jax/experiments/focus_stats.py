@@ -66,7 +66,7 @@ def measure(
     totals = np.zeros((len(scales), len(LevelStats._fields)))
     for size, truth in items:
         totals += [level_stats(size, truth, scale, focus_range, dilation) for scale in scales]
-    return [LevelStats(*row) for row in totals.tolist()]
+    return [LevelStats._make(row) for row in totals.tolist()]
 
 
 def run(arguments: Arguments, config: Config, track: Track) -> Result:

@@ -20,7 +20,7 @@ from autofocus_jax.experiments.inputs import Inputs
 from autofocus_jax.experiments.result import Track
 from autofocus_jax.files import read_npz, write_npz
 from autofocus_jax.focus.buckets import shapes
-from autofocus_jax.focus.cascade import Detect, cascade
+from autofocus_jax.focus.cascade import AnyDetect, cascade
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.focus.stacking import ScaleDetections, stack
 from autofocus_jax.focus.walk import place, whole_image
@@ -48,7 +48,7 @@ class Kept(NamedTuple):
 
 
 def detect_levels(
-    config: Config, detect: Detect, images: Sequence[np.ndarray], keys: Sequence[Hashable] | None = None
+    config: Config, detect: AnyDetect, images: Sequence[np.ndarray], keys: Sequence[Hashable] | None = None
 ) -> list[Levels]:
     """Run the detector over the whole levels of a window of images, uint8 RGB [h, w, 3] each; keys as in `cascade`."""
     everything = ValidRange(0, math.inf)

@@ -122,7 +122,7 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
         spent.append(of_image(outcome, dataset.ground_truth(outcome.key), plan, config.focus_range))
     if not spent:
         raise ConfigError(f"not one of {len(chosen)} images can be read; check the images")
-    pixels, whole = sum(one.pixels for one in spent) / len(spent), sum(one.whole for one in spent) / len(spent)
+    pixels, whole = np.mean([one.pixels for one in spent], axis=0), sum(one.whole for one in spent) / len(spent)
     small, missed = (sum(getattr(one, name) for one in spent) for name in ("small", "missed"))
     rows = [{"up to": cause, "side": math.sqrt(value), "times fewer": whole / value, "of the bound": pixels[2] / value}
             for cause, value in zip(CAUSES, pixels.tolist())]  # fmt: skip

@@ -7,6 +7,7 @@ each scale saw and found, Fig. 8), panels_labels (Fig. 2) and panels_stacking (F
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from autofocus_jax.experiments.detector import DetectorInputs, load_detector, op
 from autofocus_jax.experiments.inputs import describe, indices
 from autofocus_jax.experiments.result import Result, Track, table
 from autofocus_jax.focus import pyramid
-from autofocus_jax.focus.cascade import Detect, Stage, cascade
+from autofocus_jax.focus.cascade import AnyDetect, Stage, cascade
 from autofocus_jax.focus.labels import focus_labels
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.structures import (
@@ -67,14 +68,14 @@ def level_labels(size: tuple[int, int], truth: GroundTruth, scales: Sequence[Sca
     """FocusPixel labels int8 [rows, columns] of the whole level of an image of `size` (height, width), per scale."""
     labels = []
     for scale in scales:
-        height, width = pyramid.level_size(*size, scale)
+        height, width = pyramid.level_size(size[0], size[1], scale)
         boxes = box_ops.scale(truth.boxes, width / size[1], height / size[0])
         labels.append(focus_labels(boxes, height, width, focus_range, ignore=truth.ignore))
     return labels
 
 
 def samples(
-    config: Config, detect: Detect, dataset: Dataset, chosen: Iterable[int]
+    config: Config, detect: AnyDetect, dataset: Dataset, chosen: Iterable[int]
 ) -> tuple[list[Sample], tuple[str, ...]]:
     """The cascade, image by image, and a line for each image that cannot be read; ImageError when none can."""
     result: list[Sample] = []
@@ -98,7 +99,8 @@ def chip_to_show(part: Sample, min_score: float) -> tuple[int, np.ndarray]:
 
     Where nothing was cut, the chip with most detections, of the finest scale that has any; else the whole image.
     """
-    best, answer = (0, 0, 0), (1, part.stages[0].chips[0])
+    best: tuple[int, ...] = (0, 0, 0)
+    answer = (1, part.stages[0].chips[0])
     for number, stage in enumerate(part.stages[1:], 2):
         cut, kept = (_inside(found, stage.chips, min_score) for found in (stage.removed, stage.kept))
         for chip, *counts in zip(stage.chips, cut, kept):
@@ -143,7 +145,7 @@ def report_rows(parts: Sequence[Sample], scales: Sequence[Scale], min_score: flo
     for part in parts:
         size = part.image.shape[:2]
         for number, (stage, scale, labels) in enumerate(zip(part.stages, scales, part.labels, strict=True), 1):
-            pixels, level = _pixels(stage, size, scale), int(np.prod(pyramid.level_size(*size, scale)))
+            pixels, level = _pixels(stage, size, scale), math.prod(pyramid.level_size(size[0], size[1], scale))
             rows.append(
                 {
                     "image": part.name,
@@ -166,7 +168,7 @@ def draw_pipeline(parts: Sequence[Sample], scales: Sequence[Scale], min_score: f
     for part, places in zip(parts, axes):
         size = part.image.shape[:2]
         for number, (tile, stage, scale) in enumerate(zip(places, part.stages, scales, strict=False), 1):
-            share = _pixels(stage, size, scale) / np.prod(pyramid.level_size(*size, scale))
+            share = _pixels(stage, size, scale) / math.prod(pyramid.level_size(size[0], size[1], scale))
             chips = "1 chip" if len(stage.chips) == 1 else f"{len(stage.chips)} chips"
             tiles.show(tile, part.image, f"scale {number}: {chips}, {share:.0%} of level", brightness=0.75)
             tiles.darken(tile, stage.chips, size)
@@ -199,7 +201,7 @@ def draw_labels(parts: Sequence[Sample], scales: Sequence[Scale]) -> Figure:
         tiles.outline(places[0], part.truth.boxes[~part.truth.ignore], TRUTH, 1.2)
         whole = np.array([0, 0, size[1], size[0]], np.float32)
         for number, (tile, scale, labels) in enumerate(zip(places[1:], scales, part.labels, strict=True), 1):
-            height, width = pyramid.level_size(*size, scale)
+            height, width = pyramid.level_size(size[0], size[1], scale)
             share = float((labels == FOCUS).mean())
             tiles.show(tile, part.image, f"scale {number}, {width}x{height}: {share:.1%} FOCUS", brightness=0.6)
             tiles.cells(tile, labels == FOCUS, whole, scale, size, FOCUS_COLOR, 0.75)

@@ -48,5 +48,5 @@ def _read(path: Path) -> dict[str, dict[str, float | None]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError) as error:
-        reason = error
+        reason = str(error)
     raise AutoFocusError(f"{path} cannot be read ({reason}); remove it, and its points are run again")

@@ -175,7 +175,8 @@ def draw(curves: dict[str, dict[str, FocusCurve]], config: Config) -> Figure:
     scales = len(config.scales) - 1
     width = max(figure.COLUMN, 3.5 * scales)
     sketch, axes = figure.new(width=width, height=4.4, rows=2, columns=scales, sharey=True)
-    looks = ({}, {"linestyle": "--", "markerfacecolor": "white"})  # the two lines often lie on each other
+    # The two lines often lie on each other.
+    looks: tuple[dict, ...] = ({}, {"linestyle": "--", "markerfacecolor": "white"})
     for row, kind in enumerate(("FocusPixels", "FocusChips")):
         for number in range(1, scales + 1):
             axis = axes[row * scales + number - 1]

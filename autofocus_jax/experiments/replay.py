@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from autofocus_jax.structures import STRIDE, ChipBatch, Cost, Detections, Detect
 
 
 def replay_detect(
-    levels: Mapping[Hashable, Levels] | Sequence[Levels], plan: Plan, num_classes: int
+    levels: Any, plan: Plan, num_classes: int
 ) -> Detect:
     """Return a `detect` that answers for a chip with the whole level's detections in it and its part of the map.
 
@@ -33,7 +34,7 @@ def replay_detect(
     them. A cell of the chip has the probability of the level's cell that its centre lies in.
 
     Args:
-        levels: of each image, by its key.
+        levels: the Levels of each image, by its key.
         plan: its buckets and `shrink` are those that the levels were made with.
         num_classes: how many classes there are.
     """
@@ -53,7 +54,8 @@ def replay_detect(
             scores[row, np.arange(count), part.labels] = part.scores
             valid[row, :count] = True
             if place.scale < len(plan.scales):
-                cells = _part_of_map(levels[place.key], sizes(levels[place.key].size), place, chips.size[row])
+                known = levels[place.key]
+                cells = _part_of_map(known, sizes(known.size), place, np.asarray(chips.size[row]))
                 focus[row, : cells.shape[0], : cells.shape[1]] = cells
         return DetectorOutput(boxes, scores, valid, focus)
 

@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -24,7 +25,7 @@ from autofocus_jax.experiments.levels import Kept, keep_levels, origin
 from autofocus_jax.experiments.points import Run, kept_points
 from autofocus_jax.experiments.replay import replay
 from autofocus_jax.experiments.result import Result, Track, table
-from autofocus_jax.focus.cascade import Detect
+from autofocus_jax.focus.cascade import AnyDetect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
 from autofocus_jax.ledger import data_identity
@@ -92,7 +93,7 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
     pyramid = on_report((None,) * (len(config.scales) - 1))
     names = measure.HEADLINES[config.metric]
     rows = report_rows(chosen, confirmed, curve, lower, pyramid, names)
-    facts = {
+    facts: dict[str, Any] = {
         **describe_inputs(arguments, config, len(shown)),
         "search": {"split": choose_on.split, "images": len(kept.indices), "points": len(tried)},
         "tried": [{"rules": describe(p.rules), names[0]: p.ap, names[1]: p.ap50, "pixels": p.pixels} for p in tried],
@@ -134,15 +135,16 @@ def replayed_point(config: Config, rules: Rules, kept: Kept, dataset: Dataset) -
     """What the cascade would give with these rules; runs no detector."""
     found, cost = replay(kept.levels, config, Plan.of(config, chip_functions(rules)))
     scores = measure.points(measure.score(config.metric, dataset, found, kept.indices))
-    return Point(rules, *_headline(config, scores), float(cost.pixels.sum()) / cost.images)
+    first, second = _headline(config, scores)
+    return Point(rules, first, second, float(cost.pixels.sum()) / cost.images)
 
 
-def measured(config: Config, rules: Rules, detect: Detect, dataset: Dataset, chosen: Sequence[int]) -> Point:
+def measured(config: Config, rules: Rules, detect: AnyDetect, dataset: Dataset, chosen: Sequence[int]) -> Point:
     """A real run of the cascade with these rules."""
     return _point(config, Plan.of(config, chip_functions(rules)), rules, detect, dataset, chosen)
 
 
-def lower_scales(config: Config, rules: Rules, detect: Detect, dataset: Dataset, chosen: Sequence[int]) -> Point:
+def lower_scales(config: Config, rules: Rules, detect: AnyDetect, dataset: Dataset, chosen: Sequence[int]) -> Point:
     """A real run over the first len(rules) + 1 scales, of which the last answers for all smaller sizes."""
     count = len(rules) + 1
     scales = list(config.scales[:count])
@@ -152,9 +154,12 @@ def lower_scales(config: Config, rules: Rules, detect: Detect, dataset: Dataset,
     return _point(config, plan, rules, detect, dataset, chosen)
 
 
-def _point(config: Config, plan: Plan, rules: Rules, detect: Detect, dataset: Dataset, chosen: Sequence[int]) -> Point:
+def _point(
+    config: Config, plan: Plan, rules: Rules, detect: AnyDetect, dataset: Dataset, chosen: Sequence[int]
+) -> Point:
     found = measure.metrics(measure.measure(dataset, detect, plan, metric=config.metric, indices=chosen))
-    return Point(rules, *_headline(config, found), found["pixels_per_image"])
+    first, second = _headline(config, found)
+    return Point(rules, first, second, found["pixels_per_image"])
 
 
 def _headline(config: Config, scores: Mapping[str, float | None]) -> list[float]:

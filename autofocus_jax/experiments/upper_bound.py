@@ -58,7 +58,8 @@ def image_cost(
     size: tuple[int, int], truth: GroundTruth, scales: Sequence[Scale], focus_range: FocusRange, setting: Setting
 ) -> Cost:
     """What a cascade with perfect focus maps costs on one image of `size` (height, width); padding is not counted."""
-    stages = oracle_chips(size, truth, Plan(scales, rules=_chip_functions(size, scales, setting)), focus_range)
+    plan = Plan(tuple(scales), rules=tuple(_chip_functions(size, scales, setting)))
+    stages = oracle_chips(size, truth, plan, focus_range)
     levels = np.array([pyramid.level_size(*size, scale) for scale in scales], np.int64)
     pixels = np.array([stage.sizes.prod(axis=1).sum() for stage in stages], np.int64)
     chips = np.array([len(stage.boxes) for stage in stages])
@@ -145,10 +146,12 @@ def draw(rows: Sequence[dict[str, Any]]) -> Figure:
             (row["k"], row["speed-up"]) for row in rows if (row["d"], row["k in px of"]) == (dilation, level)
         )
         dashes = {"linestyle": "--"} if level == NEXT else {}
-        figure.line(axes, number, *zip(*points), f"d = {dilation}, k in px of the {level} level", **dashes)
+        across, up = zip(*points)
+        figure.line(axes, number, across, up, f"d = {dilation}, k in px of the {level} level", **dashes)
     printed = [(row["k"], row["paper"]) for row in rows if row["paper"] is not None]
     if printed:
-        figure.paper_mark(axes, *zip(*printed), "paper (COCO), about")
+        across, up = zip(*printed)
+        figure.paper_mark(axes, across, up, "paper (COCO), about")
     axes.set(xlabel="least side of a chip k (px)", ylabel="speed-up over the pyramid\n(times fewer pixels)")
     axes.set_xticks(sorted({row["k"] for row in rows}))
     axes.set_ylim(bottom=0)
@@ -190,8 +193,8 @@ def _map(processes: int, chunks: int) -> Iterator[Callable]:
     else:
         # Spawned, not forked: the program may have threads by now, such as that of a progress bar.
         # An interrupt is the parent's to handle, which then drops what has not begun.
-        quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-        pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), **quiet)
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(count, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
         try:
             yield pool.map
         finally:

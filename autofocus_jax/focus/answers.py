@@ -149,7 +149,7 @@ def _loose_maps(focus: Any, chips: Sequence[Chip], plan: Plan) -> list[np.ndarra
         if values.shape != wanted:
             raise DetectorError(f"focus must have shape {list(wanted)}, a cell for {STRIDE}x{STRIDE} px of a chip of "
                                 f"{chip.size[0]}x{chip.size[1]} px, got {list(values.shape)}")  # fmt: skip
-    return maps
+    return list(maps)
 
 
 def _check_needs_no_map(chips: Sequence[Chip], plan: Plan) -> None:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
-from autofocus_jax.structures import STRIDE, AutoFocusError, Bucket, ChipBatch, Scale
-
-
-class BucketError(AutoFocusError):
-    """A chip is larger than every bucket."""
+from autofocus_jax.errors import BucketError
+from autofocus_jax.structures import STRIDE, Bucket, ChipBatch, Scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +55,7 @@ class Loose:
 
 
 Buckets = tuple[Bucket, ...] | Multiple | Loose
+Some = TypeVar("Some", tuple[Bucket, ...], Buckets)  # what is given is what comes back
 
 
 def shapes(buckets: Sequence[Bucket]) -> np.ndarray:
@@ -68,7 +67,7 @@ def shapes(buckets: Sequence[Bucket]) -> np.ndarray:
 _FEWEST, _IMAGES_PER_BUCKET = 8, 16
 
 
-def for_images(buckets: Buckets, images: int) -> Buckets:
+def for_images(buckets: Some, images: int) -> Some:
     """Return the buckets that a run over so many images should compile: few for a short run, all for a long one.
 
     The number depends on `images` alone, so that a run that goes on uses the buckets that it began with.
@@ -96,7 +95,7 @@ def fewer(buckets: Sequence[Bucket], count: int) -> tuple[Bucket, ...]:
     return tuple(buckets[position] for position in sorted(chosen))
 
 
-def holding(buckets: Buckets, scales: Sequence[Scale]) -> Buckets:
+def holding(buckets: Some, scales: Sequence[Scale]) -> Some:
     """Return the buckets, and one for each scale whose whole level fits none of them, in either orientation.
 
     Buckets that are made on demand hold every level.
@@ -119,10 +118,11 @@ def choose(height: int, width: int, buckets: Sequence[Bucket]) -> int:
 
 def choose_all(sizes: np.ndarray, shapes: np.ndarray) -> np.ndarray:
     """`choose` for chips of sizes [n, 2] (height, width in px) and buckets of shapes [k, 2]: indices [n]."""
-    fits = (sizes[:, None, :] <= shapes).all(axis=2)
+    fits = np.all(sizes[:, None, :] <= shapes, axis=2)
     misfits = np.flatnonzero(~fits.any(axis=1))
     if len(misfits):
-        raise BucketError(_too_large(*sizes[misfits[0]], shapes))
+        height, width = sizes[misfits[0]]
+        raise BucketError(_too_large(height, width, shapes))
     if not len(sizes):
         return np.zeros(0, np.intp)
     return np.where(fits, shapes.prod(axis=1), np.iinfo(np.int64).max).argmin(axis=1)

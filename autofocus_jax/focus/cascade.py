@@ -19,11 +19,13 @@ from functools import partial
 import numpy as np
 
 from autofocus_jax.focus.ahead import ahead
-from autofocus_jax.focus.flow import Arrived, Detect, Flow, Outcome, Stage
+from autofocus_jax.focus.flow import AnyDetect, Arrived, Detect, Flow, Outcome, Stage
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.focus.schedule import Admit, Done, Receive, Send, State, decide
 from autofocus_jax.focus.walk import check_image
-from autofocus_jax.structures import AutoFocusError, Cost, Detections, ImageError, sum_costs
+from autofocus_jax.structures import AutoFocusError, Cost, Detections, ImageError
+
+__all__ = ["AnyDetect", "Detect", "Outcome", "Reader", "Stage", "cascade", "stream"]
 
 Reader = Callable[[], np.ndarray]  # gives an image, uint8 RGB [h, w, 3], or raises ImageError
 
@@ -31,7 +33,7 @@ _RESULTS = 2  # finished images that may wait for the caller where each of them 
 
 
 def cascade(
-    images: Sequence[np.ndarray], detect: Detect, plan: Plan, keys: Sequence[Hashable] | None = None
+    images: Sequence[np.ndarray], detect: AnyDetect, plan: Plan, keys: Sequence[Hashable] | None = None
 ) -> tuple[list[Detections], Cost, list[list[Stage]]]:
     """Run a few images through the scales, coarse to fine. `stream` does the same for any number of them.
 
@@ -55,13 +57,14 @@ def cascade(
         check_image(image, key)
     readers = ((key, partial(_same, image)) for key, image in zip(keys, images))
     outcomes = list(_stream(readers, detect, plan, max(1, len(images)), 1, True, False, goes_on=False))
-    cost = sum_costs([Cost.none(len(plan.scales)), *(outcome.cost for outcome in outcomes)])
-    return [outcome.detections for outcome in outcomes], cost, [outcome.stages for outcome in outcomes]
+    cost = sum((done.cost for done in outcomes if done.cost is not None), Cost.none(len(plan.scales)))
+    detections = [done.detections for done in outcomes if done.detections is not None]
+    return detections, cost, [done.stages for done in outcomes if done.stages is not None]
 
 
 def stream(
     images: Iterable[tuple[Hashable, Reader]],
-    detect: Detect,
+    detect: AnyDetect,
     plan: Plan,
     *,
     threads: int = 1,
@@ -127,7 +130,7 @@ def _stream(images, detect, plan, window, threads, keep_stages, keep_images, goe
 def _read(key: Hashable, reader: Reader) -> Arrived:
     begin = time.perf_counter()
     try:
-        image = reader()
+        image: np.ndarray | ImageError = reader()
     except ImageError as error:
         image = error
     return Arrived(key, image, time.perf_counter() - begin)

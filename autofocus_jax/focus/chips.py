@@ -110,7 +110,7 @@ def checked(answer: np.ndarray, level_size: tuple[int, int]) -> np.ndarray:
         raise RuleError(f"chips of a rule must be whole pixels, got {_first(boxes, fractions)}; round them outward")
     height, width = level_size
     low, high = boxes[:, :2], boxes[:, 2:]
-    wrong = ((low < 0) | (high > [width, height]) | (low >= high)).any(1)
+    wrong = np.any((low < 0) | (high > [width, height]) | (low >= high), axis=1)
     if wrong.any():
         raise RuleError(f"chips of a rule must hold pixels and lie inside the level of {height}x{width} px, "
                         f"got {_first(boxes, wrong)}")  # fmt: skip

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -38,6 +38,8 @@ Detect = Callable[[ChipBatch, Sequence[Placement]], DetectorOutput]
 # What `detect` is in a plan whose buckets are Loose: it gets all chips of one image and scale, uint8 RGB [h, w, 3].
 # A DetectorError that it raises is about that image.
 HostDetect = Callable[[Sequence[np.ndarray], Sequence[Placement]], HostAnswer]
+
+AnyDetect = Detect | HostDetect
 
 _HOPELESS = 8  # images that a detector may fail on before it has answered for any
 
@@ -165,7 +167,7 @@ class Flow:
 
     def _enqueue(self, moving: Walk) -> None:
         for chip in moving.chips[-1]:
-            pixels = self.pool.submit(_crop, moving.image, chip)
+            pixels = self.pool.submit(_crop, cast(np.ndarray, moving.image), chip)
             self.queues.setdefault(chip.bucket, deque()).append(_Entry(moving, chip, pixels))
 
     def _advance(self, moving: Walk) -> None:
@@ -203,7 +205,7 @@ class Flow:
         chips = [entry.chip for entry in entries]
         batch = bucket_ops.pad(crops, chips[0].bucket)
         sent = time.perf_counter()
-        output = self.detect(batch, [chip.place for chip in chips])
+        output = cast(Detect, self.detect)(batch, [chip.place for chip in chips])
         np.asarray(getattr(output, "valid", None))  # waits for the device
         return read_output(chips, output, self.plan), self._busy_since(sent)
 
@@ -211,7 +213,7 @@ class Flow:
         """`_detect` of a detector on the host, for all chips of one image and scale."""
         chips = [entry.chip for entry in entries]
         sent = time.perf_counter()
-        answer = self.detect(crops, [chip.place for chip in chips])
+        answer = cast(HostDetect, self.detect)(crops, [chip.place for chip in chips])
         busy = self._busy_since(sent)
         found = read_host_answer(chips, answer, self.plan)
         walk.spend(entries[0].walk, chips[0], answer.runs, answer.pixels)
@@ -238,7 +240,8 @@ def _finish(moving: Walk, plan: Plan, keep_stages: bool) -> Outcome:
     detections, stacked = stacking.stack(parts, moving.size, plan.scales, plan.stacking)
     stages = None
     if keep_stages:
-        maps = [tuple(answer.focus for answer in answers if answer.focus is not None) for answers in moving.found]
+        maps = [tuple(found.focus for found in answers if found is not None and found.focus is not None)
+                for answers in moving.found]  # fmt: skip
         maps += [()] * (len(plan.scales) - len(maps))
         stages = [Stage(part.chips, focus, *stage) for part, focus, stage in zip(parts, maps, stacked)]
     moving.seconds["stacking"] += time.perf_counter() - begin

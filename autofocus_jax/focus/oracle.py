@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,9 +42,11 @@ def oracle_detect(
         stride: px of a cell of the focus map.
     """
 
+    known: Any = ground_truths
+
     def of(place: Placement) -> GroundTruth:
         try:
-            return ground_truths[place.key]
+            return known[place.key]
         except (LookupError, TypeError):
             raise AutoFocusError(f"the oracle has no ground truth of image {place.key!r}; give it by key") from None
 

@@ -6,18 +6,16 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from autofocus_jax.config import Config, StackingConfig
+from autofocus_jax.config import StackingConfig
+from autofocus_jax.errors import PlanError
 from autofocus_jax.focus import buckets as bucket_ops
 from autofocus_jax.focus.buckets import Buckets, Loose, Multiple
 from autofocus_jax.focus.chips import ChipFunction, focus_chips, whole_level
-from autofocus_jax.structures import STRIDE, AutoFocusError, Bucket, Scale, ValidRange
-
-
-class PlanError(AutoFocusError):
-    """The parts of a plan do not fit each other."""
+from autofocus_jax.structures import STRIDE, Bucket, Scale, ValidRange
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Plan:
         _check(self)
 
     @classmethod
-    def of(cls, config: Config, rules: Sequence[ChipFunction] | None = None) -> Plan:
+    def of(cls, config: Any, rules: Sequence[ChipFunction] | None = None) -> Plan:
         """Return the plan of what has a config's settings of it; `rules` take the place of the config's."""
         given = config.rules if rules is None else tuple(rules)
         return cls(config.scales, config.buckets, config.stacking, given, config.shrink, config.window)
@@ -64,7 +62,8 @@ class Plan:
         """The chip function of each scale but the last: `rules`, or Algorithm 1."""
         if self.rules is not None:
             return self.rules
-        return tuple(functools.partial(focus_chips, rule=scale.chips) for scale in self.scales[:-1])
+        rules = (scale.chips for scale in self.scales[:-1])
+        return tuple(functools.partial(focus_chips, rule=rule) for rule in rules if rule is not None)
 
     def pyramid(self) -> Plan:
         """Return the same plan with every level processed whole: the full image pyramid."""
@@ -82,8 +81,8 @@ class Plan:
         if self.rules is not None or any(scale.chips is None for scale in self.scales[:-1]):
             raise PlanError("the plan has rules of its own, which have no threshold; give its scales chip rules")
         values = thresholds * count if len(thresholds) == 1 else thresholds
-        rules = [dataclasses.replace(scale.chips, threshold=value) for scale, value in zip(self.scales, values)]
-        scales = [dataclasses.replace(scale, chips=rule) for scale, rule in zip(self.scales, rules)]
+        scales = [dataclasses.replace(scale, chips=dataclasses.replace(scale.chips, threshold=value))
+                  for scale, value in zip(self.scales, values) if scale.chips is not None]  # fmt: skip
         return dataclasses.replace(self, scales=(*scales, self.scales[-1]))
 
     def alone(self, number: int) -> Plan:
@@ -125,7 +124,7 @@ class Plan:
 
     @functools.cached_property
     def _shapes(self) -> np.ndarray:
-        return bucket_ops.shapes(self.buckets)
+        return bucket_ops.shapes(self.buckets if isinstance(self.buckets, tuple) else ())
 
 
 def _check(plan: Plan) -> None:

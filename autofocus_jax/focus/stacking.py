@@ -100,8 +100,13 @@ def stack(
         limits = _limits(chips, image_size, config.border_tolerance)
         whole = _inside(detections.boxes.take(valid, axis=0), limits.take(chip.take(valid), axis=0))
         stages.append(Stacked(_rows(detections, valid[whole]), _rows(detections, valid[~whole])))
-    merged = merge(*(np.concatenate(parts) for parts in zip(*(stage.kept for stage in stages))), config)
-    return merged, stages
+    return merge_all([stage.kept for stage in stages], config), stages
+
+
+def merge_all(parts: Sequence[Detections], config: StackingConfig) -> Detections:
+    """Return what `merge` makes of all parts together, of which there is at least one."""
+    boxes, scores, labels = (np.concatenate(fields) for fields in zip(*parts))
+    return merge(boxes, scores, labels, config)
 
 
 def _limits(chips: np.ndarray, image_size: tuple[int, int], tolerance: float) -> np.ndarray:
@@ -170,19 +175,20 @@ def _pick_above(
     ]
     peaks = [of_class.scores.argmax() for of_class in classes]
     best = np.array([of_class.scores[peak] for of_class, peak in zip(classes, peaks)])
-    tables: list[np.ndarray | None] = [None] * len(classes)
-    picks, picked = [], []
+    tables: dict[int, np.ndarray] = {}
+    picks: list[int] = []
+    picked: list[float] = []
     while len(picks) < limit:
-        group = best.argmax()
+        group = int(best.argmax())
         if not best[group] > score_threshold:
             break
         peak, (start, left, reach, areas) = peaks[group], classes[group]
-        picks.append(start + peak)
+        picks.append(start + int(peak))
         picked.append(best[group])
         if len(left) > _TABLE_ROWS:
             left *= decay(_iou(reach, areas, reach[:, peak, None], areas[peak]))
         else:
-            if tables[group] is None:
+            if group not in tables:
                 tables[group] = decay(_iou(reach[:, None], areas, reach[:, :, None], areas[:, None]))
             left *= tables[group][peak]
         left[peak] = -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def start(key: Hashable, number: int, image: np.ndarray, plan: Plan, read: float
     check_image(image, key)
     size = image.shape[:2]
     seconds = dict.fromkeys(STAGES, 0.0) | {"read": read}
-    moving = Walk(key, number, size, image, seconds, *([0] * len(plan.scales) for _ in range(2)))
+    moving = Walk(key, number, size, image, seconds, [0] * len(plan.scales), [0] * len(plan.scales))
     enter(moving, whole_image(size), plan)
     return moving
 
@@ -143,7 +143,8 @@ def next_regions(walk: Walk, plan: Plan) -> np.ndarray:
     scale = len(walk.regions)
     if scale == len(plan.scales):
         return np.zeros((0, 4), np.int32)
-    return zoom(walk.chips[-1], [found.focus for found in walk.found[-1]], plan.functions[scale - 1])
+    maps = [found.focus for found in walk.found[-1] if found is not None]
+    return zoom(walk.chips[-1], maps, plan.functions[scale - 1])
 
 
 def zoom(chips: Sequence[Chip], maps: Sequence[np.ndarray | None], rule: ChipFunction) -> np.ndarray:
@@ -154,7 +155,7 @@ def zoom(chips: Sequence[Chip], maps: Sequence[np.ndarray | None], rule: ChipFun
 
     Args:
         chips: those of one image and scale.
-        maps: the focus map of each, cut at its true size.
+        maps: the focus map of each, cut at its true size; None for a rule that looks at none.
         rule: turns a focus map into chips.
 
     Raises:
@@ -162,7 +163,7 @@ def zoom(chips: Sequence[Chip], maps: Sequence[np.ndarray | None], rule: ChipFun
     """
     regions: list[np.ndarray] = [np.zeros((0, 4), np.int32)]
     for (parent, (height, width), *_), focus in zip(chips, maps, strict=True):
-        boxes = checked(rule(focus, (height, width)), (height, width))
+        boxes = checked(rule(cast(np.ndarray, focus), (height, width)), (height, width))
         if not len(boxes):
             continue
         origin = np.tile(parent.box[:2].astype(np.float64), 2)
@@ -180,7 +181,7 @@ def cost(walk: Walk, plan: Plan) -> Cost:
     counts = [len(chips) for chips in walk.chips]
     per_scale = pixels + missing, levels, counts + missing, walk.padded, walk.runs
     seconds = np.array([walk.seconds[stage] for stage in STAGES])
-    return Cost(1, *(np.array(values, np.int64) for values in per_scale), seconds)
+    return Cost.of(1, per_scale, seconds)
 
 
 def scale_detections(walk: Walk, plan: Plan) -> list[stacking.ScaleDetections]:
@@ -188,7 +189,7 @@ def scale_detections(walk: Walk, plan: Plan) -> list[stacking.ScaleDetections]:
     none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
     parts = []
     for index in range(len(plan.scales)):
-        answers = walk.found[index] if index < len(walk.found) else []
+        answers = [found for found in walk.found[index] if found is not None] if index < len(walk.found) else []
         regions = walk.regions[index] if index < len(walk.regions) else np.zeros((0, 4), np.int32)
         fields = zip(none, *(answer.detections for answer in answers))
         counts = [len(answer.detections.scores) for answer in answers]

@@ -46,7 +46,7 @@ class Session(NamedTuple):
     def sides(self) -> tuple[int | None, int | None]:
         """(height, width) of the image input, None for a free one."""
         shape = self.image.shape[-3:]
-        return shape[1:] if self.channels_first else shape[:2]
+        return (shape[1], shape[2]) if self.channels_first else (shape[0], shape[1])
 
     @property
     def batch(self) -> int | None:

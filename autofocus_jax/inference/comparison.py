@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from autofocus_jax.focus.ahead import ahead
-from autofocus_jax.focus.cascade import Detect, Reader
+from autofocus_jax.focus.cascade import AnyDetect, Reader
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
 from autofocus_jax.inference.engine import RunResult
@@ -51,7 +51,7 @@ class _Times(NamedTuple):
         return _Times(self.wall - other.wall, self.cpu - other.cpu)
 
 
-def by_plan(name: str, detect: Detect, plan: Plan) -> Way:
+def by_plan(name: str, detect: AnyDetect, plan: Plan) -> Way:
     """Return the way of the cascade, as a row of that name."""
 
     def stream(images: Iterable[tuple[Hashable, Reader]]) -> Generator[Answer | AutoFocusError, None, None]:
@@ -92,7 +92,8 @@ class Comparison:
         if double:
             raise AutoFocusError(f"two rows are called {double[0]!r}; leave one out")
         self.dataset, self.ways, self.names = dataset, tuple(ways), tuple(names)
-        self.reading, self.reading_cpu, self.running, self.skipped = 0.0, 0.0, 0.0, []
+        self.reading = self.reading_cpu = self.running = 0.0
+        self.skipped: list[Skipped] = []
         self._indices: list[int] = []
         self._failures = 0  # images that the detector failed on
         self._turn = 0  # the way that the next block begins with

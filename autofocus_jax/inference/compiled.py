@@ -17,15 +17,12 @@ from autofocus_jax import parallel
 from autofocus_jax.config import Config
 from autofocus_jax.detector.api import Detector, Variables
 from autofocus_jax.detector.kinds import detector_of
+from autofocus_jax.errors import CompileError
 from autofocus_jax.focus import buckets as bucket_ops
 from autofocus_jax.focus.buckets import BucketError
-from autofocus_jax.structures import AutoFocusError, Bucket, ChipBatch, DetectorOutput, Placement
+from autofocus_jax.structures import Bucket, ChipBatch, DetectorOutput, Placement
 
 _MAPS_PER_PROGRAM = 250  # memory maps, of which Linux allows a process 65530; 108 were counted, 230 in older forms
-
-
-class CompileError(AutoFocusError):
-    """There is no room for another compiled program."""
 
 
 class Parts:
@@ -52,7 +49,7 @@ class Parts:
 
         return jax.jit(parallel.pmap(traced, self.mesh, replicated=(True, False)))
 
-    def program(self, function: Callable, variables: Variables, like: Any) -> Callable:
+    def program(self, function: Any, variables: Variables, like: Any) -> Callable:
         """The compiled program of a `jitted` function for arrays of these shapes."""
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(like))
         with self._lock:
@@ -146,11 +143,11 @@ class CompiledDetector:
                 f"a batch of {batch} chips of {height}x{width} px is no bucket's; Config.buckets has {known}"
             )
         seen, focus = self._run(self._look, parallel.split(chips, self._mesh))
-        output = DetectorOutput(*self._run(self._answer, seen), focus)
+        found = *self._run(self._answer, seen), focus
         if self._far:
-            for array in output:
+            for array in found:
                 array.copy_to_host_async()
-        return output
+        return DetectorOutput(*found)
 
     def _run(self, function: Callable, value: Any) -> Any:
         return self._parts.program(function, self._variables, value)(self._variables, value)
@@ -198,4 +195,3 @@ def make_room() -> None:
 
 def _lines(path: Path) -> int:
     return path.read_bytes().count(b"\n")
-

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from autofocus_jax.focus import cascade
-from autofocus_jax.focus.cascade import Detect, Outcome, Reader
+from autofocus_jax.focus.cascade import AnyDetect, Outcome, Reader
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import pieces
 from autofocus_jax.inference.pieces import Piece, Skipped
@@ -21,7 +21,8 @@ from autofocus_jax.structures import Cost, Dataset, Detections, sum_costs
 PIECE = 64  # images whose results are written together
 GIVE_BACK = 2.0  # seconds between the times that freed memory is given back to the system
 
-Streamed = Callable[[Iterable[tuple[Hashable, Reader]]], Iterator[Outcome]]  # `stream` with all but the images given
+# `stream` with all but the images given.
+Streamed = Callable[[Iterable[tuple[Hashable, Reader]]], Generator[Outcome, None, None]]
 
 
 class RunResult(NamedTuple):
@@ -41,7 +42,7 @@ def host_threads() -> int:
 
 def stream(
     images: Iterable[tuple[Hashable, Reader]],
-    detect: Detect,
+    detect: AnyDetect,
     plan: Plan,
     *,
     threads: int | None = None,
@@ -62,8 +63,8 @@ def stream(
     """
     threads = host_threads() if threads is None else threads
     given_back = time.perf_counter()
-    options = {"threads": threads, "keep_stages": keep_stages, "keep_images": keep_images}
-    with contextlib.closing(cascade.stream(images, detect, plan, **options)) as outcomes:
+    made = cascade.stream(images, detect, plan, threads=threads, keep_stages=keep_stages, keep_images=keep_images)
+    with contextlib.closing(made) as outcomes:
         for outcome in outcomes:
             yield outcome
             if time.perf_counter() - given_back > GIVE_BACK:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -115,7 +115,7 @@ def look_of(focus: str, weights: str | os.PathLike | None = None, small: float =
     Raises:
         ConfigError: another word, or a network without weights.
     """
-    made = {
+    made: dict[str, Callable[[], Where | None]] = {
         "weak": partial(weak, small),
         "network": lambda: network(_given(focus, weights)),
         "either": lambda: either(weak(small), network(_given(focus, weights))),

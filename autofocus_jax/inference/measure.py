@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from rich import box
 from rich.table import Table
 
 from autofocus_jax.focus import pyramid
-from autofocus_jax.focus.cascade import Detect, Outcome, Reader
+from autofocus_jax.focus.cascade import AnyDetect, Outcome, Reader
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
 from autofocus_jax.metrics import coco, voc
@@ -56,7 +56,7 @@ def rows(plan: Plan) -> dict[str, Plan]:
 
 def measure(
     dataset: Dataset,
-    detect: Detect,
+    detect: AnyDetect,
     plan: Plan,
     *,
     metric: str = "coco",
@@ -92,7 +92,7 @@ def measure(
     indices = range(len(dataset)) if indices is None else indices
     sizes: Counter[tuple[int, int]] = Counter()
 
-    def streamed(images: Iterable[tuple[Hashable, Reader]]) -> Iterator[Outcome]:
+    def streamed(images: Iterable[tuple[Hashable, Reader]]) -> Generator[Outcome, None, None]:
         return _counted(engine.stream(images, detect, plan), plan, sizes)
 
     process, processes = parallel.process() if folder is not None else (0, 1)
@@ -201,11 +201,13 @@ def headline(row: Mapping[str, Any]) -> str:
     return next(keys[0] for keys in HEADLINES.values() if keys[0] in row)
 
 
-def _counted(outcomes: Iterator[Outcome], plan: Plan, sizes: Counter[tuple[int, int]]) -> Iterator[Outcome]:
+def _counted(
+    outcomes: Generator[Outcome, None, None], plan: Plan, sizes: Counter[tuple[int, int]]
+) -> Generator[Outcome, None, None]:
     """The outcomes, with the sizes of their chips added to `sizes`."""
     with contextlib.closing(outcomes):
         for outcome in outcomes:
             for scale, regions in zip(plan.scales, outcome.regions or ()):
-                factor = pyramid.factor(*outcome.size, scale)
+                factor = pyramid.factor(outcome.size[0], outcome.size[1], scale)
                 sizes.update(pyramid.chip_size(region, factor) for region in regions.astype(np.float32))
             yield outcome

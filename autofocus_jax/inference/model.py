@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 
@@ -15,7 +15,7 @@ from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.data.rgb import Image, as_rgb, rgb_size
 from autofocus_jax.detector.api import Variables
 from autofocus_jax.focus.buckets import Loose
-from autofocus_jax.focus.cascade import Detect, Outcome, Reader
+from autofocus_jax.focus.cascade import AnyDetect, Outcome, Reader
 from autofocus_jax.focus.chips import ChipFunction
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
@@ -38,7 +38,7 @@ class Model:
     `categories`, and `config` (None for a detector without one).
     """
 
-    def __init__(self, detect: Detect, plan: Plan | None, categories: Sequence[str], config: Config | None = None,
+    def __init__(self, detect: AnyDetect, plan: Plan | None, categories: Sequence[str], config: Config | None = None,
                  propose: Propose | None = None):  # fmt: skip
         """Put a detector and a plan together.
 
@@ -100,7 +100,8 @@ class Model:
         other.config = config
         if config.buckets != self.config.buckets:
             other.detect = self._compile(config)
-        other.plan = dataclasses.replace(Plan.of(config, self.plan.rules), buckets=other.detect.buckets)
+        buckets = cast(CompiledDetector, other.detect).buckets
+        other.plan = dataclasses.replace(Plan.of(config, self.plan.rules), buckets=buckets)
         return other
 
     def planned(self, plan: Plan) -> Model:

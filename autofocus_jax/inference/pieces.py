@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from autofocus_jax import files
-from autofocus_jax.structures import AutoFocusError, Cost, Detections
-
-
-class PieceError(AutoFocusError):
-    """A stored piece is damaged or missing."""
+from autofocus_jax.errors import PieceError
+from autofocus_jax.structures import Cost, Detections
 
 
 class Skipped(NamedTuple):
     """An image that could not be read, or that the detector failed on."""
 
-    index: int
+    index: int  # type: ignore[assignment]
     file_name: str
     reason: str
 
@@ -52,7 +49,7 @@ def load(path: Path) -> Piece:
         content = files.read_npz(path)
         bounds = np.cumsum(content["counts"])[:-1]
         fields = zip(*(np.split(content[name], bounds) for name in Detections._fields))
-        info = {name: content[f"info_{name}"] for name in Cost._fields if f"info_{name}" in content}
+        info: dict[str, Any] = {name: content[f"info_{name}"] for name in Cost._fields if f"info_{name}" in content}
         info |= {"images": int(info["images"])} if info else {}
         return Piece(
             content["indices"].tolist(),

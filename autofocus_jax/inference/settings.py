@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from autofocus_jax.config import Config
+from autofocus_jax.focus.buckets import holding
 from autofocus_jax.focus.plan import Plan
 
 
@@ -17,7 +18,8 @@ def with_sides(config: Config, sides: Sequence[tuple[int, int]]) -> Config:
     plan, training = Plan.of(config).with_sides(sides), config.training
     if len(plan.scales) < len(config.scales):  # one scale alone: what it was trained for no longer counts
         training = dataclasses.replace(training, ranges=(plan.scales[0].valid,), negative_chips=0)
-    return dataclasses.replace(config, scales=plan.scales, buckets=plan.buckets, training=training)
+    return dataclasses.replace(config, scales=plan.scales, buckets=holding(config.buckets, plan.scales),
+                               training=training)  # fmt: skip
 
 
 def with_thresholds(config: Config, thresholds: Sequence[float]) -> Config:

@@ -18,7 +18,7 @@ from autofocus_jax.detector.kinds import DETECTORS
 from autofocus_jax.focus.buckets import holding
 from autofocus_jax.scenes.source import CATEGORIES, ScenesSource
 from autofocus_jax.weights import safetensors
-from autofocus_jax.weights.checkpoint import load_variables, notes, trained_with
+from autofocus_jax.weights.variables import load_variables, notes, trained_with
 
 SOURCES = {kind.__name__: kind for kind in (CocoSource, ScenesSource, TfdsSource, VocSource, YoloSource)}
 

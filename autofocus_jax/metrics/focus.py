@@ -42,7 +42,7 @@ def chip_recall(
     asked = whole = 0.0
     for chip, box, (height, width) in zip(chips, boxes, sizes, strict=True):
         inside = (box[:, None, :2] >= chip[None, :, :2]) & (box[:, None, 2:] <= chip[None, :, 2:])
-        found += int(inside.all(axis=2).any(axis=1).sum())
+        found += int(np.any(np.all(inside, axis=2), axis=1).sum())
         total += len(box)
         asked += float(box_ops.area(chip).sum())
         whole += height * width

@@ -28,7 +28,7 @@ class VocScores(NamedTuple):
     ap70: float
     ap50_area: float  # area under the curve
     ap70_area: float
-    per_category: dict[str, tuple[float, float, float, float]]  # the same four
+    per_category: dict[str, tuple[float, ...]]  # the same four
 
 
 class _Matches(NamedTuple):
@@ -55,7 +55,7 @@ def evaluate(dataset: Dataset, detections: Sequence[Detections], indices: Sequen
         np.concatenate([np.zeros(0, np.int64), *(truth.labels[~truth.ignore] for truth in truths)]),
         minlength=len(dataset.categories),
     )
-    per_category = {}
+    per_category: dict[str, tuple[float, ...]] = {}
     for label, name in enumerate(dataset.categories):
         per_category[name] = (float("nan"),) * 4
         if wanted[label]:
@@ -64,7 +64,7 @@ def evaluate(dataset: Dataset, detections: Sequence[Detections], indices: Sequen
             values = [form(*curve) for form in (eleven_point, area_under) for curve in curves]
             per_category[name] = tuple(100 * value for value in values)
     means = [_mean(column) for column in zip(*per_category.values())] or [float("nan")] * 4
-    return VocScores(*means, per_category)
+    return VocScores(means[0], means[1], means[2], means[3], per_category)
 
 
 def precision_recall(right: np.ndarray, counted: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:

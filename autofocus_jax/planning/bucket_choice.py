@@ -137,7 +137,7 @@ def _problem(chips: ChipSizes, scales: Sequence[Scale]) -> _Problem:
     while True:
         points, weights = count_sizes(_up(chips.sizes, step), chips.counts)
         required = largest_levels(scales, step)
-        outside = np.flatnonzero(~(points[:, None] <= required).all(axis=2).any(axis=1))
+        outside = np.flatnonzero(~np.any(np.all(points[:, None] <= required, axis=2), axis=1))
         if len(outside):
             height, width = points[outside[0]]
             levels = " or ".join(f"{rows}x{columns}" for rows, columns in required)

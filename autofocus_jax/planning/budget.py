@@ -11,14 +11,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from autofocus_jax.structures import AutoFocusError, ChipRule, Scale
+from autofocus_jax.errors import BudgetError
+from autofocus_jax.structures import ChipRule, Scale
 
 WIDEST = 12.0  # shifts of the logits that are searched, to both sides: every threshold ends up at almost 0 or 1
 STEPS = 9  # halvings of that interval: the shift is found to 0.05
-
-
-class BudgetError(AutoFocusError):
-    """No thresholds meet the budget."""
 
 
 class Reached(NamedTuple):

@@ -101,7 +101,7 @@ def sizes(dataset: Dataset) -> Sizes:
 
 def usual(given: Sizes) -> tuple[float, float]:
     """Return the median of the shorter and of the longer sides of the images, px."""
-    return tuple(float(np.median(side)) for side in (given.images.min(axis=1), given.images.max(axis=1)))
+    return float(np.median(given.images.min(axis=1))), float(np.median(given.images.max(axis=1)))
 
 
 def finest_factor(given: Sizes, needs: Needs) -> tuple[float, float]:

@@ -39,7 +39,7 @@ class Forecast(NamedTuple):
 
 def forecast(
     dataset: Dataset,
-    indices: Sequence[int],
+    indices: Sequence[int] | np.ndarray,
     plan: Plan,
     focus_range: FocusRange,
     progress: Callable[[int, int], None] | None = None,

@@ -55,7 +55,7 @@ def grids(
 def usual_size(dataset: Dataset) -> tuple[int, int]:
     """Return the median height and the median width of the images of a data set, px."""
     infos = [dataset.info(index) for index in range(len(dataset))]
-    return tuple(int(np.median([getattr(info, side) for info in infos])) for side in ("height", "width"))
+    return int(np.median([info.height for info in infos])), int(np.median([info.width for info in infos]))
 
 
 def search(

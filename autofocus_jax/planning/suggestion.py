@@ -207,7 +207,7 @@ def _reasons(given: Sizes, choice: Choice) -> list[str]:
     if leading < len(factors) - 1:
         reasons.append(f"valid ranges: from {needs.seen:g} px as a scale shows it, up to {OVERLAP:g} times the lower "
                        "end of the coarser scale's range")  # fmt: skip
-    least = " and ".join(str(scale.chips.min_size) for scale in scales[:-1])
+    least = " and ".join(str(scale.chips.min_size) for scale in scales[:-1] if scale.chips)
     reasons.append(f"chips of at least {least} level px, so that the next scale sees {needs.context} px of context; "
                    "thresholds are the paper's kind, to be chosen on `tune` after training "
                    "(autofocus experiment chip_rules)")  # fmt: skip

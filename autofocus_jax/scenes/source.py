@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import multiprocessing
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -85,7 +86,7 @@ def _render(folder: Path, seed: int, split: str, count: int) -> list[dict]:
     track = functools.partial(rich.progress.track, total=len(parts), console=Console(stderr=True), transient=True)
     records = []
     with contextlib.ExitStack() as stack:
-        render = map
+        render: Callable = map
         if workers > 1:  # spawned: a fork would copy JAX's threads
             context = multiprocessing.get_context("spawn")
             render = stack.enter_context(ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,))).map

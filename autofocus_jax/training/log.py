@@ -139,7 +139,7 @@ class _Files:
         line = json.dumps({"step": int(step)} | entry, allow_nan=False).encode() + b"\n"
         try:
             whole = self._lines.write(line) == len(line)
-            why = "" if whole else os.strerror(errno.ENOSPC)
+            why: str | None = "" if whole else os.strerror(errno.ENOSPC)
         except OSError as error:
             whole, why = False, error.strerror
         if not whole or self._failed:

@@ -53,5 +53,4 @@ def average(ema: Any, params: Any, step: Any, decay: float) -> Any:
     The decay starts at 0.1 and rises with the steps, (1 + step) / (10 + step), until it is `decay`: a run that is short
     beside 1 / (1 - decay) steps forgets its random start too.
     """
-    decay = jnp.minimum(decay, (1 + step) / (10 + step))
-    return optax.incremental_update(params, ema, 1 - decay)
+    return optax.incremental_update(params, ema, 1 - jnp.minimum(decay, (1 + step) / (10 + step)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
@@ -36,7 +36,7 @@ def load_chip(dataset: Dataset, chip: TrainChip, config: Config, generator: np.r
     """
     training = config.training
     image, truth = dataset[chip.image]
-    ratio = factor(*image.shape[:2], config.scales[chip.scale - 1])
+    ratio = factor(image.shape[0], image.shape[1], config.scales[chip.scale - 1])
     window, zoom = augmentation.zoomed(chip.window, ratio, training.chip, training.augmentation, generator)
     pixels, window, factors = crop(image, window, ratio * zoom)
     pixels = pixels[: training.chip, : training.chip]
@@ -64,7 +64,7 @@ def load_chip(dataset: Dataset, chip: TrainChip, config: Config, generator: np.r
 
     canvas = np.zeros((training.chip, training.chip, 3), np.uint8)
     canvas[:height, :width] = pixels
-    chips = ChipBatch(canvas, np.array([height, width], np.int32), np.bool_(True))
+    chips = ChipBatch(canvas, np.array([height, width], np.int32), np.array(True))
     classes = np.where(truth.ignore, -1, truth.labels).astype(np.int32)
     present = np.ones(len(boxes), bool)
     return TrainBatch(chips, fill(boxes.astype(np.float32)), fill(classes), fill(present), fill(trainable), focus)
@@ -73,7 +73,7 @@ def load_chip(dataset: Dataset, chip: TrainChip, config: Config, generator: np.r
 def blank(config: Config) -> TrainBatch:
     """A row, without the leading axis, that is not valid and trains nothing."""
     side, boxes = config.training.chip, config.training.max_boxes
-    chips = ChipBatch(np.zeros((side, side, 3), np.uint8), np.array([side, side], np.int32), np.bool_(False))
+    chips = ChipBatch(np.zeros((side, side, 3), np.uint8), np.array([side, side], np.int32), np.array(False))
     cells = np.full((side // STRIDE, side // STRIDE), IGNORE, np.int8)
     flags = np.zeros(boxes, bool)
     return TrainBatch(chips, np.zeros((boxes, 4), np.float32), np.zeros(boxes, np.int32), flags, flags, cells)
@@ -126,8 +126,8 @@ class Batches(Iterator[TrainBatch]):
         self._sample = lambda epoch: self._sampler.submit(chip_list, dataset, config, epoch, proposals)
         self._missed, self._reason = 0, ""
         self._this = self._sample(position.epoch)
-        self._next: Future[TrainChips] | None = None
-        self._reading: Iterator[TrainBatch] | None = None
+        self._next: Future[TrainChips] = self._this  # or the epoch after, once a batch was asked for
+        self._reading: Any = None  # grain's iterator over the epoch's batches
 
     def __next__(self) -> TrainBatch:
         """Raises ImageError when one image after the other cannot be read."""
@@ -165,7 +165,7 @@ class Batches(Iterator[TrainBatch]):
         """Batches of this epoch."""
         return sampling.count(self._this.result()) // self._config.training.batch
 
-    def _open(self, chips: TrainChips, position: Position) -> Iterator[TrainBatch]:
+    def _open(self, chips: TrainChips, position: Position) -> Any:
         """Batches of this process's rows of an epoch, read ahead in threads."""
         size, threads = self._config.training.batch, self._config.training.read_threads
         total = sampling.count(chips) // size

@@ -10,14 +10,11 @@ from typing import Any
 import numpy as np
 
 from autofocus_jax import files
+from autofocus_jax.errors import ProposalsError
 from autofocus_jax.ledger import data_identity, differences
-from autofocus_jax.structures import AutoFocusError, Dataset
+from autofocus_jax.structures import Dataset
 
 _AGAIN = "remove the file and run the stage of the proposals again"
-
-
-class ProposalsError(AutoFocusError):
-    """A file of proposals is missing, damaged or of other images."""
 
 
 def write(path: str | Path, boxes: Sequence[np.ndarray], dataset: Dataset, origin: Mapping[str, str]) -> None:

@@ -63,7 +63,7 @@ def positive_windows(
     in a chip always gives its one window, the whole image, also where nothing is in range: its FocusPixels are learnt
     there. Windows of another scale that only leads hold every object, for the same reason.
     """
-    windows = []
+    windows: list[np.ndarray] = []
     for scale, valid in zip(scales, training.ranges, strict=True):
         ratio = factor(height, width, scale)
         if not windows and scale.max_side <= training.chip:

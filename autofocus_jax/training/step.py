@@ -84,7 +84,7 @@ def make_step(
         info = {"loss": value, **parts, "gradient_norm": optax.tree.norm(gradient)}
         return TrainState(state.step + 1, params, batch_stats, opt_state, state.key, ema), info
 
-    return step if axis is None else parallel.pmap(step, over, (True, False), out_replicated=True)
+    return step if axis is None or over is None else parallel.pmap(step, over, (True, False), out_replicated=True)
 
 
 def variables(state: TrainState) -> Variables:

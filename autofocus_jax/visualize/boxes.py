@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from autofocus_jax.files import write_bytes
-from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.structures import Array, AutoFocusError
 
 RED, YELLOW, GREEN, MAGENTA = (255, 40, 30), (255, 215, 0), (40, 220, 70), (255, 60, 255)
 WHITE, GREY = (255, 255, 255), (150, 150, 150)
@@ -30,9 +30,9 @@ def write_picture(path: Path, picture: np.ndarray, sync: bool = True) -> Path:
 
 def draw_boxes(
     image: np.ndarray,
-    boxes: np.ndarray,
-    labels: np.ndarray | None = None,
-    scores: np.ndarray | None = None,
+    boxes: Array,
+    labels: Array | None = None,
+    scores: Array | None = None,
     categories: Sequence[str] | None = None,
     color: Color = GREEN,
     thickness: int = 2,

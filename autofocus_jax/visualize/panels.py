@@ -92,9 +92,9 @@ def panel(
 
 
 def _title(image: np.ndarray, number: int, stage: Stage, scale: Scale) -> str:
-    factor = pyramid.factor(*image.shape[:2], scale)
+    factor = pyramid.factor(image.shape[0], image.shape[1], scale)
     pixels = sum(height * width for height, width in (pyramid.chip_size(chip, factor) for chip in stage.chips))
-    height, width = pyramid.level_size(*image.shape[:2], scale)
+    height, width = pyramid.level_size(image.shape[0], image.shape[1], scale)
     chips = "1 chip" if len(stage.chips) == 1 else f"{len(stage.chips)} chips"
     return f"scale {number}: {chips}, {pixels / 1e3:.0f}k px ({pixels / (height * width):.0%} of {width}x{height})"
 

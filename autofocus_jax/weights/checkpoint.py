@@ -22,20 +22,14 @@ import tensorstore
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from autofocus_jax import parallel
-from autofocus_jax.config import Config
 from autofocus_jax.detector.api import Variables
-from autofocus_jax.detector.kinds import detector_of
+from autofocus_jax.errors import CheckpointError
 from autofocus_jax.ledger import locked
 from autofocus_jax.machine.terminal import printable
-from autofocus_jax.structures import AutoFocusError, TrainState
-from autofocus_jax.weights import fit, safetensors
-from autofocus_jax.weights.meaning import changed_meaning
+from autofocus_jax.structures import TrainState
+from autofocus_jax.weights import fit
 
 _UNFINISHED = "*.orbax-checkpoint-tmp*"  # names of folders that orbax is writing, or was killed in
-
-
-class CheckpointError(AutoFocusError):
-    """A checkpoint is missing, unreadable or of another config."""
 
 
 class Saved(NamedTuple):
@@ -143,9 +137,6 @@ def _unwritten(where: Path, error: Exception) -> str:
     full = any(word in str(error) for word in ("RESOURCE_EXHAUSTED", os.strerror(errno.ENOSPC)))
     why = os.strerror(errno.ENOSPC) if full else _reason(error)
     return f"checkpoint of step {where.name} in {where.parent} cannot be written ({why}); check the space on the disk"
-
-
-_NO_SETTINGS = ("ledger", "trained on", "initial", "categories")  # of config.json
 
 
 def steps(workdir: str | Path) -> list[int]:
@@ -261,68 +252,6 @@ def put_aside(workdir: Path) -> list[str]:
     return lines
 
 
-def load_variables(path: str | Path, config: Config) -> Variables:
-    """The detector's variables from a safetensors file, a training folder (its newest checkpoint) or one checkpoint.
-
-    A checkpoint is named as WORKDIR/checkpoints/STEP. Of one with a moving average of the parameters, those are
-    averaged. Raises CheckpointError, or the error of weights/safetensors, naming what does not fit the config.
-    """
-    path = Path(path)
-    made_with: dict = {}
-    expected = jax.eval_shape(detector_of(config.detector).init, jax.random.key(0))
-    if path.is_file():
-        variables, metadata = safetensors.load(path)
-        made_with = metadata["config"]
-        if metadata.get("untrained"):  # written by the conversion of foreign weights
-            raise CheckpointError(
-                f"{path} has random values in {', '.join(metadata['untrained'])}, which its source lacked; "
-                "weights of a whole detector are needed"
-            )
-    elif (path / "checkpoints").is_dir():
-        if not steps(path):
-            raise CheckpointError(f"{path}/checkpoints holds no finished checkpoint; train longer")
-        variables = _stored(_folder(path) / str(steps(path)[-1]))
-        made_with = trained_with(path)
-    elif path.is_dir() and path.absolute().parent.name == "checkpoints" and path.name.isdigit():
-        variables = _stored(_named(path.absolute()))
-        made_with = trained_with(path.absolute().parents[1])
-    elif path.exists():
-        raise CheckpointError(f"{path} holds no checkpoint; give a .safetensors file or the workdir of a training")
-    else:
-        raise CheckpointError(f"checkpoint {path} does not exist; give a .safetensors file or a training's workdir")
-    fit.strict(variables, expected)
-    safetensors.check_finite(safetensors.flatten(variables), str(path))
-    changed = changed_meaning(made_with.get("detector", {}), config.detector)
-    if changed:
-        raise CheckpointError(
-            f"{path} was trained with another detector ({'; '.join(changed)}); use the config it was trained with"
-        )
-    return variables
-
-
-def trained_with(workdir: Path) -> dict:
-    """Settings, as JSON data, that a training folder was made with; empty when it does not say.
-
-    Raises CheckpointError when its config.json is damaged.
-    """
-    return {name: value for name, value in notes(workdir).items() if name not in _NO_SETTINGS}
-
-
-def notes(workdir: Path) -> dict:
-    """All that config.json of a training folder holds: settings, data, names of the classes, and where it began.
-
-    Raises CheckpointError when it is damaged.
-    """
-    path = workdir / "config.json"
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); put back the config of that training") from None
-    if not isinstance(settings, dict) or not isinstance(settings.get("detector", {}), dict):
-        raise CheckpointError(f"{path} holds no settings; put back the config of that training")
-    return settings
-
-
 def _folder(workdir: str | Path) -> Path:
     return _named(Path(workdir).absolute()) / "checkpoints"
 
@@ -336,8 +265,22 @@ def _named(folder: Path) -> Path:
     return folder
 
 
-def _stored(folder: Path) -> Variables:
-    """The variables of one checkpoint."""
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Orbax neither waits for other processes nor leaves anything to them."""
+    process = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process{process}"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """The beginning of orbax's message, which may run over many lines."""
+    return " ".join(str(error).split())[:200]
+
+
+def variables(folder: Path) -> Variables:
+    """Return the variables of one checkpoint, with the averaged parameters where it has them; CheckpointError."""
+    folder = _named(folder.absolute())
     # The arrays of older versions lie in "default".
     arrays = next((folder / name for name in ("state", "default") if (folder / name).is_dir()), folder / "state")
     try:
@@ -351,16 +294,3 @@ def _stored(folder: Path) -> Variables:
         ) from None
     averaged = stored.get("ema")
     return {"params": stored["params"] if averaged is None else averaged, "batch_stats": stored["batch_stats"]}
-
-
-def _alone() -> ocp.options.MultiprocessingOptions:
-    """Orbax neither waits for other processes nor leaves anything to them."""
-    process = jax.process_index()
-    return ocp.options.MultiprocessingOptions(
-        primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process{process}"
-    )
-
-
-def _reason(error: Exception) -> str:
-    """The beginning of orbax's message, which may run over many lines."""
-    return " ".join(str(error).split())[:200]

@@ -13,13 +13,9 @@ import numpy as np
 from autofocus_jax.config import Config, DetectorSettings
 from autofocus_jax.detector.api import Variables
 from autofocus_jax.detector.kinds import detector_of
-from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.errors import FitError
 from autofocus_jax.weights.fit import compare, shapes, some
 from autofocus_jax.weights.safetensors import WeightsError, check_finite, flatten, unflatten
-
-
-class FitError(AutoFocusError):
-    """A file of weights is sound but of another detector than the config's."""
 
 
 class Foreign(NamedTuple):

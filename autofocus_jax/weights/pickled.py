@@ -88,7 +88,7 @@ def _old(file: BinaryIO) -> tuple[Any, Callable[[str], bytes]]:
 
 def _array(tensor: _Tensor, numbers: Callable[[str], bytes]) -> np.ndarray:
     """The array, float32; ValueError where the tensor reaches past its storage."""
-    flat = np.frombuffer(numbers(tensor.storage), tensor.kind)
+    flat: np.ndarray = np.frombuffer(numbers(tensor.storage), tensor.kind)
     last = tensor.offset + sum((side - 1) * step for side, step in zip(tensor.shape, tensor.strides, strict=True))
     if min((*tensor.shape, *tensor.strides, tensor.offset), default=0) < 0 or (0 not in tensor.shape and
                                                                               last >= len(flat)):  # fmt: skip

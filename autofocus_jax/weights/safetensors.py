@@ -13,18 +13,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from autofocus_jax.config import Config, ConfigError
+from autofocus_jax.errors import WeightsError
 from autofocus_jax.files import write_bytes
-from autofocus_jax.structures import AutoFocusError
 
 _FORMAT = "autofocus_jax weights 1"
 # What readers of a damaged or hostile file raise: an AttributeError for types that NumPy lacks, a RecursionError for
 # settings nested thousands of times.
 FAULTS = (SafetensorError, OSError, LookupError, ValueError, TypeError, AttributeError, RecursionError)
 _SHIPPED = Path(__file__).parent / "shipped"
-
-
-class WeightsError(AutoFocusError):
-    """A file of weights is missing, broken, of another program or of another config."""
 
 
 def save(
@@ -105,9 +101,11 @@ def find(weights: str | os.PathLike) -> Path:
 
 def of_config(config: Config, weights: str | os.PathLike | None = None) -> Path:
     """Return the path of `weights`, as `find` does, or of those shipped for the config; ConfigError without either."""
-    if weights is None and config.shipped is None:
+    if weights is not None:
+        return find(weights)
+    if config.shipped is None:
         raise ConfigError(f"no weights are shipped for config {config.name!r}; give a file of weights")
-    return shipped(config.shipped) if weights is None else find(weights)
+    return shipped(config.shipped)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

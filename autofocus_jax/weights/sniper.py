@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from autofocus_jax.config import DetectorSettings
 from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.weights.conversion import Foreign, same_name
 from autofocus_jax.weights.safetensors import WeightsError
@@ -46,7 +46,7 @@ def is_sniper(names: Mapping[str, object]) -> bool:
 
 
 def convert(
-    arrays: Mapping[str, np.ndarray], config: DetectorSettings, source: object, folded_boxes: bool = False
+    arrays: Mapping[str, np.ndarray], config: Any, source: object, folded_boxes: bool = False
 ) -> Foreign:
     """A file of theirs (names with or without arg: and aux:) in our names and layouts.
 
@@ -100,7 +100,7 @@ def _target(name: str, heads: Mapping[str, str]) -> str | None:
     return "/".join(part for part in parts if part)
 
 
-def _layout(target: str, array: np.ndarray, pooled: tuple[str, ...], config: DetectorSettings) -> np.ndarray:
+def _layout(target: str, array: np.ndarray, pooled: tuple[str, ...], config: Any) -> np.ndarray:
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)
     if array.ndim == 2:
@@ -113,7 +113,7 @@ def _layout(target: str, array: np.ndarray, pooled: tuple[str, ...], config: Det
 
 
 def _box_deltas(
-    arrays: dict[str, np.ndarray], config: DetectorSettings, source: object, folded: bool
+    arrays: dict[str, np.ndarray], config: Any, source: object, folded: bool
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """The arrays with normalised box deltas alone, and the names of the folded ones that repeat them."""
     names = ("bbox_pred_weight", "bbox_pred_bias")
@@ -136,7 +136,7 @@ def _box_deltas(
     return arrays, [f"{name}_test" for name in tests]
 
 
-def _scaled(array: np.ndarray, config: DetectorSettings, power: int = 1) -> np.ndarray:
+def _scaled(array: np.ndarray, config: Any, power: int = 1) -> np.ndarray:
     """Rows (dx, dy, dw, dh, again for each class that has boxes of its own) times deviations to the power."""
     deviations = np.asarray(config.box_deviations, np.float64) ** power
     if len(array) % len(deviations):
@@ -145,7 +145,7 @@ def _scaled(array: np.ndarray, config: DetectorSettings, power: int = 1) -> np.n
     return (array * factors.reshape(-1, *(1,) * (array.ndim - 1))).astype(np.float32)
 
 
-def _notes(arrays: Mapping[str, np.ndarray], config: DetectorSettings) -> tuple[str, ...]:
+def _notes(arrays: Mapping[str, np.ndarray], config: Any) -> tuple[str, ...]:
     mean = arrays.get("bn_data_moving_mean")
     if mean is not None and mean.shape == (3,) and mean.min() > 50 and max(config.pixel_mean) > 50:
         shown = ", ".join(f"{value:.0f}" for value in mean)

@@ -85,7 +85,7 @@ def convert(
     """
     plain = {name.removeprefix("module."): array for name, array in arrays.items()}
     same_name((name.removeprefix("module.") for name in arrays), source)
-    kind = kind_of(plain, config)
+    kind = kind_of(plain, config) or ""
     pre, post = kind == "v2", kind == "v1"
     backbone = BACKBONES[kind]
     classifier = r"norm\.|head\." if pre else r"fc\."
@@ -96,7 +96,7 @@ def convert(
     ignored, unknown = {}, []
     for name, array in plain.items():
         module, _, leaf = name.rpartition(".")
-        target = backbone.foreign(module)
+        target = backbone.foreign(module) if backbone.foreign else None
         if leaf == "num_batches_tracked":
             ignored[name] = "a counter of training"
         elif re.match(classifier, name) or target == "":
