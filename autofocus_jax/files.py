@@ -142,10 +142,14 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     with open(path, "rb") as file:
         try:
             with np.load(file, allow_pickle=False) as content:
-                return {name: content[name] for name in content.files}
+                arrays = {name: content[name] for name in content.files}
         except Exception as error:  # of zipfile, zlib, tokenize …: a wrong byte shows wherever it happens to lie
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(f"damaged, or no archive of NumPy: {reason[:200]}") from None
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # NumPy gives the bytes of what does not begin as an array
+            raise ValueError(f"damaged, or no archive of NumPy: {name[:200]!r} is no array")
+    return arrays
 
 
 def make_folder(path: Path) -> Path:

@@ -138,7 +138,7 @@ def main() -> int:
         words = {
             "train": lambda out: ["train", "--config", config, "--validation-images", 0, "--workdir", out],
             "evaluate": lambda out: ["evaluate", "--config", config, "--weights", model, "--panels", 0,
-                                     "--workdir", out],
+                                     "--output", out],
             "batch": lambda out: ["batch", base / "val", out, "--weights", model, "--workers", 1, "--cores", 1,
                                   "--piece", 4, "--score", 0],
         }  # fmt: skip

@@ -11,6 +11,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -61,6 +62,14 @@ def tiff():
     return b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + table + bytes(4)
 
 
+def tiff_of_two_widths():
+    """The first of two entries of one tag is the one that decoders take."""
+    entries = [(256, 4, 1, 60), (257, 4, 1, 40), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 134),
+               (256, 4, 1, 40), (277, 3, 1, 1), (278, 4, 1, 40), (279, 4, 1, 2400)]  # fmt: skip
+    table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + table + bytes(4 + 2400)
+
+
 def sparse(size):
     """Between two good pictures, a member that stands for `size` bytes."""
     file = io.BytesIO()
@@ -76,10 +85,30 @@ def sparse(size):
     return file.getvalue()
 
 
+def long_length():
+    """A table of settings whose first entry says that it is longer than any number of C."""
+    content = b"9" * 40 + b" path=a.png\n"
+    info = tarfile.TarInfo("settings")
+    info.size, info.type = len(content), tarfile.XHDTYPE
+    return info.tobuf(tarfile.USTAR_FORMAT) + content.ljust(512, b"\0") + bytes(1024)
+
+
 def equal_names():
     count, array = 60000, struct.pack("<IiIqiiif", 0xF993FAC9, 0, 1, 1, 1, 0, 0, 0.0)
     names = b"".join(struct.pack("<Q", 1) + b"x" for _ in range(count))
     return struct.pack("<3Q", 0x112, 0, count) + array * count + struct.pack("<Q", count) + names
+
+
+def side_of_zero():
+    shape = struct.pack("<Iii2q", 0xF993FAC9, 0, 2, 0, 2**62)
+    return struct.pack("<3Q", 0x112, 0, 1) + shape + struct.pack("<iii2Q", 1, 0, 0, 1, 1) + b"x"
+
+
+def member_of_bytes():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as packed:
+        packed.writestr("boxes.npy", b"no array")
+    return file.getvalue()
 
 
 def aliases():
@@ -106,6 +135,7 @@ CASES = {
     "JPEG": ("picture .jpg", jpeg, ABOVE),
     "WebP": ("picture .webp", webp, ABOVE),
     "TIFF": ("picture .tif", tiff, ABOVE),
+    "TIFF, two widths": ("picture .tif", tiff_of_two_widths, "reads"),
     "PNM": ("picture .ppm", lambda: b"P4 60000 60000\n" + bytes(99), ABOVE),
     "COCO's picture": ("COCO's picture", gif, "'image files that cannot be read': 1"),
     "JSON, deep": ("COCO", lambda: b"[" * 10**6, "not JSON"),
@@ -114,12 +144,27 @@ CASES = {
     "XML, deep": ("VOC", lambda: b"<a>" * 200000, "'files of annotations that cannot be read': 1"),
     "YAML, aliases": ("YOLO's data.yaml", aliases, "aliases stand for more than"),
     "YAML, deep": ("YOLO's data.yaml", lambda: b"[" * 10**5, "is not YAML"),
+    "a path of data.yaml, long": ("YOLO's data.yaml", lambda: b"names: [cat]\ntrain: " + b"x" * 5000, "is no folder"),
+    "a path of data.yaml, a stranger's": ("YOLO's data.yaml", lambda: b"names: [cat]\npath: ~nobody-here\ntrain: x\n",
+                                          "is no folder"),
+    "a list, long": ("YOLO's list", lambda: b"x" * 5000, "not one of the 1 images"),
+    "a list, NUL": ("YOLO's list", lambda: b"a\0.png\nimages/train/a.png\n", "cannot be read|not there"),
+    "a list, roots": ("YOLO's list", lambda: b"/\n..\n.\n", "not one of the 3 images"),
+    "names, an infinite id": ("names, COCO", lambda: readers.COCO.replace(b'"id": 7', b'"id": 1e999'),
+                              "no COCO categories"),
+    "names, an id twice": ("names, COCO", lambda: readers.COCO.replace(b'"id": 7', b'"id": 1'), "no COCO categories"),
+    "an archive, no array": ("proposals", member_of_bytes, "damaged, or no archive of NumPy"),
+    "a name, NUL": ("COCO", lambda: readers.COCO.replace(b"b.png", b"b\\u0000.png"), "missing': 1"),
+    "a name, long": ("COCO", lambda: readers.COCO.replace(b"b.png", b"b" * 5000), "missing': 1"),
+    "VOC, no number": ("VOC", lambda: readers.XML.replace(b"40", b"nan"), "reads"),
     "labels of one line": ("YOLO's labels", lambda: b"0 " + b"9" * 10**7, "four finite numbers"),
     "weights, long header": ("weights", lambda: header(2**62), "damaged or no safetensors"),
     "MXNet, equal names": ("MXNet's weights", equal_names, "name"),
+    "MXNet, a side of 0": ("MXNet's weights", side_of_zero, "truncated or damaged"),
     "MXNet, many arrays": ("MXNet's weights", lambda: struct.pack("<3Q", 0x112, 0, 2**62), "truncated or damaged"),
     "a shard of 10^18 bytes": ("a shard", lambda: sparse(10**18), "1000000000000000000 bytes"),
     "a shard of 20 GB": ("a shard", lambda: sparse(2 * 10**10), "20000000000 bytes"),
+    "a shard, a long length": ("a shard", long_length, "ends after 0 images"),
     "a config, deep": ("a training's config", lambda: b"[" * 10**6, "is damaged"),
     "a plan, deep": ("a plan", lambda: b"[" * 10**6, "is not JSON"),
 }  # fmt: skip

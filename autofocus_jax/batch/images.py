@@ -81,7 +81,7 @@ def _shard(folder: Folder, name: str) -> Iterator[tuple[str, Reader]]:
     seen = 0
     try:
         with folder.open(name, seekable=False) as file, _opened(file) as shard:
-            most = _UNPACKED + _RATIO * folder.info(name).size
+            most = _UNPACKED + _RATIO * folder.size(name)
             members = 0
             for member in shard:
                 members += 1
@@ -108,7 +108,9 @@ def _shard(folder: Folder, name: str) -> Iterator[tuple[str, Reader]]:
                     raise tarfile.ReadError(f"it unpacks to more than {most} bytes")
                 if block.strip(b"\0"):
                     raise tarfile.ReadError("zeros in place of a header")
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, ValueError, TypeError) as error:
+    except (
+        tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, ValueError, TypeError, OverflowError
+    ) as error:  # fmt: skip
         reason = f"shard {name} ends after {seen} images ({error}); copy it again"
         yield name, partial(_raise, " ".join(reason.split()))
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from pyarrow import fs
 
+from autofocus_jax.batch import local_files
 from autofocus_jax.files import DRAFTS, WriteError, write_bytes
 from autofocus_jax.structures import AutoFocusError, ImageError
 
@@ -48,18 +49,23 @@ class Folder:
     def files(self) -> dict[str, int]:
         """Return the size in bytes of all files below, by path; hidden ones (a part begins with a dot) are left out.
 
-        A folder that links lead to several times is listed once, under the first of its names.
+        A folder that links lead to several times is listed once, under the first of its names. A local name that is not
+        UTF-8, which tables of results could not hold, is escaped, as caf\\xe9.jpg; `read` and `open` take it so.
 
         Raises:
-            StorageError: the store does not answer, or a name is not UTF-8, which tables of results could not hold.
+            StorageError: the store does not answer.
         """
         if self.local:
-            return _local_files(self.root)
+            return local_files.sizes(self.root)
         with self._told():
             found = self.fs.get_file_info(fs.FileSelector(self.root, recursive=True, allow_not_found=True))
         start = len(self.root.rstrip("/")) + 1
         names = {info.path[start:]: info.size for info in found if info.type == fs.FileType.File}
         return {name: names[name] for name in sorted(names) if not re.search(r"(^|/)\.", name)}
+
+    def size(self, relative: str) -> int:
+        """Return the size in bytes of a file that `files` lists."""
+        return os.path.getsize(local_files.stored(self.path(relative))) if self.local else self.info(relative).size
 
     def info(self, relative: str = "") -> fs.FileInfo:
         """Return whether the root, or a file in it, is a folder, a file or not there, and its size."""
@@ -73,12 +79,13 @@ class Folder:
             ImageError: there is no such file, it must not be read, or a local disk fails.
             StorageError: the store does not answer.
         """
-        path = self.path(relative)
+        path = local_files.stored(self.path(relative)) if self.local else self.path(relative)
         try:
             # A device has no end, and a pipe may have nobody who writes into it.
             if self.local and os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
                 raise ImageError(f"image {relative} is no regular file; leave it out")
-            with self.fs.open_input_stream(path, compression=None) as file:
+            foreign = local_files.foreign(path)
+            with open(path, "rb") if foreign else self.fs.open_input_stream(path, compression=None) as file:
                 content = file.read(LARGEST + 1)
         except FileNotFoundError:
             raise ImageError(f"image {relative} does not exist; check the input") from None
@@ -88,7 +95,7 @@ class Folder:
                 raise ImageError(f"image {relative} cannot be read ({_reason(error)}); check the input") from None
             raise StorageError(f"{self.uri}, {relative}: {_reason(error)}") from None
         if len(content) > LARGEST:
-            raise ImageError(too_large(relative, self.info(relative).size))
+            raise ImageError(too_large(relative, self.size(relative)))
         return content
 
     def open(self, relative: str, seekable: bool) -> Any:
@@ -98,8 +105,8 @@ class Folder:
         raises is of what the file holds, or of a local disk.
         """
         if self.local:
-            path = self.path(relative)
-            return self.fs.open_input_file(path) if seekable else open(path, "rb")
+            path = local_files.stored(self.path(relative))
+            return self.fs.open_input_file(path) if seekable and not local_files.foreign(path) else open(path, "rb")
         with self._told(relative):
             file = _Stored(self.fs.open_input_file(self.path(relative)), functools.partial(self._told, relative))
         return file if seekable else io.BufferedReader(file, _STREAM)
@@ -213,29 +220,6 @@ def _open(uri: str) -> tuple[fs.FileSystem, str]:
     except (ValueError, OSError) as error:  # pyarrow.ArrowInvalid and UnicodeError are ValueErrors
         shown = uri.encode("utf-8", "backslashreplace").decode()
         raise StorageError(f"{shown} leads to no file system ({_reason(error)}); {advice}") from None
-
-
-def _local_files(root: str) -> dict[str, int]:
-    """Return the size in bytes of the regular files below a local folder, by path, without hidden ones."""
-    files, seen = {}, set()
-    for folder, below, names in os.walk(root, followlinks=True):
-        seen.add(os.path.realpath(folder))
-        # Real folders come before links, so that a link never takes the place of what it leads to.
-        below.sort(key=lambda name: (os.path.islink(os.path.join(folder, name)), name))
-        kept = []
-        for name in below:
-            target = os.path.realpath(os.path.join(folder, name))
-            if not name.startswith(".") and target not in seen:
-                seen.add(target)
-                kept.append(name)
-        below[:] = kept
-        for name in (*names, *below):
-            path = os.path.join(folder, name)
-            if re.search("[\udc80-\udcff]", name):
-                raise StorageError(f"{ascii(path)[1:-1]} has a name that is not UTF-8; rename it")
-            if not name.startswith(".") and os.path.isfile(path):
-                files[os.path.relpath(path, root)] = os.path.getsize(path)
-    return dict(sorted(files.items()))
 
 
 def _reason(error: Exception) -> str:

@@ -39,7 +39,9 @@ def read_names(path: str) -> Names:
             entries = sorted(json.loads(text)["categories"], key=lambda entry: int(entry["id"]))
             names = [str(entry["name"]) for entry in entries]
             ids = tuple(int(entry["id"]) for entry in entries)
-        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            if len(set(ids)) < len(ids) or any(float(entry["id"]) != number for entry, number in zip(entries, ids)):
+                raise ValueError("ids must be whole and unique")
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
             raise ConfigError(f"names {path} hold no COCO categories ({error!r}); give an annotation file, or a text "
                               "file with one name a line") from None  # fmt: skip
     if not names:

@@ -138,7 +138,7 @@ def _of_annotations(
     yield from ((TINY, f"{name(owner[row])}: box {row}, {size[row]:.2g} px") for row in np.flatnonzero(size < 2))
     for kind, most in _COUNTED:
         yield from ((kind, f"{name(index)}: {counts[index]}") for index in np.flatnonzero(counts > most))
-    places = [os.path.realpath(file) for file in dataset.files]
+    places = [os.path.realpath(file) if os.path.lexists(file) else str(file) for file in dataset.files]
     if not places:
         places = [str(name(index)) for index in range(len(truths))]
     seen: set[str] = set()
@@ -163,7 +163,7 @@ def file_problem(dataset: Dataset, index: int, file: Path, decode: bool = False)
     """
     info = dataset.info(index)
     try:
-        if not file.is_file():
+        if not os.path.isfile(file):
             read_bytes(file)  # says why
         head = image_head(file)
         if decode or head.sixteen:

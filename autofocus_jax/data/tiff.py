@@ -30,8 +30,8 @@ def tags(file: BinaryIO, wanted: Collection[int]) -> dict[int, int]:
         directory = file.read(size * min(entries, _MOST))
         for number in range(len(directory) // size):
             tag, kind, length, data = struct.unpack_from(f"{order}{entry}", directory, size * number)
-            if tag not in wanted or kind not in _TYPES or not length:
-                continue
+            if tag not in wanted or tag in found or kind not in _TYPES or not length:
+                continue  # of tags that come twice, decoders take the first too
             one = f"{order}{_TYPES[kind]}"
             if struct.calcsize(one) * length > len(data):
                 file.seek(struct.unpack(f"{order}{place}", data)[0])

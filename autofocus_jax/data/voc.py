@@ -215,7 +215,7 @@ def _objects(file: Path, report: Report) -> _Objects | None:
     if not any(min(corners[:2]) < 1 for corners in boxes) and 10 * len(proofs) < len(boxes):
         proofs = []  # VOC's own files hold a few fractions
     height, width = (_number(tree.findtext(f"size/{key}")) for key in ("height", "width"))
-    size = (int(height), int(width)) if min(height, width) >= 1 and max(height, width) < 1e9 else None
+    size = (int(height), int(width)) if 1 <= height < 1e9 and 1 <= width < 1e9 else None
     texts = ((tree.findtext(key) or "").strip().replace("\\", "/") for key in ("filename", "folder"))
     image, folder = (text if "\0" not in text else "" for text in texts)
     return _Objects(image, size, names, boxes, difficult, proofs, folder)
@@ -270,10 +270,10 @@ class _Images:
             folder = self._folder / place
             if not self._inside(folder):
                 continue
-            name = self._listed(folder).get(unicodedata.normalize("NFC", stem))
+            name, bare = self._listed(folder).get(unicodedata.normalize("NFC", stem)), found.image.rpartition("/")[2]
             path = folder / name if name else None
-            if path is None and found.image:
-                path = self._listings.find(folder / found.image.rpartition("/")[2])
+            if bare and (path is None or os.path.splitext(bare)[0] == os.path.splitext(name)[0]):  # a.jpg beside a.png
+                path = self._listings.find(folder / bare) or path
             if path is not None and (not named or path not in self._taken):
                 self._taken.add(path)
                 return path, bool(named)
@@ -288,7 +288,7 @@ class _Images:
 
     def _listed(self, folder: Path) -> dict[str, str]:
         if folder not in self._stems:
-            names = sorted(os.listdir(folder), reverse=True) if folder.is_dir() else []
+            names = sorted(os.listdir(folder), reverse=True) if os.path.isdir(folder) else []
             self._stems[folder] = {
                 unicodedata.normalize("NFC", os.path.splitext(name)[0]): name
                 for name in names if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")

@@ -199,19 +199,20 @@ def _split_files(folder: Path, layout: dict, split: str) -> tuple[list[Path], li
     named = next((layout[name] for name in names if layout.get(name)), None)
     if named is None:
         candidates = [Path(pattern.format(name)) for name in names for pattern in ("images/{}", "{}/images")]
-        named = next((str(path) for path in candidates if (folder / path).is_dir()), None)
+        named = next((str(path) for path in candidates if os.path.isdir(folder / path)), None)
         if named is None:
             raise AnnotationError(
-                f"{folder} has no split {split!r}; want the folder images/{split} or a line in data.yaml"
+                f"{folder} has no split {split!r}; want the folder images/{split}, or a line `{split}: FOLDER` in "
+                "data.yaml"
             )
     files, whole, base = [], [], str(layout.get("path") or ".")
     for entry in named if isinstance(named, list) else [named]:
         path = _found(folder, base, str(entry))
-        if path.is_dir():
+        if os.path.isdir(path):
             files += walk(path, SUFFIXES)
             whole.append(path)
         elif path.suffix == ".txt":
-            files += _of_list(path, folder / Path(base).expanduser(), read_lines(path))
+            files += _of_list(path, folder / os.path.expanduser(base), read_lines(path))
         else:
             raise AnnotationError(f"{path} is no folder of images and no .txt list of them; mend data.yaml's {split!r}")
     return sorted({Path(os.path.normpath(file)) for file in files}), whole
@@ -223,7 +224,7 @@ def _of_list(path: Path, base: Path, lines: list[str]) -> list[Path]:
     Programs disagree, so the folder is taken in which the first line is there.
     """
     for folder in (path.parent, base, *path.parents[1:3]):
-        if lines and (folder / lines[0]).exists():
+        if lines and os.path.exists(folder / lines[0]):
             return [folder / line for line in lines]
     return [_found(path.parent, ".", line) for line in lines]
 
@@ -237,21 +238,22 @@ def _common(files: list[Path], whole: list[Path]) -> Path:
 
 def _found(folder: Path, base: str, entry: str) -> Path:
     """A path of data.yaml; programs disagree on what it is relative to, so the first that exists is taken."""
-    base, inner = Path(base).expanduser(), entry
+    base, inner = os.path.expanduser(base), entry
     while inner.startswith("../"):
         inner = inner.removeprefix("../")
     candidates = [folder / base / entry, folder / entry, folder / inner]
-    return next((path for path in candidates if path.exists()), candidates[0])
+    return next((path for path in candidates if os.path.exists(path)), candidates[0])
 
 
 def _beside(image: Path, room: str) -> Path:
     """The text file of an image: the last folder `images` of its path becomes `room`."""
-    parts = list(image.with_suffix(".txt").parts)
+    text = Path(f"{os.path.splitext(image)[0]}.txt")
+    parts = list(text.parts)
     places = [place for place, part in enumerate(parts[:-1]) if part == "images"]
     if places:
         parts[places[-1]] = room
         return Path(*parts)
-    return image.with_suffix(".txt") if room == "labels" else image.parent / room / f"{image.stem}.txt"
+    return text if room == "labels" else text.parent / room / text.name
 
 
 def _orphans(beside: dict[Path, list[Path | None]], whole: list[Path]) -> list[Path]:

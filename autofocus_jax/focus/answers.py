@@ -13,6 +13,8 @@ from autofocus_jax.focus.plan import Plan
 from autofocus_jax.focus.walk import Chip, Found
 from autofocus_jax.structures import STRIDE, Detections, DetectorError, DetectorOutput, HostAnswer, Placement
 
+_LEAST_SIDE = 0.1  # image px: what a box keeps inside its chip, or it is no box; in every format it is written as one
+
 
 def read_output(chips: Sequence[Chip], output: DetectorOutput, plan: Plan) -> list[Found]:
     """Return what is worth keeping of a batch's answer, chip by chip, in the image frame and cut at its chip.
@@ -82,9 +84,12 @@ def _in_image(
     factor = np.stack([chip.place.factor for chip in chips])[row]
     boxes = stacking.project(boxes, Placement(None, 0, shown, factor))
     boxes = np.clip(boxes, np.tile(shown[:, :2], 2), np.tile(shown[:, 2:], 2))
+    (x1, y1, x2, y2), least = boxes.T, _LEAST_SIDE
+    rows = np.flatnonzero((x2 - x1 >= least) & (y2 - y1 >= least))  # others lie beside the chip
+    boxes, scores, labels, row = (field.take(rows, axis=0) for field in (boxes, found.scores, found.labels, row))
     bounds = np.searchsorted(row, np.arange(count + 1))
     return [
-        Found(Detections(boxes[begin:end], found.scores[begin:end], found.labels[begin:end]), focus)
+        Found(Detections(boxes[begin:end], scores[begin:end], labels[begin:end]), focus)
         for focus, begin, end in zip(maps, bounds, bounds[1:])
     ]
 

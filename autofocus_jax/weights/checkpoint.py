@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import logging
@@ -25,6 +26,7 @@ from autofocus_jax.config import Config
 from autofocus_jax.detector.api import Variables
 from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.ledger import locked
+from autofocus_jax.machine.terminal import printable
 from autofocus_jax.structures import AutoFocusError, TrainState
 from autofocus_jax.weights import fit, safetensors
 from autofocus_jax.weights.meaning import changed_meaning
@@ -85,7 +87,8 @@ def manager(workdir: str | Path, keep: int = 2) -> Manager:
     It is for one process: of several, one alone may have it. What an interrupt left behind is removed. Raises
     LedgerError, and removes nothing, while another manager of the folder is not closed.
     """
-    logging.getLogger("absl").addFilter(_hush)  # the same filter is added once
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_hush)  # the same filter is added once
     _ignore_closed_loops()
     folder, held = _folder(workdir), contextlib.ExitStack()
     try:
@@ -125,8 +128,11 @@ def _ignore_closed_loops() -> None:
 
 
 def _hush(record: logging.LogRecord) -> bool:
-    """False for what orbax logs: it prints the traceback of an error that it raises too, once for each thread."""
-    return f"{os.sep}orbax{os.sep}" not in record.pathname
+    """False for what orbax logs, or leaves to asyncio to log.
+
+    These are tracebacks, one for each thread or write that failed, of an error that it raises too.
+    """
+    return f"{os.sep}orbax{os.sep}" not in record.pathname and "never retrieved" not in record.getMessage()
 
 
 def _ranking(metrics: dict) -> float:
@@ -134,7 +140,9 @@ def _ranking(metrics: dict) -> float:
 
 
 def _unwritten(where: Path, error: Exception) -> str:
-    return f"checkpoint {where} cannot be written ({_reason(error)}); check the space on the disk"
+    full = any(word in str(error) for word in ("RESOURCE_EXHAUSTED", os.strerror(errno.ENOSPC)))
+    why = os.strerror(errno.ENOSPC) if full else _reason(error)
+    return f"checkpoint of step {where.name} in {where.parent} cannot be written ({why}); check the space on the disk"
 
 
 _NO_SETTINGS = ("ledger", "trained on", "initial", "categories")  # of config.json
@@ -276,7 +284,7 @@ def load_variables(path: str | Path, config: Config) -> Variables:
         variables = _stored(_folder(path) / str(steps(path)[-1]))
         made_with = trained_with(path)
     elif path.is_dir() and path.absolute().parent.name == "checkpoints" and path.name.isdigit():
-        variables = _stored(path.absolute())
+        variables = _stored(_named(path.absolute()))
         made_with = trained_with(path.absolute().parents[1])
     elif path.exists():
         raise CheckpointError(f"{path} holds no checkpoint; give a .safetensors file or the workdir of a training")
@@ -316,7 +324,16 @@ def notes(workdir: Path) -> dict:
 
 
 def _folder(workdir: str | Path) -> Path:
-    return Path(workdir).absolute() / "checkpoints"
+    return _named(Path(workdir).absolute()) / "checkpoints"
+
+
+def _named(folder: Path) -> Path:
+    """The folder; CheckpointError for one whose name is not UTF-8, which orbax neither writes nor reads."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise CheckpointError(f"{printable(folder)} has a name that is not UTF-8; choose another name") from None
+    return folder
 
 
 def _stored(folder: Path) -> Variables:

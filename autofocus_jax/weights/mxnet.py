@@ -32,6 +32,7 @@ _DENSE = 0
 _STORAGE = {-1: "undefined", 1: "row_sparse", 2: "csr"}
 _TYPES = ("<f4", "<f8", "<f2", "u1", "<i4", "i1", "<i8", "?", "<i2", "<u2", "<u4", "<u8")  # mshadow's type flags
 _MOST_DIMENSIONS = 32
+_MOST_VALUES = 2**40  # if the sides of 0 were 1: the length of the file does not bound the others
 
 
 def read(path: str | os.PathLike, progress: Callable[[int, int], None] | None = None) -> dict[str, np.ndarray]:
@@ -125,7 +126,7 @@ def _shape(reader: _Reader, version: int, what: str) -> tuple[int, ...] | None:
     if not 0 <= count <= _MOST_DIMENSIONS:
         raise reader.broken(f"gives {what} {count} dimensions")
     shape = reader.numbers("<q" if modern else "<I", count, where) if count else ()
-    if min(shape, default=0) < 0:
+    if min(shape, default=0) < 0 or (0 in shape and math.prod(filter(None, shape)) > _MOST_VALUES):
         raise reader.broken(f"gives {what} the shape {_shown(shape)}")
     return shape
 

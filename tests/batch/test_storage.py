@@ -115,10 +115,18 @@ def test_a_local_disk_that_fails_is_an_image_error(tmp_path, monkeypatch):
 
 def test_names_that_are_not_utf_8(tmp_path):
     (tmp_path / "below").mkdir()
-    with open(os.fsencode(tmp_path) + b"/below/\xff.png", "wb"):
-        pass
-    with pytest.raises(StorageError, match=r"below/\\udcff\.png has a name that is not UTF-8; rename it"):
-        Folder(str(tmp_path)).files()
+    with open(os.fsencode(tmp_path) + b"/below/\xff.png", "wb") as file:
+        file.write(b"foreign")
+    (tmp_path / "below" / "\\xfe.png").write_bytes(b"a backslash in a name")
+    folder = Folder(str(tmp_path))
+    assert folder.files() == {"below/\\xfe.png": 21, "below/\\xff.png": 7}
+    assert folder.read("below/\\xff.png") == b"foreign" and folder.read("below/\\xfe.png") == b"a backslash in a name"
+    for seekable in (False, True):
+        with folder.open("below/\\xff.png", seekable) as file:
+            assert file.read() == b"foreign"
+    assert folder.size("below/\\xff.png") == 7
+    with pytest.raises(ImageError, match=r"xaa.png does not exist"):
+        folder.read("below/\\xaa.png")
     with pytest.raises(StorageError, match=r"\\udcff leads to no file system"):
         Folder(f"{tmp_path}/\udcff")
 
@@ -142,3 +150,13 @@ def test_patterns_and_parents():
     assert split_pattern("s3://bucket/c/[ab]?/*?.tar") == ("s3://bucket/c", "[ab]?/*?.tar")
     assert parent("/a/b.tar") == ("/a", "b.tar") and parent("/b.tar") == ("/", "b.tar")
     assert parent("s3://bucket/a/b.tar") == ("s3://bucket/a", "b.tar")
+
+
+def test_devices_pipes_and_broken_links_are_passed_over_and_named(tmp_path, caplog):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nothing")
+    (tmp_path / "a.png").write_bytes(b"1")
+    assert Folder(str(tmp_path)).files() == {"a.png": 1}
+    for name in ("pipe.png", "zero.png", "gone.png"):
+        assert f"{name} is no regular file; it is passed over" in caplog.text

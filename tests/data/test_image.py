@@ -305,7 +305,7 @@ def test_orientation_in_xmp_is_left_aside_by_size_and_pixels():
 
 
 def test_sixteen_bits_that_are_nearly_black_are_logged(caplog):
-    for samples, bits in ((GREY16 // 32, 11), (GREY16 // 256, 8), (GREY16, None)):
+    for samples, bits in ((GREY16 // 4, 14), (GREY16 // 32, 11), (GREY16 // 256, 8), (GREY16, None)):
         for kind in ("PNG", "TIFF"):
             caplog.clear()
             decode_image(encoded(Image.fromarray(samples), kind), "dark.x")

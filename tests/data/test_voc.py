@@ -97,6 +97,14 @@ def test_a_pair_of_folders(year, complaint):
     assert "holds no XML file" in complaint(lambda: source.open("test"))
 
 
+@pytest.mark.parametrize("named", ["two.png", "two.bmp"])
+def test_of_two_forms_of_an_image_the_named_one_is_taken(named, year):
+    for name in ("two.bmp", "two.jpg"):
+        cv2.imwrite(str(year / "JPEGImages" / name), np.zeros((30, 40, 3), np.uint8))
+    (year / "Annotations" / "two.xml").write_text(an_image(an_object("cow"), filename=named))
+    assert VocSource(str(year)).open("val").files == [year / "JPEGImages" / named]
+
+
 def test_images_are_found_by_stem_before_the_name_that_the_file_states(year):
     (year / "Annotations" / "one.xml").write_text(an_image(filename="two.png"))
     assert VocSource(str(year)).open("train").info(0).file_name == "one.jpg"

@@ -216,14 +216,15 @@ def test_a_second_manager_is_refused_and_leaves_the_save_in_progress_alone(state
         assert not writing.exists() and checkpoint.steps(tmp_path) == [1]
 
 
-def test_a_full_disk_is_one_line(tmp_path):
-    """The system refuses files above 20 kB, as it refuses all on a full disk; in a process of its own."""
+@pytest.mark.parametrize("limit", [20_000, 200])
+def test_a_full_disk_is_one_line(limit, tmp_path):
+    """The system refuses files above a limit, as it refuses all on a full disk; in a process of its own."""
     code = f"""
 import resource
 import jax, numpy as np
 from autofocus_jax.weights import checkpoint
 from autofocus_jax.structures import TrainState
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 params = {{f"kernel{{number}}": np.random.default_rng(0).random((100, 100)) for number in range(20)}}
 state = TrainState(np.int32(1), params, {{}}, {{}}, jax.random.key(0))
 try:
@@ -233,10 +234,20 @@ except checkpoint.CheckpointError as error:
     print("told:", error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "cannot be written" in done.stdout and "check the space on the disk" in done.stdout, done.stderr[-2000:]
+    assert "told: checkpoint of step 1 in" in done.stdout, done.stderr[-2000:]
+    assert "check the space on the disk" in done.stdout
     assert "Event loop" not in done.stderr, "pending writes are no news beside that line"
     assert "ERROR:" not in done.stderr and "orbax" not in done.stderr, done.stderr[-2000:]
     assert done.returncode == 0 and checkpoint.steps(tmp_path) == []
+
+
+def test_names_that_are_not_utf_8_are_refused_before_anything_is_written(tmp_path, tiny_config):
+    folder = tmp_path / "w\udce9"
+    (folder / "checkpoints" / "1").mkdir(parents=True)
+    for ask in (checkpoint.manager, checkpoint.steps, lambda path: load_variables(path, tiny_config),
+                lambda path: load_variables(path / "checkpoints" / "1", tiny_config)):  # fmt: skip
+        with pytest.raises(checkpoint.CheckpointError, match=r"w\\xe9.* has a name that is not UTF-8"):
+            ask(folder)
 
 
 def test_averaged_parameters_are_those_of_the_detector(state, tmp_path, tiny_config):
