@@ -57,7 +57,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a sub-command; return its exit code. What goes wrong for the user's reasons is one line on stderr."""
+    """Run a sub-command; return its exit code. Errors for the user become one line on stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage(), file=sys.stdout if words else sys.stderr)

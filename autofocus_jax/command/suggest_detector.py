@@ -27,7 +27,7 @@ _AT_ONCE = 4096
 
 
 class Tried(NamedTuple):
-    """What is tried."""
+    """Settings of a trial."""
 
     photos: str
     detector: str

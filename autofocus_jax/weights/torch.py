@@ -174,7 +174,7 @@ def _check_pixels(
 
 
 def _bypass_stem(ours: dict[str, np.ndarray], config: DetectorSettings) -> None:
-    """Makes our batch norm and ReLU after the first convolution a mere shift, which the next batch norm takes off."""
+    """Make our batch norm and ReLU after the first convolution a mere shift, which the next batch norm removes."""
     kernel, after = ours["params/backbone/conv0/kernel"], "batch_stats/backbone/stage1_unit1/bn1/mean"
     var, mean = (ours[f"batch_stats/backbone/bn_data/{name}"].astype(np.float64) for name in ("var", "mean"))
     ends = (np.array([[0.0], [255.0]]) - config.pixel_mean) / config.pixel_deviation
