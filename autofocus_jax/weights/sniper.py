@@ -1,5 +1,4 @@
-"""Names of the paper's authors for their parameters (their MXNet release of SNIPER and AutoFocus), in this package's
-terms.
+"""Parameter names of the paper's authors (their MXNet release of SNIPER and AutoFocus), translated to ours.
 
 Three kinds of files have these names: AutoFocus checkpoints, SNIPER checkpoints (without the FocusPixel head), and
 backbones trained on ImageNet or OpenImages (with a last batch norm and a classifier, which a detector does not use).

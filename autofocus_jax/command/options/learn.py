@@ -2,10 +2,11 @@
 
 autofocus learn photos/ --detector model.onnx --output focus.safetensors
 
-runs the detector on the photographs at both scales of the plan. It then trains a small network to find the places where
-the finer scale finds objects that the coarser one misses. No boxes are needed. Some photographs are kept apart to choose
-the threshold: on average at most --miss of the finer scale's objects are lost. The command prints the saving. --work
-keeps the detections; the same command continues there. Use the file with --focus network or either, and --focus-weights.
+runs the detector on the photographs at both scales of the plan. It then trains a small network to find the places
+where the finer scale finds objects that the coarser one misses. No boxes are needed. Some photographs are kept apart to
+choose the threshold: on average at most --miss of the finer scale's objects are lost. The command prints the saving.
+--work keeps the detections; the same command continues there. Use the file with --focus network or either, and
+--focus-weights.
 """
 
 from __future__ import annotations
