@@ -59,7 +59,7 @@ from autofocus_jax.inference.pieces import Skipped
 from autofocus_jax.metrics import coco
 from autofocus_jax.structures import AutoFocusError, Cost, Dataset, ImageError, ValidRange
 from autofocus_jax.weights import safetensors
-from autofocus_jax.weights.checkpoint import load_variables
+from autofocus_jax.weights.variables import load_variables
 
 try:
     from sahi_model import SahiDetector, Slicing, predict, slicing_buckets

@@ -24,7 +24,7 @@ from autofocus_jax.inference import measure
 from autofocus_jax.inference.compiled import compile_detector
 from autofocus_jax.structures import STAGES
 from autofocus_jax.weights import safetensors
-from autofocus_jax.weights.checkpoint import load_variables
+from autofocus_jax.weights.variables import load_variables
 
 
 @dataclasses.dataclass(frozen=True)

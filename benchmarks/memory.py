@@ -43,7 +43,7 @@ from autofocus_jax.inference.compiled import compile_detector
 from autofocus_jax.inference.foreign import ready
 from autofocus_jax.structures import AutoFocusError, Dataset
 from autofocus_jax.weights import safetensors
-from autofocus_jax.weights.checkpoint import load_variables
+from autofocus_jax.weights.variables import load_variables
 
 MB = 1e6
 

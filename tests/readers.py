@@ -37,6 +37,7 @@ from autofocus_jax.inference import pieces
 from autofocus_jax.structures import AutoFocusError, Scale, ValidRange
 from autofocus_jax.training import proposals
 from autofocus_jax.weights import mxnet, pickled, safetensors
+from autofocus_jax.weights.variables import trained_with
 
 PICTURE = cv2.resize(
     np.random.default_rng(0).integers(0, 255, (10, 15, 3), np.uint8), (60, 40), interpolation=cv2.INTER_CUBIC
@@ -148,9 +149,8 @@ def read_proposals(folder: Path) -> None:
 
 
 def read_training(folder: Path) -> None:
-    from autofocus_jax.weights import checkpoint  # imports JAX, which nothing else here needs
 
-    checkpoint.trained_with(folder)
+    trained_with(folder)
 
 
 def read_weights_of_others(folder: Path) -> None:

@@ -20,7 +20,7 @@ from autofocus_jax.metrics import coco
 from autofocus_jax.scenes.source import CATEGORIES
 from autofocus_jax.structures import Bucket
 from autofocus_jax.weights import safetensors
-from autofocus_jax.weights.checkpoint import load_variables
+from autofocus_jax.weights.variables import load_variables
 
 pytestmark = pytest.mark.numbers
 

@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "autofocus_jax"
-GROUND = {"structures", "boxes", "files", "ledger", "config", "machine"}
+GROUND = {"errors", "structures", "boxes", "files", "ledger", "config", "machine"}
 LOOSE = 6  # modules at most beside the rooms, without __init__ and __main__
 
 # Room (a folder or a file of the package) -> the rooms of ours that it may import, besides itself.
 ROOMS = {
-    "structures": set(),
+    "errors": set(),
+    "structures": {"errors"},
     "machine": set(),
-    "boxes": {"structures"},
-    "files": {"structures"},
-    "ledger": {"structures", "files"},
-    "config": {"structures", "ledger"},
+    "boxes": {"errors", "structures"},
+    "files": {"errors", "structures"},
+    "ledger": {"errors", "structures", "files"},
+    "config": {"errors", "structures", "ledger"},
     "focus": GROUND,
     "detector": GROUND,
     "data": GROUND,
@@ -50,7 +51,7 @@ FORBIDDEN = {  # pattern of a module's name -> packages it must not import
     r"foreign\..*": DEVICE | {"torch", "sahi", "supervision", "ultralytics", "torchvision", "transformers", "mmdet"},
     r"where\..*": DEVICE | {"cv2"},
     r"(?!foreign\.onnx_session$).*": {"onnxruntime", "onnx"},
-    r"(structures|boxes|files|ledger|machine\..*|config\..*)": DEVICE | {"scipy", "cv2"},
+    r"(errors|structures|boxes|files|ledger|machine\..*|config\..*)": DEVICE | {"scipy", "cv2"},
     r"(?!config\.load$|command\.|experiments\.).*": {"tyro"},
     r"(?!detector\.).*": {"flax"},
     r"(?!batch\.cluster$).*": {"ray"},
@@ -68,9 +69,21 @@ def modules():
 MODULES = dict(modules())
 
 
+def run(tree):
+    """Nodes of what is run: all but blocks `if TYPE_CHECKING:`, which only checkers read."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            waiting += node.orelse
+            continue
+        yield node
+        waiting += ast.iter_child_nodes(node)
+
+
 def imports(tree):
     """Full names of everything a module imports; `from a import b` gives a.b, which may be a module or a name."""
-    for node in ast.walk(tree):
+    for node in run(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -114,6 +127,20 @@ def test_other_packages(module):
             assert not used & forbidden, f"{module} must not import {sorted(used & forbidden)}"
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_and_functions_are_short(module):
+    """A module has at most 300 lines, a function 60, which its docstring is no part of."""
+    path = PACKAGE / f"{module.replace('.', '/')}.py"
+    assert path.read_text(encoding="utf-8").count("\n") <= 300
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0]
+            documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+            docstring = first.end_lineno - first.lineno + 1 if documented else 0
+            lines = node.end_lineno - node.lineno + 1 - docstring
+            assert lines <= 60, f"{module}.{node.name} has {lines} lines"
+
+
 def test_no_circles():
     graph = {name: set(ours(tree)) - {name} for name, tree in MODULES.items() if name != "__init__"}
     assert list(graphlib.TopologicalSorter(graph).static_order())
@@ -125,6 +152,7 @@ def test_the_reader_sees_imports():
     assert "structures" in set(ours(MODULES["boxes"]))
     tree = ast.parse("def f():\n    from autofocus_jax.detector import nms\n    import jax.numpy as jnp\n")
     assert set(ours(tree)) == {"detector.nms"} and "jax.numpy" in set(imports(tree))
+    assert list(imports(ast.parse("if TYPE_CHECKING:\n    import jax\nelse:\n    import numpy"))) == ["numpy"]
 
 
 def test_messages_of_the_library_name_no_options():

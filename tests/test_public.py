@@ -1,5 +1,6 @@
 """The public names: all there, and looked up only when they are used."""
 
+import ast
 import pkgutil
 import subprocess
 import sys
@@ -25,6 +26,20 @@ def test_names_are_unique_and_no_module_is_hidden():
     assert not set(listed) & {module.name for module in pkgutil.iter_modules(autofocus_jax.__path__)}
 
 
+def test_few_names_are_at_the_top_and_checkers_see_the_same():
+    assert len(autofocus_jax.__all__) <= 45
+    stub = ast.parse(Path(autofocus_jax.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    seen = {node.names[0].asname: node.module for node in stub.body if isinstance(node, ast.ImportFrom)}
+    assert seen == {name: f"autofocus_jax.{module}" for name, module in autofocus_jax._MODULE_OF.items()}
+
+
+def test_every_error_is_in_errors():
+    elsewhere = [path for path in Path(autofocus_jax.__file__).parent.rglob("*.py") if path.name != "errors.py"]
+    nodes = [node for path in elsewhere for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    bases = [(node.name, ast.unparse(base)) for node in nodes if isinstance(node, ast.ClassDef) for base in node.bases]
+    assert len(bases) > 50 and [pair for pair in bases if pair[1].endswith(("Error", "Exception"))] == []
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'cascades'"):
         autofocus_jax.cascades  # noqa: B018
@@ -36,7 +51,7 @@ def test_an_unknown_name_is_an_attribute_error():
     [
         "import autofocus_jax",
         "from autofocus_jax import Config, CocoSource, ScenesSource, load_config",
-        "from autofocus_jax import cascade, draw_boxes, evaluate, focus_chips, focus_labels, oracle_detect, panel",
+        "from autofocus_jax import Plan, cascade, focus_chips, oracle_detect, panel",
     ],
 )
 def test_the_host_side_does_not_import_jax(use):

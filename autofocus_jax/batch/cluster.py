@@ -23,16 +23,12 @@ from autofocus_jax import parallel
 from autofocus_jax.batch.job import Done, Job, do_piece
 from autofocus_jax.batch.plan import Piece
 from autofocus_jax.data.image import quiet_decoders
-from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.errors import ClusterError
 
 _RESTARTS = 16  # times that a worker is started anew
 _CORES = 4  # of a worker without GPU, by default
 _STORES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION")  # settings that workers elsewhere get too
 _STORE = 200 * 10**6  # bytes of a local cluster's object store, beside the weights
-
-
-class ClusterError(AutoFocusError):
-    """There is no Ray, no such cluster, or not enough of it."""
 
 
 class Share(NamedTuple):
@@ -141,7 +137,7 @@ def run(
     weights = ray.put(payload)
     actors = [worker.remote(job, [weights], share, window) for _ in range(min(share.most, len(pieces)))]
     # Actors that find no room wait, and an autoscaler sees them; pieces go to those that are ready, one at a time.
-    running = {actor.ready.remote(): (actor, None) for actor in actors}
+    running: dict[Any, tuple[Any, Piece | None]] = {actor.ready.remote(): (actor, None) for actor in actors}
     waiting, reason = collections.deque(pieces), ""
     while waiting or any(piece for _, piece in running.values()):
         if not running:

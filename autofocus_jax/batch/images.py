@@ -1,4 +1,4 @@
-"""The images of a piece, each with what reads it: fetched and decoded by who calls the reader."""
+"""The images of a piece, each with a reader. The caller of the reader fetches and decodes the image."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class _Checked(tarfile.TarInfo):
     """Headers of a shard; one that is damaged or missing is an error, where tarfile takes it for the end."""
 
     @classmethod
-    def frombuf(cls, *arguments: Any) -> tarfile.TarInfo:
+    def frombuf(cls, *arguments: Any) -> _Checked:
         info = super().frombuf(*arguments)
         # tarfile holds such a header whole: long names, and tables of settings.
         if info.type in _HELD and info.size > _HEADER:
@@ -137,10 +137,10 @@ class _Checked(tarfile.TarInfo):
         return info
 
     @classmethod
-    def fromtarfile(cls, shard: tarfile.TarFile) -> tarfile.TarInfo:
+    def fromtarfile(cls, shard: tarfile.TarFile) -> _Checked:
         try:
             return super().fromtarfile(shard)
-        except tarfile.EOFHeaderError:
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # not in typeshed
             raise  # the mark of the end
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from None

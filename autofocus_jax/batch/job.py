@@ -1,4 +1,4 @@
-"""A job: which pieces of an input are missing in an output, and how one of them is done. Knows no cluster."""
+"""A job: finds the pieces of an input that are missing in an output, and does one of them. Knows no cluster."""
 
 from __future__ import annotations
 
@@ -18,22 +18,18 @@ from autofocus_jax.batch.table import Counts, Row, counts, encode, error_row
 from autofocus_jax.config import Config
 from autofocus_jax.config.load import detection_settings
 from autofocus_jax.detector.api import Variables
+from autofocus_jax.errors import JobError
 from autofocus_jax.focus.cascade import Outcome, Reader
 from autofocus_jax.inference.model import Model
 from autofocus_jax.ledger import digest, weights_digest
-from autofocus_jax.structures import AutoFocusError
 
 MANIFEST = "_batch.json"  # readers of Parquet data sets pass over names that begin with "_"
 _PART = re.compile(r"part-(\d{8})\.parquet")
 
 
-class JobError(AutoFocusError):
-    """An output folder is of another job."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What is done with every piece; small, and the same on every machine."""
+    """Settings of every piece; small, and the same on every machine."""
 
     input: str  # resolved folder
     output: str  # resolved folder
@@ -46,7 +42,7 @@ class Job:
 
 
 class Done(NamedTuple):
-    """What one piece came to."""
+    """Result of one piece."""
 
     number: int
     images: int  # rows written
@@ -61,7 +57,7 @@ class Done(NamedTuple):
 def make_job(
     plan: Plan, output: str, config: Config, variables: Variables, categories, score: float, anywhere: bool = False
 ) -> Job:
-    """The job of a plan with our detector, whose payload is its variables. output: resolved."""
+    """Return the job of a plan with a compiled detector, whose payload is its variables. `output` must be resolved."""
     hashes = weights_digest(variables), settings_hash(config, score)
     load = partial(_compiled, config, tuple(categories))
     return Job(plan.folder, output, *hashes, load, tuple(categories), score, anywhere)
@@ -95,20 +91,24 @@ def _rows(
 ) -> Iterator[Row]:
     """A Row of each (id, reader), in their order; a reader's ImageError becomes a Row with `error`."""
     for outcome in model.stream(named, window=window, threads=threads):
-        yield error_row(outcome.key, outcome.error) if outcome.error is not None else _row(outcome, score)
+        yield error_row(str(outcome.key), outcome.error) if outcome.error is not None else _row(outcome, score)
 
 
 def _row(outcome: Outcome, score: float) -> Row:
     boxes, scores, labels = outcome.detections
     keep = scores >= score
     cost = outcome.cost
-    return Row(outcome.key, *outcome.size, boxes[keep], scores[keep], labels[keep], cost.pixels, cost.full_pixels, None)
+    height, width = outcome.size
+    found = boxes[keep], scores[keep], labels[keep]
+    return Row(str(outcome.key), height, width, *found, cost.pixels, cost.full_pixels, None)
 
 
 def open_output(job: Job, plan: Plan, size: int) -> set[int]:
-    """Makes the output's folder, or goes on with one of the same job; the numbers of the pieces that are there.
+    """Make the output's folder, or continue a folder of the same job. Return the numbers of the finished pieces.
 
-    Raises JobError, which says what differs, for the output of another job, and for a folder with other files.
+    Raises:
+        JobError: the folder belongs to another job, and the message names the difference, or the folder holds other
+            files.
     """
     folder = Folder(job.output)
     run = {
@@ -135,9 +135,9 @@ def open_output(job: Job, plan: Plan, size: int) -> set[int]:
 
 
 def count_parts(job: Job, numbers: set[int]) -> tuple[Counts, set[int]]:
-    """The counts of finished pieces, from the ends of their files; and the numbers of those that have no whole end.
+    """Return the counts of finished pieces, from the ends of their files, and the numbers of pieces with a damaged end.
 
-    The latter are what a power cut may leave of a file, and are to be done again.
+    A power cut may leave damaged ends. Such pieces must be done again.
     """
     folder = Folder(job.output)
 
@@ -157,12 +157,12 @@ def count_parts(job: Job, numbers: set[int]) -> tuple[Counts, set[int]]:
 
 
 def part_name(number: int) -> str:
-    """Of the file of a piece."""
+    """Return the file name of a piece."""
     return f"part-{number:08d}.parquet"
 
 
 def settings_hash(config: Config, score: float) -> str:
-    """16 hexadecimal digits of the SHA-256 of what the results depend on beside the weights and the images."""
+    """Return 16 hexadecimal digits of the SHA-256 of all settings that results depend on, beside weights and images."""
     return digest([detection_settings(config), score])
 
 

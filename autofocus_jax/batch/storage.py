@@ -19,18 +19,15 @@ from typing import Any
 from pyarrow import fs
 
 from autofocus_jax.batch import local_files
+from autofocus_jax.errors import StorageError
 from autofocus_jax.files import DRAFTS, WriteError, write_bytes
-from autofocus_jax.structures import AutoFocusError, ImageError
+from autofocus_jax.structures import ImageError
 
 LARGEST = 2**28  # bytes of an image as it is stored; a file that names more is not read
 
 _SCHEMES = ("s3://", "gs://")
 _STREAM = 2**23  # bytes of a store's file that are asked for at a time where it is read from its beginning
 _LEFT = 3600  # seconds since a file that is half written was last touched, until nobody writes it any more
-
-
-class StorageError(AutoFocusError):
-    """A folder or file cannot be reached; not the fault of a single image."""
 
 
 class Folder:

@@ -1,10 +1,10 @@
-"""From the ANNOTATIONS of a command line to a data set and the source that a config names."""
+"""Opening ANNOTATIONS of the command line."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from autofocus_jax.config import ConfigError, DataSource
 from autofocus_jax.config.load import load_config
@@ -68,9 +68,10 @@ def _of_folder(folder: Path, given: str) -> DataSource:
         lists = {split: " ".join(f"{year}/{split}" for year in years
                                  if (folder / year / "ImageSets" / "Main" / f"{split}.txt").is_file())
                  for split in ("train", "val")}  # fmt: skip
-        return VocSource(str(folder), **{split: value for split, value in lists.items() if value})
-    lists = sorted(folder.glob("*.data"))
-    if lists or (folder / "obj.names").is_file():
+        given_lists: dict[str, Any] = {split: value for split, value in lists.items() if value}
+        return VocSource(str(folder), **given_lists)
+    darknet = sorted(folder.glob("*.data"))
+    if darknet or (folder / "obj.names").is_file():
         raise ConfigError(f"folder {given} is laid out for Darknet; write {folder}/data.yaml: `train: train.txt` (the "
                           "list of images), `val: valid.txt` and `names: [first, second]`, the lines of obj.names")
     beside = [name for name in sorted(os.listdir(folder)) if os.path.splitext(name)[1].lower() in SUFFIXES
@@ -93,5 +94,5 @@ def _of_coco_file(path: Path, images: str | None) -> tuple[CocoSource, str]:
         return CocoSource(str(root)), path.name.removesuffix(".gz").removesuffix(".json").removeprefix("instances_")
     folder = Path(images).expanduser() if images is not None else root / "images"
     folder = folder if folder.is_dir() or images is not None else root
-    relative = [os.path.relpath(place.absolute(), root.absolute()) for place in (path, folder)]
-    return CocoSource(str(root), *relative), "all"
+    file, pictures = (os.path.relpath(place.absolute(), root.absolute()) for place in (path, folder))
+    return CocoSource(str(root), file, pictures), "all"

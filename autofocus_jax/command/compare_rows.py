@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -74,7 +74,8 @@ def slice_row(tile: int) -> str:
 
 def _focuses(wanted: Wanted, plan: Plan, truths: Dataset | None) -> dict[str, tuple[Where, Plan]]:
     """Each way to look, by the name of its row, with the plan that it is used in."""
-    found, kinds = {}, {}
+    found: dict[str, tuple[Where, Plan]] = {}
+    kinds: dict[str, Any] = {}
     for name in wanted.focus:
         kind, _, threshold = name.partition(":")
         if kind not in LOOKS:

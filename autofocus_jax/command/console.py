@@ -49,7 +49,7 @@ class Screen(Console):
         from rich import progress  # takes longer to import than --help may take
 
         class Bars(progress.Progress):
-            def add_task(self, description: str, **fields: Any) -> progress.TaskID:
+            def add_task(self, description: str, **fields: Any) -> progress.TaskID:  # type: ignore[override]
                 return super().add_task(description, **{"text": "", **fields})
 
         columns = (

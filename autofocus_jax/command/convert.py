@@ -105,8 +105,9 @@ def _save(arguments: Arguments, fitted: Fitted, config: Config, metadata: dict) 
 def _table(foreign: Foreign, fitted: Fitted, title: str) -> Table:
     """A line for each part of the detector."""
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for heading, justify in (("part", "left"), ("arrays", "right"), ("numbers", "right"), ("from", "left")):
-        table.add_column(heading, justify=justify, no_wrap=heading != "from")
+    for heading in ("part", "arrays", "numbers", "from"):
+        side: Literal["left", "right"] = "left" if heading in ("part", "from") else "right"
+        table.add_column(heading, justify=side, no_wrap=heading != "from")
     parts: dict[str, list[str]] = {}
     arrays, drawn = flatten(fitted.variables), set(fitted.drawn)
     for name in arrays:

@@ -8,7 +8,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -210,7 +210,7 @@ def _within_budget(
 
 def _writers(arguments: Arguments, output: Path, model: Model, ids: Sequence[int]) -> list[writers.Writer]:
     """What --write asks for."""
-    made = {
+    made: dict[str, Callable[[], writers.Writer]] = {
         "pictures": lambda: writers.PictureWriter(output / "pictures"),
         "panels": lambda: writers.PanelWriter(output / "panels", model.plan.scales, arguments.score),
         "coco": lambda: writers.CocoWriter(output / "detections.json", model.categories, ids),

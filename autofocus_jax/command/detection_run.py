@@ -6,7 +6,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def run_detection(
             images = _sources(items, summary.skipped)
             keep_images = any(writer.wants_image for writer in writers)
             for outcome in model.stream(images, stages, window, keep_images=keep_images):
-                source: _Source = outcome.key
+                source = cast(_Source, outcome.key)
                 if outcome.error is not None:
                     summary.skipped.append((source.item.file_name, _reason(source, outcome.error)))
                 else:
@@ -86,12 +86,12 @@ def run_detection(
 
 
 def readers(items: Sequence[Item]) -> Iterator[Reader]:
-    """What reads each image and frame, in order; videos that cannot be opened are left out."""
+    """Return a reader of each image and frame, in order. Videos that cannot be opened are left out."""
     return (read for _, read in _sources(items, []))
 
 
 def count(items: Sequence[Item]) -> int:
-    """Images and frames, as far as the videos say how many they have."""
+    """Return the number of images and frames, if the videos say how many they have."""
     total = 0
     for item in items:
         with contextlib.suppress(ImageError):

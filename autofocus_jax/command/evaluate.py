@@ -22,7 +22,7 @@ from autofocus_jax.command.trained import Trained, load_trained
 from autofocus_jax.config import Config, ConfigError, open_split
 from autofocus_jax.config.load import detection_settings
 from autofocus_jax.focus.buckets import Buckets, for_images
-from autofocus_jax.focus.cascade import Detect
+from autofocus_jax.focus.cascade import AnyDetect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
 from autofocus_jax.ledger import Ledger, data_identity
@@ -31,18 +31,17 @@ from autofocus_jax.structures import Dataset
 
 
 def evaluate(
-    arguments: Arguments, config: Config | ForeignConfig, console: Screen, held: contextlib.ExitStack
+    arguments: Arguments, given: Config | ForeignConfig, console: Screen, held: contextlib.ExitStack
 ) -> None:
     """Measure every row and write the files; `held` keeps the folder for this run."""
     first = jax.process_index() == 0
-    config = settled(config, arguments.split, console.say)
+    config: Any = settled(given, arguments.split, console.say)
     dataset = open_split(config, arguments.split)
     indices = _indices(arguments, dataset)
-    config = dataclasses.replace(config, buckets=_buckets(config, len(indices)))
     counted = arguments.max_detections or MAX_DETECTIONS
-    if arguments.max_detections is not None:
-        kept = max(counted, config.stacking.max_detections)
-        config = dataclasses.replace(config, stacking=dataclasses.replace(config.stacking, max_detections=kept))
+    kept = max(arguments.max_detections or 0, config.stacking.max_detections)
+    stacking = dataclasses.replace(config.stacking, max_detections=kept)
+    config = dataclasses.replace(config, buckets=_buckets(config, len(indices)), stacking=stacking)
     trained = load_trained(config, arguments.weights, jax.local_devices())
     detect = trained.detect
     workdir = files.make_folder(_output(arguments, config))
@@ -76,8 +75,17 @@ def evaluate(
             if first:
                 files.write_json(workdir / "metrics.json", metrics)
                 files.write_json(workdir / "details.json", details)
-    if not first:
-        return
+    if first:
+        _write(arguments, config, console, workdir, dataset, measured, metrics, detect, plan, chosen)
+
+
+def _write(
+    arguments: Arguments, config: Any, console: Screen, workdir: Path, dataset: Dataset,
+    measured: dict[str, measure.Measurement], metrics: dict[str, dict[str, Any]], detect: AnyDetect, plan: Plan,
+    chosen: dict[str, str],
+) -> None:  # fmt: skip
+    """Write what AutoFocus and the pyramid leave behind, and show the table."""
+    counted = arguments.max_detections or MAX_DETECTIONS
     run = next(reversed(measured.values())).run
     if {measure.PYRAMID, measure.AUTOFOCUS} <= measured.keys():
         processed = {"chips": measured[measure.AUTOFOCUS].sizes, "levels": measured[measure.PYRAMID].sizes}
@@ -99,7 +107,7 @@ def evaluate(
         console.say(line)
     console.say(f"written: {workdir}/metrics.json, details.json, detections_autofocus.json, panels/")
     if run.skipped:
-        console.say(f"{len(run.skipped)} of {len(indices)} images failed and were skipped:")
+        console.say(f"{len(run.skipped)} of {len(run.indices) + len(run.skipped)} images failed and were skipped:")
         for skipped in run.skipped:
             console.say(f"  {skipped.file_name}: {skipped.reason}")
 
@@ -122,7 +130,7 @@ def _cap(config: Config | SettledConfig, dataset: Dataset, indices: Sequence[int
 
 
 def _within_budget(
-    arguments: Arguments, config: Config | SettledConfig, detect: Detect, progress: Progress, console: Screen
+    arguments: Arguments, config: Config | SettledConfig, detect: AnyDetect, progress: Progress, console: Screen
 ) -> tuple[Config | SettledConfig, dict[str, str]]:
     """The config with thresholds chosen for --pixels or --drop, and a line that says so; as it is without them."""
     if arguments.pixels is None and arguments.drop is None:
@@ -137,7 +145,7 @@ def _within_budget(
 
 
 def _run_key(
-    arguments: Arguments, config: Config | SettledConfig, trained: Trained, dataset: Dataset, indices: Sequence[int]
+    arguments: Arguments, config: Any, trained: Trained, dataset: Dataset, indices: Sequence[int]
 ) -> dict[str, Any]:
     """Return what the detections depend on: with anything else it is another run."""
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -66,7 +66,7 @@ class SettledConfig:
 
 def settled(
     config: Config | ForeignConfig, split: str, say: Callable[[str], None] = lambda _: None
-) -> Config | SettledConfig:
+) -> Any:
     """Return a config that says everything: one of ours as it is, a ForeignConfig with its classes and its plan.
 
     Args:
@@ -81,7 +81,7 @@ def settled(
         return config
     options = config.options
     if options.focus == "none":
-        raise ConfigError("--focus none is the pyramid, which is a row anyway; leave it out")
+        raise ConfigError("--focus none is the pyramid, which is always a row; leave it out")
     dataset = config.data.open(split)
     if not len(dataset):
         raise ConfigError(f"split {split!r} holds no image; check its annotations")
@@ -92,8 +92,8 @@ def settled(
     for line in described(plan, sizes):
         say(line)
     options = dataclasses.replace(options, detector=None, plan=None, side=None, focus_score=None, only=names)
-    detector = ForeignSettings(len(names), options)
-    return SettledConfig(config.name, SomeClasses(config.data, names), config.metric, config.options.detector, detector,
+    settings = ForeignSettings(len(names), options)
+    return SettledConfig(config.name, SomeClasses(config.data, names), config.metric, config.options.detector, settings,
                          plan.scales, plan.stacking, plan.window)  # fmt: skip
 
 

@@ -10,13 +10,9 @@ from typing import NamedTuple
 
 from autofocus_jax.data.image import SUFFIXES
 from autofocus_jax.data.reading import walk
-from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.errors import InputError
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
-
-
-class InputError(AutoFocusError):
-    """A PATH leads to nothing that can be looked at."""
 
 
 class Item(NamedTuple):
@@ -46,7 +42,8 @@ def collect(paths: Sequence[str]) -> list[Item]:
             found.setdefault(os.path.realpath(path), path.absolute())
             bases.setdefault(os.path.realpath(base), os.path.abspath(base))
     common = Path(os.path.commonpath(bases.values())) if bases else Path()
-    items, taken = [], set()
+    items: list[Item] = []
+    taken: set[str] = set()
     for path in found.values():
         whole = Path(os.path.abspath(path))
         relative = whole.relative_to(common) if whole.is_relative_to(common) else Path(path.name)

@@ -52,7 +52,7 @@ def _empty_ranges(dataset: Dataset, indices: Sequence[int], config: Config | Set
                    "let it lead only: valid=ValidRange(0, 0)")  # fmt: skip
 
 
-def _bound(dataset: Dataset, indices: Sequence[int], config: Config | SettledConfig) -> float:
+def _bound(dataset: Dataset, indices: Sequence[int] | np.ndarray, config: Config | SettledConfig) -> float:
     return forecast(dataset, indices, Plan.of(config), config.focus_range).factor
 
 

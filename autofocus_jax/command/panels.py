@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autofocus_jax.focus.cascade import Detect, cascade
+from autofocus_jax.focus.cascade import AnyDetect, cascade
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.structures import Dataset
 from autofocus_jax.visualize.boxes import write_picture
@@ -15,7 +15,7 @@ from autofocus_jax.visualize.panels import panel
 
 
 def write_panels(
-    folder: Path, plan: Plan, detect: Detect, dataset: Dataset, indices: Sequence[int], count: int
+    folder: Path, plan: Plan, detect: AnyDetect, dataset: Dataset, indices: Sequence[int], count: int
 ) -> list[Path]:
     """Write panels of `count` images spread evenly over those of `indices` that hold an object; return the files.
 

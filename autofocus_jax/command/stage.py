@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,15 @@ PARTS = ("loss", "chips_per_second", "data_wait", "learning_rate", "gradient_nor
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """What a stage trains, and where.
+    """Settings and parts of one stage of a training.
 
-    config: its training.steps are those of this stage. folder: of its checkpoints and log. step: (state, batch) ->
-    (state, info), not jitted, over the devices of `over`. proposals: for negative chips. problems: collects images
-    that cannot be read. validate: None for no validation in this stage.
+    Attributes:
+        config: its training.steps are those of this stage.
+        folder: of checkpoints and log.
+        step: (state, batch) -> (state, info), not jitted, over the devices of `over`.
+        proposals: for negative chips.
+        problems: collects images that cannot be read.
+        validate: None for no validation in this stage.
     """
 
     name: str
@@ -55,15 +60,21 @@ class Stage:
 
 
 def run(stage: Stage, state: TrainState, console: Screen) -> tuple[TrainState, Mapping[str, Any] | None]:
-    """Trains until the last step; returns the last state and, where this run validated it, its scores.
+    """Train until the last step. Return the last state and the scores of its validation, if this run validated it.
 
-    state: to begin with where the folder has no checkpoint. Of several processes all run it, and the first one alone
-    reads and writes the folder. Raises Stopped when asked to stop, with everything saved, DivergenceError, and
-    CheckpointError when no checkpoint can be read.
+    With several processes all call this; the first one alone reads and writes the folder.
+
+    Args:
+        stage: the settings and parts.
+        state: the state to begin with if the folder has no checkpoint.
+        console: prints progress.
+
+    Raises:
+        Stopped: a signal asked to stop; everything is saved.
+        DivergenceError: the training diverged.
+        CheckpointError: no checkpoint can be read.
     """
-    config, training = stage.config, stage.config.training
-    process, processes = parallel.process()
-    seen: list[Mapping[str, Any]] = []
+    training, (process, processes) = stage.config.training, parallel.process()
     with contextlib.ExitStack() as stack:
         checkpoints = None
         if process == 0:
@@ -76,53 +87,26 @@ def run(stage: Stage, state: TrainState, console: Screen) -> tuple[TrainState, M
             console.say(f"going on from step {first} of {stage.folder}")
         writer = stack.enter_context(log.open_log(stage.folder, first, write=process == 0))
         progress = stack.enter_context(console.progress())
-        task = progress.add_task(stage.name, total=training.steps, completed=first)
         request = stack.enter_context(stopping.requests(parallel.asked_to_stop if processes > 1 else None))
-        unreadable = lambda reason: stage.problems.add(UNREADABLE, reason)  # noqa: E731
-        source = stage.dataset, config, position, stage.proposals, (process, processes), unreadable
+        unreadable = partial(stage.problems.add, UNREADABLE)
+        source = stage.dataset, stage.config, position, stage.proposals, (process, processes), unreadable
         batches = stack.enter_context(contextlib.closing(pipeline.Batches(*source)))
-        rate, draw = schedule(training), _drawing(config, stage.dataset.categories)
         latest: list[TrainBatch] = []
-
-        def on_log(entry: dict[str, float]) -> None:
-            number = int(entry.pop("step"))
-            entry["learning_rate"] = float(rate(number - 1))  # optax counts steps from 0
-            writer.scalars(number, entry)
-            text = _summary(entry)
-            left = (training.steps - number) * training.batch / entry["chips_per_second"] / 60
-            progress.update(task, completed=number, text=text)
-            if not console.is_terminal:
-                shown = f", {left:.0f} min left" if left >= 0.5 else ""
-                console.say(f"{stage.name}, step {number}/{training.steps}: {text}{shown}")
-            warn(console, stage.problems.lines(new=True))
-
-        def on_save(state: TrainState, position: Position, scores: Mapping[str, Any] | None) -> None:
-            if checkpoints is not None:
-                checkpoint.save(checkpoints, state, position, to_dict(config), validation.score(scores))
-
-        def on_validate(state: TrainState) -> Mapping[str, Any]:
-            if process:
-                return {}
-            weights, number = parallel.fetch(variables(state)), int(state.step)
-            scores = stage.validate(weights, lambda _: request.give_way(number))
-            seen[:] = [scores]
-            writer.scalars(number, {name: scores[name] for name in ("AP", "AP50", "side") if name in scores})
-            writer.images(number, {"chips": draw(weights, latest[0])})
-            curves.draw(stage.folder)
-            console.say(f"step {number}: {validation.line(scores)}")
-            return scores
-
-        def on_divergence(number: int, position: Position, info: dict[str, float]) -> str:
-            return (
-                f"its batch is that of seed {config.seed}, epoch {position.epoch}, number {position.batch}: "
-                f"next(Batches(dataset, config, Position({position.epoch}, {position.batch}))) draws it"
-            )
+        seen: list[Mapping[str, Any]] = []
 
         def put(batch: TrainBatch) -> TrainBatch:
             latest[:] = [batch]
             return parallel.split(batch, stage.over)
 
-        hooks = loop.Hooks(on_log, on_save, stage.validate and on_validate, on_divergence, request)
+        def on_save(state: TrainState, position: Position, scores: Mapping[str, Any] | None) -> None:
+            if checkpoints is not None:
+                checkpoint.save(checkpoints, state, position, to_dict(stage.config), validation.score(scores))
+
+        hooks = loop.Hooks(
+            _on_log(stage, console, writer, progress, first), on_save,
+            _on_validate(stage, console, writer, request, latest, seen) if stage.validate else None,
+            partial(_on_divergence, stage.config), request,
+        )  # fmt: skip
         step = jax.jit(stage.step, donate_argnums=0)
         state = loop.run(step, parallel.replicate(state, stage.over), batches, training, hooks, put)
         last = int(state.step)
@@ -131,6 +115,55 @@ def run(stage: Stage, state: TrainState, console: Screen) -> tuple[TrainState, M
     if process == 0:
         curves.draw(stage.folder)
     return state, seen[0] if seen and last > first else None
+
+
+def _on_log(stage: Stage, console: Screen, writer: log.Log, progress: Any, first: int) -> Callable[[dict], None]:
+    """The hook that logs a step and shows it."""
+    training, rate = stage.config.training, schedule(stage.config.training)
+    task = progress.add_task(stage.name, total=training.steps, completed=first)
+
+    def on_log(entry: dict[str, float]) -> None:
+        number = int(entry.pop("step"))
+        entry["learning_rate"] = float(rate(number - 1))  # optax counts steps from 0
+        writer.scalars(number, entry)
+        text = _summary(entry)
+        left = (training.steps - number) * training.batch / entry["chips_per_second"] / 60
+        progress.update(task, completed=number, text=text)
+        if not console.is_terminal:
+            shown = f", {left:.0f} min left" if left >= 0.5 else ""
+            console.say(f"{stage.name}, step {number}/{training.steps}: {text}{shown}")
+        warn(console, stage.problems.lines(new=True))
+
+    return on_log
+
+
+def _on_validate(
+    stage: Stage, console: Screen, writer: log.Log, request: Any, latest: list[TrainBatch],
+    seen: list[Mapping[str, Any]],
+) -> Callable[[TrainState], Mapping[str, Any]]:  # fmt: skip
+    """The hook that validates a state, in the first process alone; `seen` then holds its scores."""
+    draw, validate = _drawing(stage.config, stage.dataset.categories), stage.validate
+
+    def on_validate(state: TrainState) -> Mapping[str, Any]:
+        if parallel.process()[0]:
+            return {}
+        weights, number = parallel.fetch(variables(state)), int(state.step)
+        scores = validate(weights, lambda _: request.give_way(number))
+        seen[:] = [scores]
+        writer.scalars(number, {name: scores[name] for name in ("AP", "AP50", "side") if name in scores})
+        writer.images(number, {"chips": draw(weights, latest[0])})
+        curves.draw(stage.folder)
+        console.say(f"step {number}: {validation.line(scores)}")
+        return scores
+
+    return on_validate
+
+
+def _on_divergence(config: Config, number: int, position: Position, info: dict[str, float]) -> str:
+    return (
+        f"its batch is that of seed {config.seed}, epoch {position.epoch}, number {position.batch}: "
+        f"next(Batches(dataset, config, Position({position.epoch}, {position.batch}))) draws it"
+    )
 
 
 def _resume(checkpoints: ocp.CheckpointManager | None, state: TrainState) -> tuple[TrainState, Position]:
@@ -161,7 +194,7 @@ def _drawing(config: Config, categories: Sequence[str]) -> Callable[[Variables, 
 
 
 def warn(console: Screen, lines: Sequence[str]) -> None:
-    """Prints warnings, a line each."""
+    """Print warnings, a line each."""
     for line in lines:
         console.say(f"warning: {line}")
 

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -96,7 +96,9 @@ def _needs(arguments: Arguments) -> Needs:
 def _absolute(source: DataSource) -> DataSource:
     """The source with its folder as a whole path, so that the config loads from any folder."""
     root = getattr(source, "root", None)
-    return source if root is None else dataclasses.replace(source, root=str(Path(root).expanduser().absolute()))
+    if root is None:
+        return source
+    return dataclasses.replace(cast(Any, source), root=str(Path(root).expanduser().absolute()))
 
 
 def _tried(arguments: Arguments) -> Tried:
@@ -111,7 +113,7 @@ def _tried(arguments: Arguments) -> Tried:
 
 
 def plot(given: Sizes, suggestion: Suggestion, title: str, path: Path) -> None:
-    """Writes a picture: how many objects have which size, and which scale answers for it."""
+    """Write a picture of the sizes of the objects and of the scale that answers for each size."""
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     axes = figure.subplots()
     top = float(given.objects.max())

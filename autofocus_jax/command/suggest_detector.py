@@ -32,7 +32,7 @@ class Tried(NamedTuple):
     photos: str
     detector: str
     options: ModelOptions
-    count: int  # photographs
+    count: int  # type: ignore[assignment]  # photographs
     side: int | None  # the longer side of the coarsest level; None takes the detector's own
     output: Path
 

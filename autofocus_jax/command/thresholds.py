@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from autofocus_jax.command.foreign_config import SettledConfig
 from autofocus_jax.config import Config, ConfigError, open_split
-from autofocus_jax.focus.cascade import Detect
+from autofocus_jax.focus.cascade import AnyDetect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
 from autofocus_jax.inference.interval import margin
@@ -23,7 +23,7 @@ LEAST = 20  # images to choose on: on fewer the AP of a setting is mostly chance
 
 
 def chosen(
-    config: Config | SettledConfig, detect: Detect, split: str, pixels: float | None, drop: float | None,
+    config: Config | SettledConfig, detect: AnyDetect, split: str, pixels: float | None, drop: float | None,
     progress: Progress, say: Callable[[str], Any], max_detections: int = MAX_DETECTIONS,
 ) -> tuple[Config | SettledConfig, str]:  # fmt: skip
     """Return the config with the thresholds that were chosen, and a line that says what they cost.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def start(
     workdir: Path,
     console: Screen,
     held: contextlib.ExitStack,
-) -> tuple[Callable[[Variables], Variables], dict | None]:
+) -> tuple[Callable[[Variables], Variables], Mapping[str, str] | None]:
     """What variables to begin with, out of those drawn at random, and where they come from: file and sha256 of the
     file of --initial, or of the one that the workdir was started from.
 
@@ -82,7 +82,7 @@ def start(
     the workdir was trained with other settings or data, or is in use, and WeightsError when with another file.
     """
     given = None if arguments.initial is None else safetensors.find(arguments.initial)
-    source = None if given is None else {"file": str(given), "sha256": initial.digest(given)}
+    source: Mapping[str, str] | None = None if given is None else {"file": str(given), "sha256": initial.digest(given)}
     going_on = bool(checkpoint.steps(workdir))
     source = started_from(workdir, source)
     if source is not None and not going_on and initial.digest(source["file"]) != source["sha256"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from autofocus_jax.command.foreign_config import SettledConfig
 from autofocus_jax.command.options.detector import load_foreign
 from autofocus_jax.config import Config, ConfigError
-from autofocus_jax.focus.cascade import Detect
+from autofocus_jax.focus.cascade import AnyDetect
 from autofocus_jax.foreign.detect import ForeignDetect
 from autofocus_jax.ledger import weights_digest
-from autofocus_jax.structures import Dataset
+from autofocus_jax.structures import Dataset, GroundTruth
 from autofocus_jax.weights import safetensors
 from autofocus_jax.where.truth import truth
 
@@ -24,9 +24,10 @@ from autofocus_jax.where.truth import truth
 class Trained(NamedTuple):
     """A detector ready to run, and what tells it from others."""
 
-    detect: Detect
+    detect: AnyDetect
     fingerprint: str  # ledger.weights_digest, or model_digest
-    perfect: Callable[[Dataset, Sequence[int]], Detect] | None = None  # the same, looking where these images' boxes are
+    # The same, looking where these images' boxes are.
+    perfect: Callable[[Dataset, Sequence[int]], AnyDetect] | None = None
 
 
 def load_trained(
@@ -49,10 +50,9 @@ def load_trained(
         options = dataclasses.replace(config.detector.options, detector=config.model)
         detect = load_foreign(options)
         return Trained(detect, model_digest(config.model, options.focus_weights), partial(_perfect, detect))
+    # Here, so that experiments without a detector go without JAX.
     from autofocus_jax.inference.compiled import compile_detector
-    from autofocus_jax.weights.checkpoint import (
-        load_variables,  # here, so that experiments without a detector go without JAX
-    )
+    from autofocus_jax.weights.variables import load_variables
 
     variables = load_variables(safetensors.of_config(config, weights), config)
     return Trained(compile_detector(config, variables, devices), weights_digest(variables))
@@ -74,5 +74,5 @@ def model_files(path: str) -> list[Path]:
 
 
 def _perfect(detect: ForeignDetect, dataset: Dataset, indices: Sequence[int]) -> ForeignDetect:
-    boxes = {index: dataset.ground_truth(index) for index in indices}
+    boxes: dict[Hashable, GroundTruth] = {index: dataset.ground_truth(index) for index in indices}
     return ForeignDetect(detect.detector, truth(boxes), detect.canvases)

@@ -13,12 +13,13 @@ from autofocus_jax.config.stored import renamed
 from autofocus_jax.ledger import Ledger
 from autofocus_jax.weights import checkpoint
 from autofocus_jax.weights.safetensors import WeightsError
+from autofocus_jax.weights.variables import notes
 
 PROPOSALS = "proposals"  # folder of the proposals stage inside a workdir
 
 
 def began(workdir: Path) -> bool:
-    """Whether something was trained there already."""
+    """Return True if something was trained in the folder already."""
     return bool(checkpoint.steps(workdir) or checkpoint.steps(workdir / PROPOSALS))
 
 
@@ -32,7 +33,7 @@ def workdir_ledger(
     from. categories: names of the classes, for those who detect with the folder. A setting that is newer than the
     folder had its default. Nothing is known about what a folder does not note.
     """
-    known = {"trained on": dict(data)} | ({"initial": dict(initial)} if initial else {})
+    known: dict[str, Any] = {"trained on": dict(data)} | ({"initial": dict(initial)} if initial else {})
     known |= {"categories": list(categories)} if categories else {}
 
     def upgrade(before: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def workdir_ledger(
 
 
 def with_defaults(stored: Any, settings: Any) -> Any:
-    """JSON data of settings, and what they lack of those of `settings` (dataclasses) with the defaults of today."""
+    """Return JSON data of settings, completed with the present defaults of `settings` (dataclasses)."""
     if dataclasses.is_dataclass(settings) and isinstance(stored, dict):
         filled = dict(stored)
         for field in dataclasses.fields(settings):
@@ -64,7 +65,7 @@ def started_from(workdir: Path, given: Mapping[str, str] | None) -> Mapping[str,
     """
     if not began(workdir):
         return given
-    source = checkpoint.notes(workdir).get("initial")
+    source = notes(workdir).get("initial")
     if given is not None and given["sha256"] != (source or {}).get("sha256"):
         started = source["file"] if source else "random weights"
         raise WeightsError(

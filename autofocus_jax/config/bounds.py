@@ -1,6 +1,6 @@
-"""Bounds of single settings: what no detector needs, and what would fill the memory or never end.
+"""Bounds of single settings: values that no detector needs, that would fill the memory, or that would never end.
 
-Settings come with weights from elsewhere, so they are looked at before anything is allocated.
+Settings may come with weights from elsewhere, so they are checked before anything is allocated.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 _SIDE, _CHANNELS = (1, 2**15), (1, 2**14)
-_BOUNDS = {  # pattern of a setting's path -> least and most
+_BOUNDS: dict[str, tuple[float, float]] = {  # pattern of a setting's path -> least and most
     r"scales\.\d+\.(min|max)_side|buckets\.\d+\.(height|width)": _SIDE,
     r"buckets\.\d+\.batch": (1, 2**16),
     r"detector\.backbone\.units\.\d+": (1, 256),
@@ -34,14 +34,14 @@ _ENDLESS = re.compile(r"(.*\.)?(high|threshold)|focus_range\.[bc]")  # settings 
 
 
 def out_of_bounds(config: Any) -> str | None:
-    """Return what is wrong with the first setting of a Config that is out of its bounds; None if all are sane.
+    """Return the fault of the first setting of a Config that is out of its bounds, or None.
 
-    The text names the setting, its value and what it may be.
+    The text names the setting, its value and its bounds.
     """
-    for path, most in _MOST.items():
+    for path, entries in _MOST.items():
         count = len(_at(config, path))
-        if count > most:
-            return f"{path} has {count} entries; want at most {most}"
+        if count > entries:
+            return f"{path} has {count} entries; want at most {entries}"
     for path, value in _numbers(config, ""):
         if math.isnan(value) or (math.isinf(value) and not _ENDLESS.fullmatch(path)):
             return f"{path} is {value}; want a finite number"

@@ -1,4 +1,4 @@
-"""Images and boxes in COCO's format: a folder of images beside one JSON file of annotations."""
+"""Images and boxes in COCO's format: a folder of images and one JSON file of annotations."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ import os
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import DataSource
 from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, fill, refuse
-from autofocus_jax.data.coco_selection import Rows, groups, images_of_split, merge_categories
-from autofocus_jax.data.findings import BAD_BOX, FOUND_ELSEWHERE, INCOMPLETE, NO_IMAGE, UNKNOWN_CATEGORY, Report
+from autofocus_jax.data.coco_selection import groups, images_of_split, merge_categories
+from autofocus_jax.data.coco_tables import columns, complete, infos_of, integer, require, spread_ignored, table, unique
+from autofocus_jax.data.findings import FOUND_ELSEWHERE, Report
 from autofocus_jax.data.image import read_annotated
 from autofocus_jax.data.reading import LARGEST_TABLE, Listings
 from autofocus_jax.files import read_regular
@@ -34,11 +36,11 @@ EXPORTED = "_annotations.coco.json"  # Roboflow's name, beside the images of a s
 class CocoDataset(AnnotatedImages):
     """One split of a COCO file; implements structures.Dataset.
 
-    categories [K] names and category_ids [K] are ordered by id, so label k means category_ids[k]. Boxes are cut at the
-    image's borders; those that then have no area are left out and counted in `dropped`. An annotation with `iscrowd`
-    or `ignore` becomes an ignore region of its category. Categories named in ignore_categories are none: each of their
-    boxes becomes an ignore region of every other category, as nobody said what lies in it. Images are read by
-    image.read_annotated.
+    - categories [K] and category_ids [K] are ordered by id: label k means category_ids[k].
+    - Boxes are cut at the image's borders. Boxes without area are left out and counted in `dropped`.
+    - An annotation with `iscrowd` or `ignore` becomes an ignore region of its category.
+    - Boxes of a category in ignore_categories become ignore regions of every other category.
+    - Images are read by image.read_annotated.
     """
 
     def __init__(
@@ -52,37 +54,47 @@ class CocoDataset(AnnotatedImages):
         splits: Sequence[str] = (),
         split: str = "all",
     ):
-        """Reads the annotations, not the images. Raises AnnotationError naming the entry that is wrong.
+        """Read the annotations, not the images.
 
-        merged, field, splits: as in CocoSource. split: the one of `splits` that is read.
-        report: hears of each annotation that is wrong. When it returns, a box of an unknown category becomes an ignore
-        region, and any other such annotation is left out.
+        Args:
+            images_folder: the images.
+            annotations_file: .json or .json.gz.
+            ignore_categories: as in CocoSource.
+            report: called for each wrong annotation. If it returns, a box of an unknown category becomes an ignore
+                region, and any other such annotation is left out.
+            merged: as in CocoSource.
+            field: as in CocoSource.
+            splits: as in CocoSource.
+            split: the split of `splits` to read.
+
+        Raises:
+            AnnotationError: an entry is wrong; the message names it.
         """
         self.images_folder = Path(images_folder)
         self.annotations_file = Path(annotations_file)
         content = _load(self.annotations_file)
         where = str(self.annotations_file)
-        images, annotations = (_table(content, key, where) for key in ("images", "annotations"))
-        categories = _table(content, "categories", where)
+        images, annotations = (table(content, key, where) for key in ("images", "annotations"))
+        categories = table(content, "categories", where)
         images, others = images_of_split(images, field, groups(splits, "data.splits"), split, where) if field else (
             images, set())  # fmt: skip
-        infos = _infos(images, where)
-        _require(categories, ("id", "name"), "categories", where)
-        categories = [e | {"id": _integer(e["id"], "categories", e, where)} for e in categories]
+        infos = infos_of(images, where)
+        require(categories, ("id", "name"), "categories", where)
+        categories = [e | {"id": integer(e["id"], "categories", e, where)} for e in categories]
         categories.sort(key=lambda entry: entry["id"])
-        _unique(np.array([entry["id"] for entry in categories], dtype=np.int64), "categories", where)
-        annotations = _complete(annotations, where, report)
+        unique(np.array([entry["id"] for entry in categories], dtype=np.int64), "categories", where)
+        rows = complete(annotations, where, report)
         if others:
-            annotations = [row for row in annotations if row[1]["image_id"] not in others]
-        categories, annotations = merge_categories(categories, annotations, groups(merged, "data.merged"), where)
-        categories, annotations = _spread_ignored(categories, annotations, ignore_categories, where)
+            rows = [row for row in rows if row[1]["image_id"] not in others]
+        categories, rows = merge_categories(categories, rows, groups(merged, "data.merged"), where)
+        categories, rows = spread_ignored(categories, rows, ignore_categories, where)
         self.category_ids = np.array([entry["id"] for entry in categories], dtype=np.int64)
 
         image_ids = np.array([info.image_id for info in infos], dtype=np.int64)
-        owner, boxes, labels = _columns(annotations, image_ids, self.category_ids, where, report)
+        owner, boxes, labels = columns(rows, image_ids, self.category_ids, where, report)
         known = labels >= 0
         keep = np.flatnonzero((owner >= 0) & np.isfinite(boxes).all(axis=1) & (known | bool(len(categories))))
-        ignore = np.array([bool(e.get("iscrowd", 0)) or bool(e.get("ignore", 0)) for _, e in annotations], dtype=bool)
+        ignore = np.array([bool(e.get("iscrowd", 0)) or bool(e.get("ignore", 0)) for _, e in rows], dtype=bool)
         files, elsewhere = _located(infos, self.images_folder, self.annotations_file.parent)
         super().__init__(
             [str(entry["name"]) for entry in categories],
@@ -101,14 +113,15 @@ class CocoDataset(AnnotatedImages):
 class CocoSource(DataSource):
     """A COCO file of annotations (.json or .json.gz) and a folder of images for each split, both below `root`.
 
-    Left alone, a split is found where COCO has it: annotations/instances_SPLIT.json with the images in SPLIT/ or
-    images/SPLIT/, or the same with a year, as in instances_val2017.json with val2017/; or as Roboflow exports it:
-    SPLIT/_annotations.coco.json beside the images, "val" also in valid/. Other layouts are named:
-    annotations and images are paths from root, with {split} where the split's name belongs.
+    By default a split is found in COCO's layout: annotations/instances_SPLIT.json with images in SPLIT/ or
+    images/SPLIT/, also with a year (instances_val2017.json, val2017/). Roboflow's layout is found too:
+    SPLIT/_annotations.coco.json beside the images, "val" also in valid/. Other layouts are named by the settings.
 
-    ignore_categories: names of categories that are none, but mark regions where nothing is judged. merged: categories
-    taken as one, as "vehicle=car,minibus". field: a field of the images that splits them, as "scene"; splits: its
-    values for each split, as "train=crossing_a,crossing_b" "val=crossing_c". Then there is one file for all splits.
+    - annotations, images: paths from root; {split} stands for the split's name.
+    - ignore_categories: categories that are no classes but mark regions where nothing is judged.
+    - merged: categories taken as one, as "vehicle=car,minibus".
+    - field, splits: a field of the images that splits one file, as "scene", and its values for each split, as
+      "train=crossing_a,crossing_b" "val=crossing_c".
     """
 
     root: str
@@ -120,7 +133,11 @@ class CocoSource(DataSource):
     splits: tuple[str, ...] = ()
 
     def open(self, split: str) -> CocoDataset:
-        """Raises AnnotationError for a file of annotations that is missing or malformed; images are not looked at."""
+        """Open a split without looking at images.
+
+        Raises:
+            AnnotationError: the file of annotations is missing or malformed.
+        """
         return self.open_tolerant(split, refuse)
 
     def open_tolerant(self, split: str, report: Report) -> CocoDataset:
@@ -178,9 +195,9 @@ def write_coco(
     categories: Sequence[str],
     ground_truths: Iterable[GroundTruth],
 ) -> None:
-    """Writes annotations (boxes in the image frame) as a COCO file; label k becomes category id k + 1."""
+    """Write annotations (boxes in the image frame) as a COCO file. Label k becomes category id k + 1."""
     images = [{"id": i.image_id, "file_name": i.file_name, "height": i.height, "width": i.width} for i in infos]
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for info, truth in zip(infos, ground_truths, strict=True):
         areas = box_ops.area(truth.boxes)
         for box, label, ignore, area in zip(truth.boxes, truth.labels, truth.ignore, areas, strict=True):
@@ -253,130 +270,3 @@ def _located(infos: list[ImageInfo], folder: Path, beside: Path) -> tuple[list[P
 
 def _bare(name: str) -> str:
     return name.replace("\\", "/").rpartition("/")[2]
-
-
-def _table(content: dict, key: str, where: str) -> list[dict]:
-    table = content.get(key)
-    if not isinstance(table, list) or not all(isinstance(entry, dict) for entry in table):
-        raise AnnotationError(f"{where}: {key!r} is missing or not a list of objects; give a COCO annotation file")
-    return table
-
-
-def _require(table: list[dict], keys: tuple[str, ...], name: str, where: str) -> None:
-    for position, entry in enumerate(table):
-        for key in keys:
-            if key not in entry:
-                raise AnnotationError(f"{where}: {name}[{position}] has no {key!r}; add it or remove the entry")
-
-
-def _complete(annotations: list[dict], where: str, report: Report) -> Rows:
-    """The annotations that have all that they need, with their positions in the file."""
-    rows = []
-    for position, entry in enumerate(annotations):
-        lacking = [key for key in ("image_id", "category_id", "bbox") if key not in entry]
-        if lacking:
-            report(INCOMPLETE, f"{where}: annotations[{position}] has no {lacking[0]!r}", "add it or remove the entry")
-        else:
-            rows.append((position, entry))
-    return rows
-
-
-def _spread_ignored(
-    categories: list[dict], annotations: Rows, names: Sequence[str], where: str
-) -> tuple[list[dict], Rows]:
-    """Both tables without the categories of those names; each of their boxes stands as a crowd in every other one."""
-    unknown = set(names) - {str(entry["name"]) for entry in categories}
-    if unknown:
-        raise AnnotationError(f"{where}: no category is named {sorted(unknown)[0]!r}; correct data.ignore_categories")
-    gone = [entry["id"] for entry in categories if entry["name"] in names]
-    kept = [entry for entry in categories if entry["name"] not in names]
-    if not gone:
-        return kept, annotations
-    spread = []
-    for position, entry in annotations:
-        if entry["category_id"] in gone:
-            spread += [(position, entry | {"category_id": category["id"], "iscrowd": 1}) for category in kept]
-        else:
-            spread.append((position, entry))
-    return kept, spread
-
-
-def _integer(value: object, name: str, entry: dict, where: str) -> int:
-    whole = _whole(value)
-    if whole is None:
-        raise AnnotationError(f"{where}: {name} entry {str(entry)[:120]} has {value!r}; want an integer there")
-    return whole
-
-
-def _whole(value: object) -> int | None:
-    """The 64-bit integer that a number is, as 1 or 1.0; None for anything else."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
-        return None
-    return value
-
-
-def _unique(ids: np.ndarray, name: str, where: str) -> None:
-    values, counts = np.unique(ids, return_counts=True)
-    if (counts > 1).any():
-        raise AnnotationError(f"{where}: {name} has the id {values[counts > 1][0]} more than once; ids must be unique")
-
-
-def _infos(images: list[dict], where: str) -> list[ImageInfo]:
-    _require(images, ("id", "file_name", "height", "width"), "images", where)
-    infos = []
-    for entry in images:
-        number, height, width = (_integer(entry[key], "images", entry, where) for key in ("id", "height", "width"))
-        if height < 1 or width < 1 or not isinstance(entry["file_name"], str):
-            raise AnnotationError(
-                f"{where}: image {number} has the size {width}x{height} and the file "
-                f"{entry['file_name']!r}; want sides of at least 1 px and a file name"
-            )
-        infos.append(ImageInfo(number, entry["file_name"], height, width))
-    _unique(np.array([info.image_id for info in infos], dtype=np.int64), "images", where)
-    return infos
-
-
-def _columns(
-    annotations: Rows, image_ids: np.ndarray, category_ids: np.ndarray, where: str, report: Report
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions of the images [A], boxes [A, 4] float64 xyxy, and labels [A]; -1 or NaN where they are reported."""
-    owner = _positions([entry["image_id"] for _, entry in annotations], image_ids)
-    labels = _positions([entry["category_id"] for _, entry in annotations], category_ids)
-    boxes = _boxes([entry["bbox"] for _, entry in annotations])
-    for key, kind, found in (("image_id", NO_IMAGE, owner), ("category_id", UNKNOWN_CATEGORY, labels)):
-        for row in np.flatnonzero(found < 0):
-            position, entry = annotations[row]
-            what = f"{where}: annotations[{position}] has {key} {repr(entry[key])[:80]}, which the file does not list"
-            report(kind, what, "add it or remove the annotation")
-    for row in np.flatnonzero(np.isnan(boxes[:, 0])):
-        position, entry = annotations[row]
-        what = f"{where}: annotations[{position}] has bbox {str(entry['bbox'])[:80]}"
-        report(BAD_BOX, what, "want four finite numbers x, y, width, height")
-    return owner, boxes, labels
-
-
-def _positions(ids: list, known: np.ndarray) -> np.ndarray:
-    """Positions [A] in `known` [n] of the ids [A] that the annotations name; -1 for those it does not hold."""
-    table = {int(value): position for position, value in enumerate(known)}
-    return np.array([table.get(_whole(value), -1) for value in ids], dtype=np.int64)
-
-
-def _boxes(given: list) -> np.ndarray:
-    """Boxes [A, 4] float64 as xyxy of COCO's x, y, width, height; NaN for what is not four finite numbers."""
-    try:
-        xywh = np.array(given or np.zeros((0, 4)))
-    except ValueError:  # of different lengths
-        xywh = np.empty(0, dtype=object)
-    if xywh.dtype.kind not in "iuf" or xywh.shape != (len(given), 4):
-        xywh = np.array([value if _is_box(value) else [np.nan] * 4 for value in given])
-    xywh = xywh.astype(np.float64)
-    xywh[~(np.abs(xywh) < 1e30).all(axis=1)] = np.nan
-    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-
-
-def _is_box(value: object) -> bool:
-    if not isinstance(value, list) or len(value) != 4:
-        return False
-    return all(isinstance(item, (int, float)) and not isinstance(item, bool) and abs(item) < 1e30 for item in value)

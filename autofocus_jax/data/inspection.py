@@ -1,4 +1,4 @@
-"""What a data set holds and what is wrong with it."""
+"""Report on a data set: its content and its faults."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _COUNTED = ((CROWDED, 100), (OVERFULL, StackingConfig.max_detections))
 
 
 class Problem(NamedTuple):
-    """Something that is wrong, or may be."""
+    """A fault, or a possible fault."""
 
     what: str
-    count: int
+    count: int  # type: ignore[assignment]
     examples: tuple[str, ...]  # a few of them
 
 
@@ -106,15 +106,15 @@ def inspect(
     _look_at_files(dataset, found, decode, progress)
     return Inspection(
         len(truths), int((~ignore).sum()), int(ignore.sum()), int((counts == 0).sum()),
-        *(_percentiles(values) for values in (shapes[:, 0], shapes[:, 1], size[~ignore])),
-        *(float(share.mean()) if share.size else 0.0 for share in (size[~ignore] < 32, size[~ignore] >= 96)),
+        _percentiles(shapes[:, 0]), _percentiles(shapes[:, 1]), _percentiles(size[~ignore]),
+        _share(size[~ignore] < 32), _share(size[~ignore] >= 96),
         float(counts.mean()) if len(counts) else 0.0, int(counts.max(initial=0)), categories,
         [Problem(kind, count, found.examples(kind)) for kind, count in found.counts().items()],
     )  # fmt: skip
 
 
 def to_json(report: Inspection) -> dict[str, Any]:
-    """The report as JSON data; what is NaN becomes None."""
+    """Return the report as JSON data; NaN becomes None."""
     plain = report._asdict() | {"percentiles": list(PERCENTILES)}
     for name in ("heights", "widths", "sizes"):
         plain[name] = [None if np.isnan(value) else float(value) for value in plain[name]]
@@ -122,6 +122,10 @@ def to_json(report: Inspection) -> dict[str, Any]:
                            for entry in report.categories]  # fmt: skip
     plain["problems"] = [problem._asdict() | {"examples": list(problem.examples)} for problem in report.problems]
     return plain
+
+
+def _share(flags: np.ndarray) -> float:
+    return float(flags.mean()) if flags.size else 0.0
 
 
 def _percentiles(values: np.ndarray) -> np.ndarray:
@@ -157,9 +161,9 @@ def _duplicates(truth: GroundTruth) -> list[tuple[int, int]]:
 
 
 def file_problem(dataset: Dataset, index: int, file: Path, decode: bool = False) -> tuple[str, str] | None:
-    """What is wrong with the file of an image, (kind of data/findings, a line that names it); None for nothing.
+    """Return the fault of an image's file, (kind of data/findings, a line that names it), or None.
 
-    Looks at the head of the file alone, unless `decode`.
+    Only the head of the file is read, unless `decode` is set.
     """
     info = dataset.info(index)
     try:

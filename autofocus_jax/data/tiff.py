@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Collection
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
 
 WIDTH, HEIGHT, BITS, ORIENTATION, SAMPLES, EXTRA_SAMPLES, FORMAT = 256, 257, 258, 274, 277, 338, 339
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -14,7 +17,7 @@ _MOST = 4096  # entries of a directory that are looked at
 
 
 def tags(file: BinaryIO, wanted: Collection[int]) -> dict[int, int]:
-    """Return the first value of each wanted tag of the first directory; damaged or missing ones are left out."""
+    """Return the first value of each wanted tag of the first directory. Damaged or missing tags are left out."""
     found: dict[int, int] = {}
     try:
         file.seek(0)
@@ -43,6 +46,26 @@ def tags(file: BinaryIO, wanted: Collection[int]) -> dict[int, int]:
 
 
 def orientation(exif: bytes) -> int:
-    """Return the orientation, 1 to 8, of an EXIF block; 1 where it says none."""
+    """Return the orientation, 1 to 8, of an EXIF block; 1 if the block has none."""
     value = tags(io.BytesIO(exif.removeprefix(b"Exif\0\0")), (ORIENTATION,)).get(ORIENTATION, 1)
     return value if 1 <= value <= 8 else 1
+
+
+def decode(content: bytes) -> tuple[np.ndarray | None, int]:
+    """Return uint8 RGB [h, w, 3], and how many bits its largest sample uses, of 16-bit ones; or None.
+
+    OpenCV reads more kinds of TIFF than Pillow; None is for what it cannot read.
+    """
+    data = np.frombuffer(content, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    found = tags(io.BytesIO(content), (EXTRA_SAMPLES, BITS))
+    sixteen = found.get(BITS) == 16
+    if image is None:
+        return None, 16
+    if found.get(EXTRA_SAMPLES) in (1, 2):
+        layers = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        if layers is not None and layers.ndim == 3 and layers.shape[2] == 4:
+            alpha: Any = layers[..., 3]
+            alpha = (alpha >> 8).astype(np.uint8) if alpha.dtype == np.uint16 else alpha
+            image = cv2.add(image, cv2.merge([255 - alpha] * 3))  # it comes on black
+    return image, int(image.max(initial=0)).bit_length() + 8 if sixteen else 16

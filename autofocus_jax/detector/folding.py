@@ -1,15 +1,15 @@
-"""Folding batch norms into the convolutions they follow, for inference.
+"""Folding batch norms into the convolutions before them, for inference.
 
-In evaluation a batch norm is a scale and a shift a channel. Left to the compiler, a CPU computes them anew for every
-element; as part of the kernel they are free. In the pre-activation network the norms before a unit's first convolution
-follow a sum; of these the scale and the shift are computed once.
+At inference a batch norm is a scale and a shift a channel. Left to the compiler, a CPU applies them to every element;
+as part of the kernel they are free. In the pre-activation network the norms before a unit's first convolution follow a
+sum. Their scale and shift are computed once.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,12 +17,14 @@ from autofocus_jax.config import DetectorSettings
 from autofocus_jax.detector.api import Backbone
 from autofocus_jax.detector.backbone import backbone_of
 
+Settings = TypeVar("Settings", bound=DetectorSettings)
 
-def fold(config: DetectorSettings, variables: Any) -> tuple[DetectorSettings, Any]:
-    """Return settings and variables of a detector that answers the same (to float tolerance) and has fewer layers.
 
-    What is folded already stays as it is, and so does a backbone whose kind does not say what follows what. The
-    variables are not changed; new arrays are float32 on the host.
+def fold(config: Settings, variables: Any) -> tuple[Settings, Any]:
+    """Return settings and variables of a detector with fewer layers and the same answers (to float tolerance).
+
+    Folded settings stay as they are, and so does a backbone whose kind does not list its norms. The variables are not
+    changed. New arrays are float32 on the host.
     """
     kind = backbone_of(config.backbone)
     if config.backbone.folded or kind.folds is None:
@@ -43,7 +45,7 @@ def _fold_module(kind: Backbone, params: Mapping, statistics: Mapping) -> tuple[
     convolution become a scale and a shift a channel (resnet.Affine).
     """
     params, statistics = dict(params), dict(statistics)
-    for convolution, norm in kind.folds.items():
+    for convolution, norm in (kind.folds or {}).items():
         if convolution in params and norm in statistics:  # only a stage's first unit has a shortcut of its own
             scale, bias = _affine(params.pop(norm), statistics.pop(norm), kind.epsilon)
             kernel, before = (np.asarray(params[convolution].get(name, 0.0)) for name in ("kernel", "bias"))

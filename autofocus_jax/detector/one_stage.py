@@ -1,4 +1,4 @@
-"""The one-stage detector: its loss (the focal loss on all anchors, FocusPixels) and the value that it is."""
+"""The one-stage detector: its loss (focal loss on all anchors, FocusPixels) and its `Detector` value."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def one_stage(settings: OneStageConfig) -> Detector:
 
     def prepare_proposals(variables: Variables) -> tuple[Detector, Variables]:
         prepared, variables = prepare(variables)
-        return prepared.proposals, variables
+        return prepared.proposals or prepared, variables
 
     def answer_proposals(variables: Variables, seen: Seen) -> Answer:
         """The detections without their classes."""
@@ -64,24 +64,25 @@ def loss(
     config: OneStageConfig, training: TrainingConfig, variables: Variables, batch: TrainBatch, key: Array,
     axis: str | None = None,
 ) -> Loss:  # fmt: skip
-    """Total loss of a batch, its parts, and the updated batch statistics; arguments as two_stage_loss.loss.
+    """Return the total loss of a batch, its parts, and the updated batch statistics. Arguments are those of
+    two_stage_loss.loss.
 
     loss = class + box_weight * box + focus_weight * focus. Class and box losses are sums over the anchors of all valid
-    rows, divided by the number of anchors that are objects. Nothing is drawn at random, so `key` is not used.
+    rows, divided by the number of object anchors. Nothing is drawn at random, so `key` is not used.
     """
     network = Network(config, training.frozen_stages, axis if training.synchronised_norm else None)
     maps, statistics = trained(network, freeze(config, training, variables), batch)
     of_anchors, objects = anchor_loss(config, maps, batch)
     valid = batch.chips.valid
     count = jnp.maximum(total(jnp.where(valid, objects, 0), axis), 1)
-    parts = {name: jnp.where(valid, value, 0).sum() / count for name, value in of_anchors.items()}
+    parts: dict[str, Array] = {name: jnp.where(valid, value, 0).sum() / count for name, value in of_anchors.items()}
     parts |= means({"focus": focus_loss(maps.focus_logits, batch.focus)}, valid, axis)
     value = parts["class"] + parts["box"] + training.focus_weight * parts["focus"]
     return value, (parts, statistics)
 
 
 def anchor_loss(config: OneStageConfig, maps: Maps, batch: TrainBatch) -> tuple[dict[str, Array], Array]:
-    """Losses [B] of each chip, summed over its anchors, and how many of these are objects [B]."""
+    """Return the losses [B] of each chip, summed over its anchors, and the number [B] of its object anchors."""
     count, height, width, shapes, classes = maps.logits.shape
     references = jnp.asarray(anchors(height, width, config.anchors)).reshape(-1, 4)
     inside = true_cells(batch.chips.size, height, width, STRIDE)
@@ -101,5 +102,5 @@ def anchor_loss(config: OneStageConfig, maps: Maps, batch: TrainBatch) -> tuple[
         distance = optax.huber_loss(deltas, targets).sum(-1) * positive
         return {"class": (focal * used).sum(), "box": config.box_weight * distance.sum()}, positive.sum()
 
-    flat = (values.reshape(count, -1, values.shape[-1]) for values in (maps.logits, maps.deltas))
-    return jax.vmap(one_chip)(*flat, inside, batch.boxes, batch.labels, batch.present, batch.trainable)
+    logits, deltas = (values.reshape(count, -1, values.shape[-1]) for values in (maps.logits, maps.deltas))
+    return jax.vmap(one_chip)(logits, deltas, inside, batch.boxes, batch.labels, batch.present, batch.trainable)

@@ -1,7 +1,7 @@
 """RoIAlign (He et al. 2017) as matrix products.
 
-The samples of a bin form a grid and bilinear weights factor into rows and columns, so the mean over a bin is one short
-vector along y and one along x; pooling is then two matrix products and its gradient two more, with no gathers.
+The samples of a bin form a grid, and bilinear weights factor into rows and columns. So the mean over a bin is one short
+vector along y and one along x. Pooling is two matrix products and its gradient two more, without gathers.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ from autofocus_jax.structures import STRIDE, Array
 
 
 def roi_align(features: Array, rois: Array, size: int = 7, samples: int = 2, cells: Array | None = None) -> Array:
-    """Pools each RoI of one chip to size x size.
+    """Pool each RoI of one chip to size x size.
 
     Args:
-      features: [h, w, C] at stride 16. rois: [N, 4], chip frame. samples: per bin and side.
-      cells: [2] int, rows and columns of the map that the chip fills; by default all.
+        features: [h, w, C] at stride 16.
+        rois: [N, 4], chip frame.
+        size: bins per side.
+        samples: samples per bin and side.
+        cells: [2] int, rows and columns of the map that the chip fills; by default all.
 
-    Returns: [N, size, size, C]. Samples beyond the chip's border read its last cell; cells are centred, so chip px x
-    lies at x / 16 - 0.5. No gradient flows to the RoIs (as in Fast R-CNN).
+    Returns:
+        [N, size, size, C]. Samples beyond the chip's border read its last cell. Cells are centred: chip px x lies at x
+        / 16 - 0.5. No gradient flows to the RoIs (as in Fast R-CNN).
     """
     rois = jax.lax.stop_gradient(rois)
     height, width, _ = features.shape
@@ -31,7 +35,7 @@ def roi_align(features: Array, rois: Array, size: int = 7, samples: int = 2, cel
     return jnp.einsum("njw,niwc->nijc", along_x, lines)
 
 
-def _bin_weights(low: Array, high: Array, cells: int, filled: Array, size: int, samples: int) -> Array:
+def _bin_weights(low: Array, high: Array, cells: int, filled: Array | int, size: int, samples: int) -> Array:
     """[N, size, cells] weights whose product with a line of cells is the mean of each bin's samples."""
     position = (jnp.arange(size * samples) + 0.5) / (size * samples)
     sample = (low[:, None] + (high - low)[:, None] * position) / STRIDE - 0.5

@@ -10,20 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from autofocus_jax.errors import DropInError
 from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.foreign.canvases import CanvasConfig
 from autofocus_jax.foreign.detect import ForeignDetect
 from autofocus_jax.foreign.found import CropDetector
 from autofocus_jax.foreign.proposal import THRESHOLD, propose
-from autofocus_jax.structures import AutoFocusError, Cost, Detections, Where
+from autofocus_jax.structures import Cost, Detections, Where
 from autofocus_jax.where.weak import weak
 
-_UNMERGED = {"nms_iou": 1.0, "max_detections": 100_000}  # settings of StackingConfig that keep all there is
-
-
-class DropInError(AutoFocusError):
-    """An argument of a program that slices has no meaning here, or its package is missing."""
+# Settings of StackingConfig that keep all there is.
+_UNMERGED: dict[str, Any] = {"nms_iou": 1.0, "max_detections": 100_000}
 
 
 def plan_for(detector: CropDetector, image: np.ndarray, plan: Plan | None) -> Plan:

@@ -1,17 +1,21 @@
-"""The cascade played again from what was kept of the whole levels, without running the detector.
+"""The cascade replayed from kept answers on whole levels, without running the detector.
 
-It is an approximation. A chip's own answer would differ a little from its part of the whole level's: the network sees
-zeros where the chip ends, the cells of a chip lie elsewhere than those of the level, its proposals compete only with
-each other, and an object that the chip cuts gives a part that the border rules remove. Chips, costs, border rules,
-valid ranges and merging are the cascade's own.
+A replay is an approximation. A chip's own answer would differ a little from its part of the whole level's answer:
+
+- The network sees zeros where the chip ends. The cells of a chip lie elsewhere than those of the level.
+- A chip's proposals compete only with each other.
+- An object that the chip cuts gives a part that the border rules remove.
+
+Chips, costs, border rules, valid ranges and merging are the cascade's own.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -25,17 +29,12 @@ from autofocus_jax.structures import STRIDE, ChipBatch, Cost, Detections, Detect
 
 
 def replay_detect(
-    levels: Mapping[Hashable, Levels] | Sequence[Levels], plan: Plan, num_classes: int
+    levels: Any, plan: Plan, num_classes: int
 ) -> Detect:
     """Return a `detect` that answers for a chip with the whole level's detections in it and its part of the map.
 
-    It knows nothing of detections that reach over the chip, as the border rules would remove what the chip leaves of
-    them. A cell of the chip has the probability of the level's cell that its centre lies in.
-
-    Args:
-        levels: of each image, by its key.
-        plan: its buckets and `shrink` are those that the levels were made with.
-        num_classes: how many classes there are.
+    Detections that reach over the chip are left out, because the border rules would remove their parts. A cell of the
+    chip has the probability of the level's cell that holds its centre.
     """
     sizes = functools.cache(lambda size: level_sizes(size, plan))
 
@@ -53,7 +52,8 @@ def replay_detect(
             scores[row, np.arange(count), part.labels] = part.scores
             valid[row, :count] = True
             if place.scale < len(plan.scales):
-                cells = _part_of_map(levels[place.key], sizes(levels[place.key].size), place, chips.size[row])
+                known = levels[place.key]
+                cells = _part_of_map(known, sizes(known.size), place, np.asarray(chips.size[row]))
                 focus[row, : cells.shape[0], : cells.shape[1]] = cells
         return DetectorOutput(boxes, scores, valid, focus)
 

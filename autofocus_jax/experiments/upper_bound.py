@@ -57,8 +57,9 @@ class Setting(NamedTuple):
 def image_cost(
     size: tuple[int, int], truth: GroundTruth, scales: Sequence[Scale], focus_range: FocusRange, setting: Setting
 ) -> Cost:
-    """What a cascade with perfect focus maps costs on one image of `size` (height, width); padding is not counted."""
-    stages = oracle_chips(size, truth, Plan(scales, rules=_chip_functions(size, scales, setting)), focus_range)
+    """Return the cost of a cascade with perfect focus maps on one image of `size` (height, width), without padding."""
+    plan = Plan(tuple(scales), rules=tuple(_chip_functions(size, scales, setting)))
+    stages = oracle_chips(size, truth, plan, focus_range)
     levels = np.array([pyramid.level_size(*size, scale) for scale in scales], np.int64)
     pixels = np.array([stage.sizes.prod(axis=1).sum() for stage in stages], np.int64)
     chips = np.array([len(stage.boxes) for stage in stages])
@@ -71,7 +72,7 @@ def measure(
     focus_range: FocusRange,
     settings: Sequence[Setting],
 ) -> list[Cost]:
-    """The sum of image_cost over images ((height, width), ground truth), one for each setting."""
+    """Return the sum of image_cost over images ((height, width), ground truth), one for each setting."""
     totals = [Cost.none(len(scales)) for _ in settings]
     for size, truth in items:
         costs = (image_cost(size, truth, scales, focus_range, setting) for setting in settings)
@@ -80,7 +81,7 @@ def measure(
 
 
 def run(arguments: Arguments, config: Config, track: Track) -> Result:
-    """The experiment; opens no image."""
+    """Run the experiment; no image is opened."""
     settings = _settings(arguments, config)
     dataset = open_dataset(arguments, config)
     chosen = indices(arguments, dataset)
@@ -111,9 +112,10 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
 def report_rows(
     settings: Sequence[Setting], totals: Sequence[Cost], printed: Mapping[int, float]
 ) -> list[dict[str, Any]]:
-    """A row for each setting: pixels an image, their side, speed-up over the pyramid, share of each level, its chips.
+    """Return a row for each setting: pixels an image, their side, speed-up over the pyramid, share of each level, its
+    chips.
 
-    printed: the paper's speed-up for some k, as paper.UPPER_BOUND; it stands beside d = 3.
+    `printed` is the paper's speed-up for some k (paper.UPPER_BOUND); it stands beside d = 3.
     """
     rows = []
     for setting, info in zip(settings, totals, strict=True):
@@ -137,7 +139,7 @@ def report_rows(
 
 
 def draw(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Speed-up against k, a line for each d and level."""
+    """Draw the speed-up against k, a line for each d and level."""
     sketch, (axes,) = figure.new(height=2.8)
     lines = list(dict.fromkeys((row["d"], row["k in px of"]) for row in rows))
     for number, (dilation, level) in enumerate(lines):
@@ -145,10 +147,12 @@ def draw(rows: Sequence[dict[str, Any]]) -> Figure:
             (row["k"], row["speed-up"]) for row in rows if (row["d"], row["k in px of"]) == (dilation, level)
         )
         dashes = {"linestyle": "--"} if level == NEXT else {}
-        figure.line(axes, number, *zip(*points), f"d = {dilation}, k in px of the {level} level", **dashes)
+        across, up = zip(*points)
+        figure.line(axes, number, across, up, f"d = {dilation}, k in px of the {level} level", **dashes)
     printed = [(row["k"], row["paper"]) for row in rows if row["paper"] is not None]
     if printed:
-        figure.paper_mark(axes, *zip(*printed), "paper (COCO), about")
+        across, up = zip(*printed)
+        figure.paper_mark(axes, across, up, "paper (COCO), about")
     axes.set(xlabel="least side of a chip k (px)", ylabel="speed-up over the pyramid\n(times fewer pixels)")
     axes.set_xticks(sorted({row["k"] for row in rows}))
     axes.set_ylim(bottom=0)
@@ -190,8 +194,8 @@ def _map(processes: int, chunks: int) -> Iterator[Callable]:
     else:
         # Spawned, not forked: the program may have threads by now, such as that of a progress bar.
         # An interrupt is the parent's to handle, which then drops what has not begun.
-        quiet = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-        pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), **quiet)
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(count, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
         try:
             yield pool.map
         finally:

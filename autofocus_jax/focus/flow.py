@@ -1,4 +1,4 @@
-"""The images of a window on their way through the cascade: waiting in queues, flying on the device, coming back."""
+"""The images of a window on their way through the cascade: queues of chips, batches in flight, finished walks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -39,11 +39,13 @@ Detect = Callable[[ChipBatch, Sequence[Placement]], DetectorOutput]
 # A DetectorError that it raises is about that image.
 HostDetect = Callable[[Sequence[np.ndarray], Sequence[Placement]], HostAnswer]
 
+AnyDetect = Detect | HostDetect
+
 _HOPELESS = 8  # images that a detector may fail on before it has answered for any
 
 
 class Stage(NamedTuple):
-    """What happened to one image at one scale, for pictures and for judging the focus maps (image frame)."""
+    """Record of one image at one scale (image frame), for pictures and for measuring focus maps."""
 
     chips: np.ndarray  # [c, 4] float32, the chips processed
     focus: tuple[np.ndarray, ...]  # c focus maps, each cut at its chip's true size; empty at the last scale
@@ -81,7 +83,7 @@ class _Entry(NamedTuple):
 
 
 class Flow:
-    """The images of a window and their chips: waiting in queues, flying on the device, coming back."""
+    """The images of a window and their chips: queued, in flight, or finished."""
 
     def __init__(self, detect: Detect | HostDetect, plan: Plan, keep_stages: bool, keep_images: bool, pool: Executor,
                  caller: Executor, goes_on: bool):  # fmt: skip
@@ -100,7 +102,7 @@ class Flow:
         self.clock = threading.Lock()  # for device_free
 
     def waiting(self) -> list[Waiting]:
-        """The queues that are not empty, for `decide`."""
+        """Return the queues that are not empty, for `decide`."""
         queued = [(bucket, queue) for bucket, queue in self.queues.items() if queue]
         return [Waiting(len(queue), bucket.batch, queue[0].walk.number) for bucket, queue in queued]
 
@@ -117,7 +119,7 @@ class Flow:
         self._retire()
 
     def send(self, position: int) -> None:
-        """Send a batch of the queue at this position of `waiting` to the detector."""
+        """Send a batch to the detector, from the queue at this position of `waiting`."""
         bucket, queue = [(bucket, queue) for bucket, queue in self.queues.items() if queue][position]
         entries = [queue.popleft() for _ in range(min(bucket.batch, len(queue)))]
         if not queue and not isinstance(self.plan.buckets, tuple):
@@ -135,7 +137,7 @@ class Flow:
         self.flying.append((entries, answer))
 
     def receive(self) -> None:
-        """Take the oldest batch from the device; walks it completes go on to their next scale or to stacking."""
+        """Take the oldest batch from the device. Completed walks continue with their next scale or with stacking."""
         entries, future = self.flying.popleft()
         begin = time.perf_counter()
         try:
@@ -155,7 +157,7 @@ class Flow:
         self._retire()
 
     def finished(self, most: int) -> Iterator[Outcome]:
-        """Yield the outcomes that are ready, in order; wait for others only while more than `most` are there."""
+        """Yield ready outcomes in order. Wait for further ones only while more than `most` are pending."""
         while self.results:
             first = self.results[0]
             if isinstance(first, Future) and not first.done() and len(self.results) <= most:
@@ -165,7 +167,7 @@ class Flow:
 
     def _enqueue(self, moving: Walk) -> None:
         for chip in moving.chips[-1]:
-            pixels = self.pool.submit(_crop, moving.image, chip)
+            pixels = self.pool.submit(_crop, cast(np.ndarray, moving.image), chip)
             self.queues.setdefault(chip.bucket, deque()).append(_Entry(moving, chip, pixels))
 
     def _advance(self, moving: Walk) -> None:
@@ -203,7 +205,7 @@ class Flow:
         chips = [entry.chip for entry in entries]
         batch = bucket_ops.pad(crops, chips[0].bucket)
         sent = time.perf_counter()
-        output = self.detect(batch, [chip.place for chip in chips])
+        output = cast(Detect, self.detect)(batch, [chip.place for chip in chips])
         np.asarray(getattr(output, "valid", None))  # waits for the device
         return read_output(chips, output, self.plan), self._busy_since(sent)
 
@@ -211,7 +213,7 @@ class Flow:
         """`_detect` of a detector on the host, for all chips of one image and scale."""
         chips = [entry.chip for entry in entries]
         sent = time.perf_counter()
-        answer = self.detect(crops, [chip.place for chip in chips])
+        answer = cast(HostDetect, self.detect)(crops, [chip.place for chip in chips])
         busy = self._busy_since(sent)
         found = read_host_answer(chips, answer, self.plan)
         walk.spend(entries[0].walk, chips[0], answer.runs, answer.pixels)
@@ -238,7 +240,8 @@ def _finish(moving: Walk, plan: Plan, keep_stages: bool) -> Outcome:
     detections, stacked = stacking.stack(parts, moving.size, plan.scales, plan.stacking)
     stages = None
     if keep_stages:
-        maps = [tuple(answer.focus for answer in answers if answer.focus is not None) for answers in moving.found]
+        maps = [tuple(found.focus for found in answers if found is not None and found.focus is not None)
+                for answers in moving.found]  # fmt: skip
         maps += [()] * (len(plan.scales) - len(maps))
         stages = [Stage(part.chips, focus, *stage) for part, focus, stage in zip(parts, maps, stacked)]
     moving.seconds["stacking"] += time.perf_counter() - begin

@@ -1,11 +1,11 @@
-"""One image's way through the scales, as host functions: which chips it needs next, what came back, what it costs."""
+"""One image's way through the scales, as host functions: its next chips, its answers, its cost."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from autofocus_jax.structures import STAGES, Bucket, Cost, Detections, ImageErro
 
 
 class Chip(NamedTuple):
-    """One chip that is to be processed."""
+    """One chip to be processed."""
 
     place: Placement
     size: tuple[int, int]  # (height, width), chip px
@@ -26,7 +26,7 @@ class Chip(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What the detector answered for one chip."""
+    """The detector's answer for one chip."""
 
     detections: Detections  # above the score threshold, one row per (box, class), image frame, cut at the chip
     focus: np.ndarray | None  # focus map cut at the chip's true size
@@ -34,7 +34,9 @@ class Found(NamedTuple):
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Walk:
-    """An image on its way, and everything that is known of it. Lists have an entry for each scale it has reached."""
+    """An image in progress and all that is known of it. Lists have an entry for each scale that the image has
+    reached.
+    """
 
     key: Hashable  # the caller's own
     number: int  # how many images arrived before it
@@ -55,19 +57,19 @@ def start(key: Hashable, number: int, image: np.ndarray, plan: Plan, read: float
 
     Args:
         key: the caller's name of the image.
-        number: how many images arrived before it.
+        number: number of images that arrived before.
         image: uint8 RGB [h, w, 3].
-        plan: what is to be done with it.
-        read: seconds that reading it took.
+        plan: scales, buckets and rules.
+        read: seconds that reading took.
 
     Raises:
-        ImageError: it is no array of uint8 RGB.
+        ImageError: the image is no array of uint8 RGB.
         BucketError: the whole image, at that scale, is larger than every bucket.
     """
     check_image(image, key)
     size = image.shape[:2]
     seconds = dict.fromkeys(STAGES, 0.0) | {"read": read}
-    moving = Walk(key, number, size, image, seconds, *([0] * len(plan.scales) for _ in range(2)))
+    moving = Walk(key, number, size, image, seconds, [0] * len(plan.scales), [0] * len(plan.scales))
     enter(moving, whole_image(size), plan)
     return moving
 
@@ -86,10 +88,10 @@ def whole_image(size: tuple[int, int]) -> np.ndarray:
 
 
 def enter(walk: Walk, regions: np.ndarray, plan: Plan) -> list[Chip]:
-    """Take a walk to its next scale and return the chips that are to be processed there.
+    """Take a walk to its next scale and return the chips to be processed there.
 
     Args:
-        walk: changed in place; it now waits for as many answers.
+        walk: changed in place; it then waits for as many answers.
         regions: boxes [c, 4] int32, image frame.
         plan: says which scale is next.
 
@@ -130,39 +132,40 @@ def spend(walk: Walk, chip: Chip, runs: int, pixels: int) -> None:
 
 
 def receive(walk: Walk, chip: Chip, found: Found) -> None:
-    """Take the detector's answer for one chip."""
+    """Store the detector's answer for one chip in its walk."""
     walk.found[-1][chip.row] = found
     walk.awaited -= 1
 
 
 def next_regions(walk: Walk, plan: Plan) -> np.ndarray:
-    """Return what the next scale sees, boxes [n, 4] int32 in the image frame; [0, 4] after the last scale.
+    """Return the regions of the next scale, boxes [n, 4] int32 in the image frame; [0, 4] after the last scale.
 
     All chips of the walk's newest scale must be answered.
     """
     scale = len(walk.regions)
     if scale == len(plan.scales):
         return np.zeros((0, 4), np.int32)
-    return zoom(walk.chips[-1], [found.focus for found in walk.found[-1]], plan.functions[scale - 1])
+    maps = [found.focus for found in walk.found[-1] if found is not None]
+    return zoom(walk.chips[-1], maps, plan.functions[scale - 1])
 
 
 def zoom(chips: Sequence[Chip], maps: Sequence[np.ndarray | None], rule: ChipFunction) -> np.ndarray:
-    """Return what the next scale sees: boxes [n, 4] int32 in the image frame, disjoint and in whole px.
+    """Return the regions of the next scale: boxes [n, 4] int32 in the image frame, disjoint and in whole px.
 
     Chips are mapped with whole numbers (chip px * box side / chip side). So a chip of the whole level is exactly its
-    parent's box, and one inside it never leaves it.
+    parent's box, and a chip inside the parent never leaves it.
 
     Args:
-        chips: those of one image and scale.
-        maps: the focus map of each, cut at its true size.
+        chips: chips of one image and scale.
+        maps: the focus map of each, cut at its true size; None for a rule that ignores the map.
         rule: turns a focus map into chips.
 
     Raises:
-        RuleError: the rule answers boxes that are no chips.
+        RuleError: the rule returns boxes that are no valid chips.
     """
     regions: list[np.ndarray] = [np.zeros((0, 4), np.int32)]
     for (parent, (height, width), *_), focus in zip(chips, maps, strict=True):
-        boxes = checked(rule(focus, (height, width)), (height, width))
+        boxes = checked(rule(cast(np.ndarray, focus), (height, width)), (height, width))
         if not len(boxes):
             continue
         origin = np.tile(parent.box[:2].astype(np.float64), 2)
@@ -173,14 +176,14 @@ def zoom(chips: Sequence[Chip], maps: Sequence[np.ndarray | None], rule: ChipFun
 
 
 def cost(walk: Walk, plan: Plan) -> Cost:
-    """Return what a walk has cost so far."""
+    """Return the cost of a walk so far."""
     levels = [np.prod(pyramid.level_size(*walk.size, scale)) for scale in plan.scales]
     missing = [0] * (len(plan.scales) - len(walk.chips))
     pixels = [sum(chip.size[0] * chip.size[1] for chip in chips) for chips in walk.chips]
     counts = [len(chips) for chips in walk.chips]
     per_scale = pixels + missing, levels, counts + missing, walk.padded, walk.runs
     seconds = np.array([walk.seconds[stage] for stage in STAGES])
-    return Cost(1, *(np.array(values, np.int64) for values in per_scale), seconds)
+    return Cost.of(1, per_scale, seconds)
 
 
 def scale_detections(walk: Walk, plan: Plan) -> list[stacking.ScaleDetections]:
@@ -188,7 +191,7 @@ def scale_detections(walk: Walk, plan: Plan) -> list[stacking.ScaleDetections]:
     none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
     parts = []
     for index in range(len(plan.scales)):
-        answers = walk.found[index] if index < len(walk.found) else []
+        answers = [found for found in walk.found[index] if found is not None] if index < len(walk.found) else []
         regions = walk.regions[index] if index < len(walk.regions) else np.zeros((0, 4), np.int32)
         fields = zip(none, *(answer.detections for answer in answers))
         counts = [len(answer.detections.scores) for answer in answers]

@@ -70,10 +70,10 @@ class Spent(NamedTuple):
 
     @property
     def fill(self) -> float:
-        """Share of the pixels that show a photograph."""
+        """Return the share of the pixels that show a photograph."""
         return self.filled / max(1, self.pixels)
 
-    def __add__(self, other: Spent) -> Spent:
+    def __add__(self, other: Spent) -> Spent:  # type: ignore[override]  # no tuple that grows
         return Spent(*(one + two for one, two in zip(self, other)))
 
 
@@ -94,9 +94,9 @@ def find_in_chips(
     sizes = [chip.shape[:2] for chip in chips]
     pieces = arrange(sizes, detector.fixed, config)
     canvases = paint(chips, pieces, detector.fixed, detector.padding)
-    found = _found(detector, canvases)
+    answers = _found(detector, canvases)
     filled = sum((x2 - x1) * (y2 - y1) for _, (x1, y1, x2, y2), *_ in pieces)
-    return gather(found, pieces, sizes, config), Spent(len(canvases), _area(canvases), filled)
+    return gather(answers, pieces, sizes, config), Spent(len(canvases), _area(canvases), filled)
 
 
 def arrange(sizes: Sequence[tuple[int, int]], canvas: tuple[int, int], config: CanvasConfig) -> list[Piece]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from autofocus_jax.foreign.canvases import CanvasConfig, Spent, find_in_chips
 from autofocus_jax.foreign.found import CropDetector, ForeignError, Found
-from autofocus_jax.structures import HostAnswer, Placement, Where
+from autofocus_jax.structures import Detections, HostAnswer, Placement, Where
 
 
 class ForeignDetect:
@@ -49,8 +49,9 @@ class ForeignDetect:
             found, spent = find_in_chips(self.detector, crops, self.canvases)
             self.spent += spent
         self._check(found)
-        focus = None if self.where is None else self.where(crops, placements, found)
-        return HostAnswer(found, focus, spent.canvases, spent.pixels)
+        answers = [Detections(*answer) for answer in found]
+        focus = None if self.where is None else self.where(crops, placements, answers)
+        return HostAnswer(answers, focus, spent.canvases, spent.pixels)
 
     def _check(self, found: Sequence[Found]) -> None:
         """Raise ForeignError for a label without a name."""

@@ -8,12 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from autofocus_jax.config import StackingConfig
+from autofocus_jax.errors import ForeignError
 from autofocus_jax.focus import stacking
-from autofocus_jax.structures import DetectorError
-
-
-class ForeignError(DetectorError):
-    """A detector that is not ours cannot be loaded, understood or run."""
 
 
 class Found(NamedTuple):

@@ -23,7 +23,7 @@ _COCO_SLOTS = 91  # classes of a model that counts by COCO's category ids
 
 
 def is_keras(model: Any) -> bool:
-    """Whether a Python object is an object detector of KerasHub."""
+    """Return True for an object detector of KerasHub."""
     return hasattr(model, "stateless_call") and hasattr(model, "decode_predictions")
 
 
@@ -99,7 +99,8 @@ def _pure(model: Any, keras: Any) -> Callable[[Any], tuple[np.ndarray, np.ndarra
         boxes, scores = (np.asarray(array, np.float32) for array in compiled(*variables, pixels))
         if not anchors:  # centre and size, as shares of the canvas
             height, width = pixels.shape[1:3]
-            boxes = corners(boxes.reshape(-1, 4)).reshape(boxes.shape) * np.float32([width, height, width, height])
+            sides = np.array([width, height, width, height], np.float32)
+            boxes = corners(boxes.reshape(-1, 4)).reshape(boxes.shape) * sides
         return boxes, sigmoid(scores) if from_logits else scores
 
     return look

@@ -45,7 +45,7 @@ class Trial(NamedTuple):
 
     @property
     def found(self) -> np.ndarray:
-        """[S, G] bool: found there."""
+        """Return which objects were found at each side, [S, G] bool."""
         return self.scores >= KNOWN
 
 
@@ -128,7 +128,7 @@ def _objects(
     """The objects of one photograph: sizes [g], scores [S, g], suspicion [S, g]."""
     sure = [Detections(*(field[at.scores >= SURE] for field in at)) for at in found]
     merging = StackingConfig(score_threshold=0.0, max_detections=10**6, nms_iou=IOU)
-    boxes, _, labels = stacking.merge(*(np.concatenate(fields) for fields in zip(*sure)), merging)
+    boxes, _, labels = stacking.merge_all(sure, merging)
     sizes = np.sqrt(box_ops.area(boxes))
     scores = np.array([_scores(boxes, labels, at) for at in found])
     legible = np.array([factor * sizes >= LEGIBLE for factor in factors])

@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -103,7 +104,8 @@ def _finder(
     full = session.batch is not None  # a run takes exactly `batch`
 
     def find(crops: Sequence[np.ndarray]) -> list[Found]:
-        placed, groups = [], {}
+        placed: list[Any] = []
+        groups: dict[Any, list[int]] = {}
         for row, crop in enumerate(crops):
             _check(crop, row)
             size = fixed or tuple(-(-side // multiple) * multiple for side in crop.shape[:2])
@@ -145,7 +147,7 @@ def _finish(found: Found, back: Back | None, session: Session, classes: int) -> 
     if len(found.scores) and found.scores.max() > _MOST_SCORE:
         raise ForeignError(f"model {session.path} answers a score of {found.scores.max():g}, above 1; "
                            "choose another layout")  # fmt: skip
-    shown = (found.boxes[:, 2:] > found.boxes[:, :2]).all(axis=1)
+    shown = np.all(found.boxes[:, 2:] > found.boxes[:, :2], axis=1)
     if len(shown) >= _SURELY and not shown.any():
         raise ForeignError(f"model {session.path} answers {len(shown)} boxes and all of them without an area, as "
                            f"{found.boxes[0].tolist()}; choose another layout")  # fmt: skip
@@ -172,7 +174,7 @@ def _look(session: Session, names: tuple[str, ...] | None, side: tuple[int, int]
             problem = error
             continue
         arrays = tuple(answers[tensor.name] for tensor in session.outputs)
-        seen = Seen(session.inputs, session.outputs, session.metadata, size, arrays, names and len(names))
+        seen = Seen(session.inputs, session.outputs, session.metadata, size, arrays, len(names) if names else None)
         return seen, multiple
     tried = "its own size" if fixed else f"sides of multiples of {', '.join(map(str, multiples))}"
     fix = "export it again" if fixed else "give the side of its export (canvas)"

@@ -124,4 +124,5 @@ def _letterboxed(shape: tuple[int, int], size: tuple[int, int], centred: bool) -
     """(height, width) of a crop of `shape` resized to touch the canvas' nearer sides; cut as YOLOX and YOLOv5 do."""
     factor = min(size[0] / shape[0], size[1] / shape[1])
     whole = round if centred else int
-    return tuple(min(limit, max(1, whole(side * factor + 1e-9))) for side, limit in zip(shape, size))
+    height, width = (min(limit, max(1, whole(side * factor + 1e-9))) for side, limit in zip(shape, size))
+    return height, width

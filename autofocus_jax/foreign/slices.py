@@ -79,8 +79,7 @@ def sliced(detector: CropDetector, image: np.ndarray, config: SliceConfig) -> Pa
 
 def merge_plainly(parts: Sequence[Part], config: StackingConfig) -> Detections:
     """Merge everything by NMS alone, wherever it was found; of config only scores, NMS and the limit count."""
-    found = (part.found.detections for part in parts)
-    return stacking.merge(*(np.concatenate(fields) for fields in zip(*found)), config)
+    return stacking.merge_all([part.found.detections for part in parts], config)
 
 
 def merge_by_ranges(

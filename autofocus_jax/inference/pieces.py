@@ -1,31 +1,28 @@
-"""Finished parts of a run on disk, each whole or not at all, so that an interrupted run can go on."""
+"""Finished parts of a run on disk, each whole or not at all, so that an interrupted run can continue."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from autofocus_jax import files
-from autofocus_jax.structures import AutoFocusError, Cost, Detections
-
-
-class PieceError(AutoFocusError):
-    """A stored piece is damaged or missing."""
+from autofocus_jax.errors import PieceError
+from autofocus_jax.structures import Cost, Detections
 
 
 class Skipped(NamedTuple):
     """An image that could not be read, or that the detector failed on."""
 
-    index: int
+    index: int  # type: ignore[assignment]
     file_name: str
     reason: str
 
 
 class Piece(NamedTuple):
-    """What a run found and spent on some of its images."""
+    """Detections and cost of some images of a run."""
 
     indices: list[int]  # images that were processed, in the order asked
     detections: list[Detections]  # one per entry of `indices`
@@ -35,7 +32,7 @@ class Piece(NamedTuple):
 
 
 def save(path: Path, piece: Piece) -> None:
-    """Writes a piece (npz); raises WriteError when that is not possible."""
+    """Write a piece as npz. Raises WriteError."""
     empty = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
     boxes, scores, labels = (np.concatenate(parts) for parts in zip(empty, *piece.detections))
     counts = [len(found.scores) for found in piece.detections]
@@ -47,12 +44,16 @@ def save(path: Path, piece: Piece) -> None:
 
 
 def load(path: Path) -> Piece:
-    """Reads a piece that `save` wrote; raises PieceError when it is damaged."""
+    """Read a piece that `save` wrote.
+
+    Raises:
+        PieceError: the piece is damaged.
+    """
     try:
         content = files.read_npz(path)
         bounds = np.cumsum(content["counts"])[:-1]
         fields = zip(*(np.split(content[name], bounds) for name in Detections._fields))
-        info = {name: content[f"info_{name}"] for name in Cost._fields if f"info_{name}" in content}
+        info: dict[str, Any] = {name: content[f"info_{name}"] for name in Cost._fields if f"info_{name}" in content}
         info |= {"images": int(info["images"])} if info else {}
         return Piece(
             content["indices"].tolist(),

@@ -19,16 +19,16 @@ _RECALLS = np.arange(0.0, 1.1, 0.1)
 
 
 class VocScores(NamedTuple):
-    """Average precision in points of 100: means over the categories that have an object to find, else NaN.
+    """Average precision in points of 100, averaged over the categories that have an object to find, else NaN.
 
-    VOC 2007, and the paper's Table 2, use the 11-point form; VOC since 2010 uses the area.
+    VOC 2007 and the paper's Table 2 use the 11-point form. VOC since 2010 uses the area under the curve.
     """
 
     ap50: float  # 11-point form at IoU 0.5
     ap70: float
     ap50_area: float  # area under the curve
     ap70_area: float
-    per_category: dict[str, tuple[float, float, float, float]]  # the same four
+    per_category: dict[str, tuple[float, ...]]  # the same four
 
 
 class _Matches(NamedTuple):
@@ -42,10 +42,10 @@ class _Matches(NamedTuple):
 
 
 def evaluate(dataset: Dataset, detections: Sequence[Detections], indices: Sequence[int]) -> VocScores:
-    """Scores detections, one Detections for each image of `indices`, against the dataset's ground truth.
+    """Score detections, one Detections for each image of `indices`, against the dataset's ground truth.
 
-    The ignore flags of the ground truth are VOC's `difficult`: such objects need not be found, and detections on them
-    are neither right nor wrong.
+    Ignore flags of the ground truth are VOC's `difficult`: such objects need not be found, and detections on them are
+    neither right nor wrong.
     """
     if len(detections) != len(indices):
         raise ValueError(f"{len(detections)} Detections for {len(indices)} images; give one for each")
@@ -55,7 +55,7 @@ def evaluate(dataset: Dataset, detections: Sequence[Detections], indices: Sequen
         np.concatenate([np.zeros(0, np.int64), *(truth.labels[~truth.ignore] for truth in truths)]),
         minlength=len(dataset.categories),
     )
-    per_category = {}
+    per_category: dict[str, tuple[float, ...]] = {}
     for label, name in enumerate(dataset.categories):
         per_category[name] = (float("nan"),) * 4
         if wanted[label]:
@@ -64,27 +64,29 @@ def evaluate(dataset: Dataset, detections: Sequence[Detections], indices: Sequen
             values = [form(*curve) for form in (eleven_point, area_under) for curve in curves]
             per_category[name] = tuple(100 * value for value in values)
     means = [_mean(column) for column in zip(*per_category.values())] or [float("nan")] * 4
-    return VocScores(*means, per_category)
+    return VocScores(means[0], means[1], means[2], means[3], per_category)
 
 
 def precision_recall(right: np.ndarray, counted: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
-    """(precision, recall) [n] after each detection of one category, best score first.
+    """Return (precision, recall) [n] after each detection of one category, best score first.
 
-    right [n] bool: it finds an object that nothing better found; counted [n] bool: it is right or wrong, not on a
-    difficult object; wanted: objects that are not difficult, at least 1.
+    Args:
+        right: [n] bool, the detection finds an object that no better detection found.
+        counted: [n] bool, the detection is right or wrong, not on a difficult object.
+        wanted: number of objects that are not difficult, at least 1.
     """
     true, all_counted = np.cumsum(right), np.cumsum(counted)
     return true / np.maximum(all_counted, np.finfo(np.float64).eps), true / wanted
 
 
 def eleven_point(precision: np.ndarray, recall: np.ndarray) -> float:
-    """AP of VOC 2007: mean of the best precisions at recalls of at least 0, 0.1 .. 1."""
+    """Return the AP of VOC 2007: the mean of the best precisions at recalls of at least 0, 0.1 .. 1."""
     reached = recall >= _RECALLS[:, None]
     return float(np.where(reached, precision, 0).max(axis=1, initial=0).mean())
 
 
 def area_under(precision: np.ndarray, recall: np.ndarray) -> float:
-    """AP of VOC since 2010: area under the curve of precision over recall, made falling."""
+    """Return the AP of VOC since 2010: the area under the curve of precision over recall, made falling."""
     falling = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.diff(recall, prepend=0) @ falling)
 

@@ -7,6 +7,7 @@ all categories, so only the detail tells them apart; it is 1/4 to 1/3 of the obj
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -148,7 +149,7 @@ def draw(
     width, height = (np.ceil(box[2:]).astype(int) + 1 - corner).tolist()
     fine = 8 if size < 32 else 4 if size < 96 else 2
 
-    def mask(polygons: list[np.ndarray], holes: list[np.ndarray] = (), shrink: float = 1.0) -> np.ndarray:
+    def mask(polygons: list[np.ndarray], holes: Sequence[np.ndarray] = (), shrink: float = 1.0) -> np.ndarray:
         canvas = np.zeros((height * fine, width * fine), np.uint8)
         for polygon, value in [(p, 255) for p in polygons] + [(p, 0) for p in holes]:
             fill(canvas, fine * (origin - corner + factor * shrink * (polygon @ matrix.T)), value, smooth=False)

@@ -1,4 +1,4 @@
-"""Pictures of training chips: their boxes, their FocusPixel labels, and what the detector says of them."""
+"""Pictures of training chips: boxes, FocusPixel labels, predictions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.focus.stacking import merge
-from autofocus_jax.structures import FOCUS, IGNORE, STRIDE, ChipBatch, DetectorOutput, TrainBatch
+from autofocus_jax.structures import FOCUS, IGNORE, STRIDE, Array, ChipBatch, DetectorOutput, TrainBatch
 from autofocus_jax.visualize.boxes import GREY, MAGENTA, RED, YELLOW, draw_boxes
 
 _TILE = 448  # side of a tile, px
@@ -25,7 +25,7 @@ _LEGEND = (
 
 
 def first(batch: TrainBatch, count: int) -> TrainBatch:
-    """The first `count` valid rows of a batch of host arrays, or fewer."""
+    """Return the first `count` valid rows of a batch of host arrays, or fewer."""
     return _take(batch, np.flatnonzero(batch.chips.valid)[:count])
 
 
@@ -36,16 +36,19 @@ def panels(
     count: int = 6,
     min_score: float = 0.3,
 ) -> np.ndarray:
-    """A picture [H, W, 3] uint8 RGB with a column for each of the first `count` valid chips of a batch.
+    """Return a picture [H, W, 3] uint8 RGB with a column for each of the first `count` valid chips of a batch.
 
-    Above is the chip with its boxes: those that train green, with names; those that are out of the scale's range or cut
-    too much yellow; ignore regions grey. Below are its FocusPixel labels, red where the next scale shall look and blue
-    where nothing is learnt. With an output, the third row is what the detector says: focus map and detections of at
-    least min_score after NMS of the chip.
+    - Row 1: the chip with its boxes. Training boxes are green, with names. Boxes out of the scale's range or cut too
+      much are yellow, ignore regions grey.
+    - Row 2: its FocusPixel labels. The next scale looks at red cells; blue cells are left out of the loss.
+    - Row 3, with an output: the predicted focus map, and detections of at least min_score after NMS within the chip.
 
     Args:
-      batch: of NumPy arrays. output: what the detector answers, on the host, for the rows of batch.chips.
-      categories: names [K], or none.
+        batch: NumPy arrays.
+        output: answer of the detector for the rows of batch.chips, on the host.
+        categories: names [K], or none.
+        count: most columns.
+        min_score: least score of drawn detections.
     """
     rows = np.flatnonzero(batch.chips.valid)[:count]
     batch = _take(batch, rows)
@@ -88,9 +91,9 @@ def _output_tile(
     canvas, zoom = _enlarged(batch, row)
     canvas = _tint(canvas, np.nan_to_num(output.focus[row]), RED, zoom, batch.chips.size[row])
     scores = np.where(output.valid[row][:, None], output.scores[row], 0)
-    proposal, label = np.nonzero((scores >= min_score) & np.isfinite(output.boxes[row]).all(axis=1)[:, None])
+    proposal, label = np.nonzero((scores >= min_score) & np.all(np.isfinite(output.boxes[row]), axis=1)[:, None])
     found = merge(
-        output.boxes[row][proposal], scores[proposal, label], label.astype(np.int32),
+        np.asarray(output.boxes[row])[proposal], scores[proposal, label], label.astype(np.int32),
         StackingConfig(nms_iou=0.5, score_threshold=0.0),
     )  # fmt: skip
     names = categories or None
@@ -105,7 +108,7 @@ def _title(batch: TrainBatch, row: int) -> str:
 
 def _enlarged(batch: TrainBatch, row: int) -> tuple[np.ndarray, float]:
     """The chip on a tile, what it does not fill dark, and the factor from chip px."""
-    pixels, (height, width) = batch.chips.pixels[row].copy(), batch.chips.size[row]
+    pixels, (height, width) = np.array(batch.chips.pixels[row]), batch.chips.size[row]
     pixels[height:], pixels[:, width:] = _VOID, _VOID
     zoom = _TILE / max(pixels.shape[:2])
     size = tuple(round(side * zoom) for side in pixels.shape[1::-1])
@@ -113,11 +116,12 @@ def _enlarged(batch: TrainBatch, row: int) -> tuple[np.ndarray, float]:
 
 
 def _tint(
-    canvas: np.ndarray, weights: np.ndarray, color: tuple[int, int, int], zoom: float, size: np.ndarray
+    canvas: np.ndarray, weights: Array, color: tuple[int, int, int], zoom: float, size: Array
 ) -> np.ndarray:
     """Blends a color into a tile as strongly as the cells [h, w] say, inside the chip's true size (height, width)."""
     side = (weights.shape[1] * STRIDE * zoom, weights.shape[0] * STRIDE * zoom)
-    spread = cv2.resize(weights, tuple(max(1, round(length)) for length in side), interpolation=cv2.INTER_NEAREST)
+    size_of_map = [max(1, round(length)) for length in side]
+    spread = cv2.resize(np.asarray(weights), size_of_map, interpolation=cv2.INTER_NEAREST)
     spread = spread[: canvas.shape[0], : canvas.shape[1]]
     weight = np.zeros(canvas.shape[:2], np.float32)
     weight[: spread.shape[0], : spread.shape[1]] = 0.55 * np.clip(spread, 0, 1)

@@ -1,4 +1,4 @@
-"""Saving and restoring a training state with orbax, and finding the variables that an evaluation asks for."""
+"""Saving and restoring a training state with orbax."""
 
 from __future__ import annotations
 
@@ -22,24 +22,18 @@ import tensorstore
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from autofocus_jax import parallel
-from autofocus_jax.config import Config
 from autofocus_jax.detector.api import Variables
-from autofocus_jax.detector.kinds import detector_of
+from autofocus_jax.errors import CheckpointError
 from autofocus_jax.ledger import locked
 from autofocus_jax.machine.terminal import printable
-from autofocus_jax.structures import AutoFocusError, TrainState
-from autofocus_jax.weights import fit, safetensors
-from autofocus_jax.weights.meaning import changed_meaning
+from autofocus_jax.structures import TrainState
+from autofocus_jax.weights import fit
 
 _UNFINISHED = "*.orbax-checkpoint-tmp*"  # names of folders that orbax is writing, or was killed in
 
 
-class CheckpointError(AutoFocusError):
-    """A checkpoint is missing, unreadable or of another config."""
-
-
 class Saved(NamedTuple):
-    """What a checkpoint of a training holds."""
+    """Content of a checkpoint of a training."""
 
     state: TrainState
     position: tuple[int, int]  # epoch and batch that come next
@@ -47,16 +41,18 @@ class Saved(NamedTuple):
 
 
 class Manager(ocp.CheckpointManager):
-    """Orbax's, which leaves it to the loop of the training to ask whether to stop, and lets go of its folder when it is
-    closed."""
+    """orbax's CheckpointManager with its preemption check disabled; the training loop checks instead.
+
+    Closing the manager releases its folder.
+    """
 
     def __init__(self, folder: Path, options: ocp.CheckpointManagerOptions, held: contextlib.ExitStack):
-        """held: keeps the folder from other managers; closed with this one."""
+        """Make the manager; `held` keeps the folder from other managers and is closed with this one."""
         super().__init__(folder, options=options)
         self._held, self._writing = held, ""
 
     def begin(self, step: int) -> None:
-        """Wait for the save before; CheckpointError, which names its step, when that fails."""
+        """Wait for the previous save. Raises CheckpointError, which names its step, if that failed."""
         with self._named():
             self.wait_until_finished()
         self._writing = str(step)
@@ -69,11 +65,11 @@ class Manager(ocp.CheckpointManager):
             raise CheckpointError(_unwritten(self.directory / self._writing, error)) from None
 
     def reached_preemption(self, step: int) -> bool:
-        """False: of several processes one alone has a manager, and a question that not all ask confuses the others."""
+        """Return False. One process alone has a manager, and a question that not all processes ask would block them."""
         return False
 
     def close(self) -> None:
-        """Waits for what is still being written; CheckpointError when that fails."""
+        """Wait for pending saves and release the folder. Raises CheckpointError if a save failed."""
         try:
             with self._named():
                 super().close()
@@ -82,10 +78,10 @@ class Manager(ocp.CheckpointManager):
 
 
 def manager(workdir: str | Path, keep: int = 2) -> Manager:
-    """Keeps under WORKDIR/checkpoints the last `keep` states, and the one of the highest score beside them.
+    """Return a manager that keeps the last `keep` states, and the one of the highest score, in WORKDIR/checkpoints.
 
-    It is for one process: of several, one alone may have it. What an interrupt left behind is removed. Raises
-    LedgerError, and removes nothing, while another manager of the folder is not closed.
+    Only one of several processes may have a manager. Remains of an interrupted save are removed. Raises LedgerError,
+    and removes nothing, while another manager of the folder is open.
     """
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(_hush)  # the same filter is added once
@@ -128,7 +124,7 @@ def _ignore_closed_loops() -> None:
 
 
 def _hush(record: logging.LogRecord) -> bool:
-    """False for what orbax logs, or leaves to asyncio to log.
+    """Return False for messages that orbax logs, or leaves to asyncio to log.
 
     These are tracebacks, one for each thread or write that failed, of an error that it raises too.
     """
@@ -145,11 +141,8 @@ def _unwritten(where: Path, error: Exception) -> str:
     return f"checkpoint of step {where.name} in {where.parent} cannot be written ({why}); check the space on the disk"
 
 
-_NO_SETTINGS = ("ledger", "trained on", "initial", "categories")  # of config.json
-
-
 def steps(workdir: str | Path) -> list[int]:
-    """Steps of the finished checkpoints of a training folder, rising; orbax names unfinished ones otherwise."""
+    """Return the steps of the finished checkpoints of a training folder, rising."""
     return sorted(int(item.name) for item in _folder(workdir).glob("*") if item.name.isdigit())
 
 
@@ -157,10 +150,10 @@ def save(
     checkpoints: Manager, state: TrainState, position: Sequence[int], config: dict,
     score: float | None = None,
 ) -> None:  # fmt: skip
-    """Copies a state to the host and writes it in the background; `checkpoints.wait_until_finished()` waits for that.
+    """Copy a state to the host and write it in the background. `checkpoints.wait_until_finished()` waits for the write.
 
-    score: of its validation, the higher the better; a state that was not validated is never the best. Raises
-    CheckpointError when this one, or the one before it, cannot be written.
+    The score is that of the state's validation, higher is better. A state without a score is never the best. Raises
+    CheckpointError if this state, or the one before, cannot be written.
     """
     stored = {name: value for name, value in parallel.fetch(state._asdict()).items() if value is not None}
     run = {"position": [int(number) for number in position], "config": config}
@@ -174,9 +167,9 @@ def save(
 
 
 def restore(checkpoints: ocp.CheckpointManager, like: TrainState) -> Saved:
-    """The newest checkpoint, as NumPy arrays (but the key) of the shapes of `like`.
+    """Return the newest checkpoint as NumPy arrays (except the key) of the shapes of `like`.
 
-    Call put_aside before, so that it can be read. Raises CheckpointError when the shapes differ or it still cannot.
+    Call put_aside first. Raises CheckpointError if the shapes differ or the checkpoint cannot be read.
     """
     step = checkpoints.latest_step()
     expected = {name: value for name, value in like._asdict().items() if value is not None}
@@ -201,10 +194,10 @@ def restore(checkpoints: ocp.CheckpointManager, like: TrainState) -> Saved:
 
 
 def damage(folder: Path) -> str | None:
-    """Why the checkpoint in a folder cannot be read, in a few words; None when every byte of it can be.
+    """Return in a few words why a checkpoint cannot be read, or None if every byte can be read.
 
-    It reads everything once without orbax, which, when one array is broken, leaves the reads of the others behind, and
-    those complain on the terminal.
+    The check reads everything once without orbax. After one broken array, orbax would leave pending reads that print
+    errors.
     """
     arrays = folder / "state"
     try:
@@ -231,10 +224,10 @@ def _read_all(arrays: Path) -> None:
 
 
 def put_aside(workdir: Path) -> list[str]:
-    """Moves checkpoints that cannot be read, from the newest on, to WORKDIR/damaged; a line for each that is no good.
+    """Move unreadable checkpoints, from the newest on, to WORKDIR/damaged. Return a line for each.
 
-    What a kill cut off in the middle of its writing is named too; `manager` removes it. Raises CheckpointError when
-    there are checkpoints but none of them can be read; then nothing is moved.
+    Lines also name saves that a kill interrupted; `manager` removes these. Raises CheckpointError, and moves nothing,
+    if there are checkpoints but none can be read.
     """
     cut = sorted(item.name for item in _folder(workdir).glob(_UNFINISHED))
     lines = [f"checkpoint {name.split('.')[0]} was cut off while it was written, and is passed over" for name in cut]
@@ -261,68 +254,6 @@ def put_aside(workdir: Path) -> list[str]:
     return lines
 
 
-def load_variables(path: str | Path, config: Config) -> Variables:
-    """The detector's variables from a safetensors file, a training folder (its newest checkpoint) or one checkpoint.
-
-    A checkpoint is named as WORKDIR/checkpoints/STEP. Of one with a moving average of the parameters, those are
-    averaged. Raises CheckpointError, or the error of weights/safetensors, naming what does not fit the config.
-    """
-    path = Path(path)
-    made_with: dict = {}
-    expected = jax.eval_shape(detector_of(config.detector).init, jax.random.key(0))
-    if path.is_file():
-        variables, metadata = safetensors.load(path)
-        made_with = metadata["config"]
-        if metadata.get("untrained"):  # written by the conversion of foreign weights
-            raise CheckpointError(
-                f"{path} has random values in {', '.join(metadata['untrained'])}, which its source lacked; "
-                "weights of a whole detector are needed"
-            )
-    elif (path / "checkpoints").is_dir():
-        if not steps(path):
-            raise CheckpointError(f"{path}/checkpoints holds no finished checkpoint; train longer")
-        variables = _stored(_folder(path) / str(steps(path)[-1]))
-        made_with = trained_with(path)
-    elif path.is_dir() and path.absolute().parent.name == "checkpoints" and path.name.isdigit():
-        variables = _stored(_named(path.absolute()))
-        made_with = trained_with(path.absolute().parents[1])
-    elif path.exists():
-        raise CheckpointError(f"{path} holds no checkpoint; give a .safetensors file or the workdir of a training")
-    else:
-        raise CheckpointError(f"checkpoint {path} does not exist; give a .safetensors file or a training's workdir")
-    fit.strict(variables, expected)
-    safetensors.check_finite(safetensors.flatten(variables), str(path))
-    changed = changed_meaning(made_with.get("detector", {}), config.detector)
-    if changed:
-        raise CheckpointError(
-            f"{path} was trained with another detector ({'; '.join(changed)}); use the config it was trained with"
-        )
-    return variables
-
-
-def trained_with(workdir: Path) -> dict:
-    """Settings, as JSON data, that a training folder was made with; empty when it does not say.
-
-    Raises CheckpointError when its config.json is damaged.
-    """
-    return {name: value for name, value in notes(workdir).items() if name not in _NO_SETTINGS}
-
-
-def notes(workdir: Path) -> dict:
-    """All that config.json of a training folder holds: settings, data, names of the classes, and where it began.
-
-    Raises CheckpointError when it is damaged.
-    """
-    path = workdir / "config.json"
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); put back the config of that training") from None
-    if not isinstance(settings, dict) or not isinstance(settings.get("detector", {}), dict):
-        raise CheckpointError(f"{path} holds no settings; put back the config of that training")
-    return settings
-
-
 def _folder(workdir: str | Path) -> Path:
     return _named(Path(workdir).absolute()) / "checkpoints"
 
@@ -336,8 +267,22 @@ def _named(folder: Path) -> Path:
     return folder
 
 
-def _stored(folder: Path) -> Variables:
-    """The variables of one checkpoint."""
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Orbax neither waits for other processes nor leaves anything to them."""
+    process = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process{process}"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """The beginning of orbax's message, which may run over many lines."""
+    return " ".join(str(error).split())[:200]
+
+
+def variables(folder: Path) -> Variables:
+    """Return the variables of one checkpoint, the averaged ones (EMA) if there are any. Raises CheckpointError."""
+    folder = _named(folder.absolute())
     # The arrays of older versions lie in "default".
     arrays = next((folder / name for name in ("state", "default") if (folder / name).is_dir()), folder / "state")
     try:
@@ -351,16 +296,3 @@ def _stored(folder: Path) -> Variables:
         ) from None
     averaged = stored.get("ema")
     return {"params": stored["params"] if averaged is None else averaged, "batch_stats": stored["batch_stats"]}
-
-
-def _alone() -> ocp.options.MultiprocessingOptions:
-    """Orbax neither waits for other processes nor leaves anything to them."""
-    process = jax.process_index()
-    return ocp.options.MultiprocessingOptions(
-        primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process{process}"
-    )
-
-
-def _reason(error: Exception) -> str:
-    """The beginning of orbax's message, which may run over many lines."""
-    return " ".join(str(error).split())[:200]

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from autofocus_jax.config import DetectorSettings
 from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.weights.conversion import Foreign, same_name
 from autofocus_jax.weights.safetensors import WeightsError
@@ -40,18 +40,24 @@ _CLASSIFIER = "part of the classifier, after the features"
 
 
 def is_sniper(names: Mapping[str, object]) -> bool:
-    """Whether a file has the authors' names."""
+    """Return True if a file has the authors' names."""
     plain = {_plain(name) for name in names}
     return "conv0_weight" in plain and any(name.startswith("stage1_unit1_") for name in plain)
 
 
 def convert(
-    arrays: Mapping[str, np.ndarray], config: DetectorSettings, source: object, folded_boxes: bool = False
+    arrays: Mapping[str, np.ndarray], config: Any, source: object, folded_boxes: bool = False
 ) -> Foreign:
-    """A file of theirs (names with or without arg: and aux:) in our names and layouts.
+    """Return the arrays of an authors' file (names with or without arg: and aux:) in this package's names and layouts.
 
-    folded_boxes: the arrays named bbox_pred_weight and bbox_pred_bias have the deviations folded in (see above).
-    Raises WeightsError when an array occurs twice, or when the two forms of box deltas contradict each other.
+    Args:
+        arrays: arrays by name.
+        config: settings of the detector.
+        source: name of the file, for messages.
+        folded_boxes: True if bbox_pred_weight and bbox_pred_bias have the deviations folded in (see above).
+
+    Raises:
+        WeightsError: an array occurs twice, or the two forms of box deltas contradict each other.
     """
     same_name((_plain(name) for name in arrays), source)
     names = detector_of(config).names
@@ -100,7 +106,7 @@ def _target(name: str, heads: Mapping[str, str]) -> str | None:
     return "/".join(part for part in parts if part)
 
 
-def _layout(target: str, array: np.ndarray, pooled: tuple[str, ...], config: DetectorSettings) -> np.ndarray:
+def _layout(target: str, array: np.ndarray, pooled: tuple[str, ...], config: Any) -> np.ndarray:
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)
     if array.ndim == 2:
@@ -113,7 +119,7 @@ def _layout(target: str, array: np.ndarray, pooled: tuple[str, ...], config: Det
 
 
 def _box_deltas(
-    arrays: dict[str, np.ndarray], config: DetectorSettings, source: object, folded: bool
+    arrays: dict[str, np.ndarray], config: Any, source: object, folded: bool
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """The arrays with normalised box deltas alone, and the names of the folded ones that repeat them."""
     names = ("bbox_pred_weight", "bbox_pred_bias")
@@ -136,7 +142,7 @@ def _box_deltas(
     return arrays, [f"{name}_test" for name in tests]
 
 
-def _scaled(array: np.ndarray, config: DetectorSettings, power: int = 1) -> np.ndarray:
+def _scaled(array: np.ndarray, config: Any, power: int = 1) -> np.ndarray:
     """Rows (dx, dy, dw, dh, again for each class that has boxes of its own) times deviations to the power."""
     deviations = np.asarray(config.box_deviations, np.float64) ** power
     if len(array) % len(deviations):
@@ -145,7 +151,7 @@ def _scaled(array: np.ndarray, config: DetectorSettings, power: int = 1) -> np.n
     return (array * factors.reshape(-1, *(1,) * (array.ndim - 1))).astype(np.float32)
 
 
-def _notes(arrays: Mapping[str, np.ndarray], config: DetectorSettings) -> tuple[str, ...]:
+def _notes(arrays: Mapping[str, np.ndarray], config: Any) -> tuple[str, ...]:
     mean = arrays.get("bn_data_moving_mean")
     if mean is not None and mean.shape == (3,) and mean.min() > 50 and max(config.pixel_mean) > 50:
         shown = ", ".join(f"{value:.0f}" for value in mean)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,8 @@ def truth(
       focus_range: sizes that count, chip px.
     """
 
+    of_key: Any = ground_truths
+
     def where(
         crops: Sequence[np.ndarray], placements: Sequence[Placement], found: Sequence[Detections] | None
     ) -> list[np.ndarray]:
@@ -38,10 +41,11 @@ def truth(
 
     def _focus(crop: np.ndarray, place: Placement) -> np.ndarray:
         try:
-            known = ground_truths[place.key]
+            known = of_key[place.key]
         except LookupError:
             raise AutoFocusError(f"there is no ground truth of image {place.key!r}; give that of all") from None
         boxes = box_ops.scale(box_ops.shift(known.boxes, -place.box[0], -place.box[1]), *place.factor)
-        return np.float32(focus_labels(boxes, *crop.shape[:2], focus_range, ignore=known.ignore) == FOCUS)
+        labels = focus_labels(boxes, crop.shape[0], crop.shape[1], focus_range, ignore=known.ignore)
+        return (labels == FOCUS).astype(np.float32)
 
     return where

@@ -27,7 +27,7 @@ def weak(max_side_px: float = 64.0, labels: Sequence[int] | None = None) -> Wher
         crops: Sequence[np.ndarray], placements: Sequence[Placement], found: Sequence[Detections] | None
     ) -> list[np.ndarray]:
         if found is None:
-            raise AutoFocusError("weak focus reads what the detector found, and there is none; let the detector run")
+            raise AutoFocusError("weak focus needs the detector's detections, got none; let the detector run")
         return [_focus(crop, *answer) for crop, answer in zip(crops, found, strict=True)]
 
     def _focus(crop: np.ndarray, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -44,7 +44,7 @@ def paint(focus: np.ndarray, boxes: np.ndarray, scores: np.ndarray, height: int,
     """Write scores [n] into the cells that boxes [n, 4] (chip px) touch, the best one of each cell staying."""
     inside = box_ops.clip(boxes, height, width)
     low, high = np.floor(inside[:, :2] / STRIDE).astype(int), np.ceil(inside[:, 2:] / STRIDE).astype(int)
-    shown = (inside[:, :2] < inside[:, 2:]).all(axis=1)
+    shown = np.all(inside[:, :2] < inside[:, 2:], axis=1)
     for row in np.argsort(scores, kind="stable"):
         if shown[row]:
             focus[low[row, 1] : high[row, 1], low[row, 0] : high[row, 0]] = scores[row]

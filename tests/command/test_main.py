@@ -70,6 +70,7 @@ def test_a_config_of_an_older_version(autofocus, tmp_path):
 
 def test_help_imports_nothing_that_is_slow_to_import():
     slow = {"jax", "flax", "cv2", "scipy", "matplotlib", "PIL", "grain", "orbax", "ray", "pyarrow", "onnxruntime"}
+    slow |= {"tensorflow", "tensorflow_datasets", "keras"}
     code = f"""
 import sys
 from autofocus_jax.command.main import COMMANDS, main

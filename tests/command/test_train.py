@@ -23,6 +23,7 @@ from autofocus_jax.ledger import LOCK, locked
 from autofocus_jax.training import pipeline
 from autofocus_jax.training.optimizer import schedule
 from autofocus_jax.weights import checkpoint, safetensors
+from autofocus_jax.weights.variables import load_variables, trained_with
 
 
 def train_main(words):
@@ -51,7 +52,7 @@ def log(workdir):
 
 def test_a_whole_run(folder, trained):
     config = load_config(folder / "config.py")
-    assert checkpoint.trained_with(trained) == to_dict(config)
+    assert trained_with(trained) == to_dict(config)
     assert read_weights(trained)[2] == ("cat", "dog")
     assert (trained / "curves.png").is_file()
     *entries, validation = log(trained)
@@ -67,7 +68,7 @@ def test_a_whole_run(folder, trained):
     assert list((trained / "panels").glob("*.png"))
     variables, metadata = safetensors.load(trained / "model.safetensors")
     assert metadata["steps"] == 4 and metadata["config"] == to_dict(config)
-    newest = checkpoint.load_variables(trained, config)
+    newest = load_variables(trained, config)
     for name, array in safetensors.flatten(newest).items():
         np.testing.assert_array_equal(array, safetensors.flatten(variables)[name])
 
@@ -92,7 +93,7 @@ def test_validations_during_the_training(folder, tmp_path, capsys):
     assert sorted(validations) == [1, 2, 3, 4] and all(f"step {n}: autofocus on 2 validation" in out for n in (1, 4))
     best = max(validations, key=lambda step: (validations[step], step))
     assert set(checkpoint.steps(tmp_path)) == {best, 4}
-    checkpoint.load_variables(tmp_path / "checkpoints" / str(best), load_config(folder / "config.py"))
+    load_variables(tmp_path / "checkpoints" / str(best), load_config(folder / "config.py"))
 
 
 def test_starting_from_a_file(folder, trained, tmp_path, capsys, monkeypatch):
@@ -264,7 +265,7 @@ def test_settings_that_are_newer_than_the_workdir(folder, trained, tmp_path, cap
     settings["scales"][0]["chips"]["dilation"] = 1
     file.write_text(json.dumps(settings))
     assert train_main(given) == 0
-    assert checkpoint.trained_with(tmp_path / "run") == to_dict(load_config(folder / "config.py"))
+    assert trained_with(tmp_path / "run") == to_dict(load_config(folder / "config.py"))
     settings["training"].pop("frozen_stages", None)
     file.write_text(json.dumps(settings))
     assert train_main([*given, "--training.frozen-stages", "1"]) == 1

@@ -216,7 +216,7 @@ def test_the_size_of_a_damaged_head_is_an_error_and_nothing_is_decoded(content, 
 
     (tmp_path / "a").write_bytes(content)
     monkeypatch.setattr("autofocus_jax.data.image._of_pillow", never)
-    monkeypatch.setattr("autofocus_jax.data.image._of_tiff", never)
+    monkeypatch.setattr("autofocus_jax.data.tiff.decode", never)
     with pytest.raises(ImageError, match="cannot be decoded"):
         image_size(tmp_path / "a")
 

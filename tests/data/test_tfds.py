@@ -232,6 +232,7 @@ def test_different_categories_cannot_be_written_together(sample, memory_dataset,
 CONFIG = """
 import dataclasses, math
 from autofocus_jax import *
+from autofocus_jax.config import *
 from autofocus_jax.structures import *
 
 def get_config():

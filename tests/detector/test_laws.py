@@ -26,8 +26,8 @@ from autofocus_jax.structures import ChipBatch, Detections, TrainBatch
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step
 from autofocus_jax.weights import conversion, fit, safetensors, torch
-from autofocus_jax.weights.checkpoint import load_variables
 from autofocus_jax.weights.safetensors import flatten
+from autofocus_jax.weights.variables import load_variables
 
 runpy.run_path(str(Path(__file__).with_name("toy_backbone.py")))  # adds "toy" to BACKBONES
 # The kinds of lite0.py have sizes that no setting changes. This has every form of unit once, at strides up to 32.

@@ -18,7 +18,8 @@ from autofocus_jax.ledger import LedgerError
 from autofocus_jax.structures import AutoFocusError, TrainState
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.weights import checkpoint, safetensors
-from autofocus_jax.weights.checkpoint import CheckpointError, load_variables
+from autofocus_jax.weights.checkpoint import CheckpointError
+from autofocus_jax.weights.variables import load_variables
 
 SETTINGS = {"name": "a", "training": {"steps": 9}}
 
