@@ -213,7 +213,7 @@ def damage(folder: Path) -> str | None:
 
 
 def _read_all(arrays: Path) -> None:
-    """Reads the files of every array of a tree that orbax wrote; ValueError or OSError when one cannot be read."""
+    """Read the files of every array of a tree that orbax wrote. Raises ValueError or OSError if one cannot be read."""
     store = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{arrays}/"}).result()
     keys = store.list().result()
     if not keys:

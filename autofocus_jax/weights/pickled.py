@@ -108,7 +108,7 @@ def _array(tensor: _Tensor, numbers: Callable[[str], bytes]) -> np.ndarray:
 
 
 class _Unpickler(pickle._Unpickler):
-    """Reads dictionaries of tensors and plain values; kinds: the type of numbers of each storage that was named.
+    """Unpickler of dictionaries of tensors and plain values. kinds: type of the numbers of each named storage.
 
     It is the one in Python: that in C makes a list as long as the largest number of a memo, which a few bytes can give.
     """
