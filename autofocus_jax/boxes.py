@@ -16,14 +16,14 @@ def _namespace(array: Array) -> Any:
 
 
 def area(boxes: Boxes) -> Boxes:
-    """Areas [...] of boxes [..., 4]; 0 for boxes of negative width or height."""
+    """Return areas [...] of boxes [..., 4]; 0 for boxes of negative width or height."""
     xp = _namespace(boxes)
     sides = xp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
     return sides[..., 0] * sides[..., 1]
 
 
 def intersection(a: Boxes, b: Boxes) -> Boxes:
-    """Areas of overlap [..., N, M] between boxes a [..., N, 4] and b [..., M, 4]."""
+    """Return areas of overlap [..., N, M] between boxes a [..., N, 4] and b [..., M, 4]."""
     xp = _namespace(a)
     low = xp.maximum(a[..., :, None, :2], b[..., None, :, :2])
     high = xp.minimum(a[..., :, None, 2:], b[..., None, :, 2:])
@@ -32,7 +32,7 @@ def intersection(a: Boxes, b: Boxes) -> Boxes:
 
 
 def iou(a: Boxes, b: Boxes) -> Boxes:
-    """Intersection over union [..., N, M] of boxes a [..., N, 4] and b [..., M, 4]; 0 where both are empty."""
+    """Return intersection over union [..., N, M] of boxes a [..., N, 4] and b [..., M, 4]; 0 where both are empty."""
     xp = _namespace(a)
     overlap = intersection(a, b)
     union = area(a)[..., :, None] + area(b)[..., None, :] - overlap
@@ -40,13 +40,13 @@ def iou(a: Boxes, b: Boxes) -> Boxes:
 
 
 def coverage(a: Boxes, b: Boxes) -> Boxes:
-    """Share [..., N, M] of each box of a [..., N, 4] that lies inside each box of b [..., M, 4]."""
+    """Return the share [..., N, M] of each box of a [..., N, 4] that lies inside each box of b [..., M, 4]."""
     xp = _namespace(a)
     return intersection(a, b) / xp.maximum(area(a)[..., :, None], 1e-9)
 
 
 def clip(boxes: Boxes, height: Array | float, width: Array | float) -> Boxes:
-    """Boxes [..., 4] cut at the rectangle [0, width) x [0, height); height and width broadcast against [...]."""
+    """Return boxes [..., 4] cut at [0, width) x [0, height); height and width broadcast against [...]."""
     xp = _namespace(boxes)
     x = xp.clip(boxes[..., 0::2], 0, xp.asarray(width)[..., None])
     y = xp.clip(boxes[..., 1::2], 0, xp.asarray(height)[..., None])
@@ -54,14 +54,14 @@ def clip(boxes: Boxes, height: Array | float, width: Array | float) -> Boxes:
 
 
 def shift(boxes: Boxes, x: Array | float, y: Array | float) -> Boxes:
-    """Boxes [..., 4] moved by x to the right and y down, which broadcast against [...]."""
+    """Return boxes [..., 4] moved by x to the right and y down; both broadcast against [...]."""
     xp = _namespace(boxes)
     move = xp.stack(xp.broadcast_arrays(xp.asarray(x), xp.asarray(y)), axis=-1)
     return boxes + xp.concatenate([move, move], axis=-1).astype(boxes.dtype)
 
 
 def scale(boxes: Boxes, x: Array | float, y: Array | float) -> Boxes:
-    """Boxes [..., 4] with x coordinates multiplied by x and y coordinates by y, which broadcast against [...]."""
+    """Return boxes [..., 4] with x coordinates multiplied by x and y coordinates by y; both broadcast against [...]."""
     xp = _namespace(boxes)
     factor = xp.stack(xp.broadcast_arrays(xp.asarray(x), xp.asarray(y)), axis=-1)
     return boxes * xp.concatenate([factor, factor], axis=-1).astype(boxes.dtype)

@@ -1,8 +1,8 @@
-"""Every error that is meant for the user; other exceptions are faults of the program."""
+"""Every error that is meant for users. Other exceptions are faults of the program."""
 
 
 class AutoFocusError(Exception):
-    """An error whose message is meant for the user: what was wanted, what came, what to do."""
+    """An error whose message is meant for the user: what is wrong, the value, the fix."""
 
 
 class ImageError(AutoFocusError):
@@ -10,11 +10,11 @@ class ImageError(AutoFocusError):
 
 
 class RuleError(AutoFocusError):
-    """A chip rule answered boxes that are no chips."""
+    """A chip rule returned boxes that are no valid chips."""
 
 
 class DetectorError(AutoFocusError):
-    """A detector failed, or answered something that is no answer for its chips."""
+    """A detector failed, or returned something that is no valid answer for its chips."""
 
 
 class AnnotationError(AutoFocusError):
@@ -22,7 +22,7 @@ class AnnotationError(AutoFocusError):
 
 
 class BadDataError(AutoFocusError):
-    """The data have something wrong in them, and the training was told to be strict."""
+    """The data have faults, and the training was told to be strict."""
 
 
 class BucketError(AutoFocusError):
@@ -34,7 +34,7 @@ class BudgetError(AutoFocusError):
 
 
 class CheckpointError(AutoFocusError):
-    """A checkpoint is missing, unreadable or of another config."""
+    """A checkpoint is missing, unreadable or made with another config."""
 
 
 class ChipsFileError(AutoFocusError):
@@ -42,11 +42,11 @@ class ChipsFileError(AutoFocusError):
 
 
 class ClusterError(AutoFocusError):
-    """There is no Ray, no such cluster, or not enough of it."""
+    """Ray is not installed, the cluster cannot be reached, or the cluster is too small."""
 
 
 class CompileError(AutoFocusError):
-    """There is no room for another compiled program."""
+    """The process has no room for another compiled program."""
 
 
 class ConfigError(AutoFocusError):
@@ -54,39 +54,39 @@ class ConfigError(AutoFocusError):
 
 
 class DivergenceError(AutoFocusError):
-    """The loss, the gradient or a parameter is no longer a number."""
+    """The loss, the gradient or a parameter is not finite."""
 
 
 class DropInError(AutoFocusError):
-    """An argument of a program that slices has no meaning here, or its package is missing."""
+    """An argument of a slicing function has no meaning here, or the function's package is missing."""
 
 
 class FitError(AutoFocusError):
-    """A file of weights is sound but of another detector than the config's."""
+    """A weights file is sound but belongs to another detector than the config's."""
 
 
 class ForeignError(DetectorError):
-    """A detector that is not ours cannot be loaded, understood or run."""
+    """A foreign detector cannot be loaded, understood or run."""
 
 
 class InputError(AutoFocusError):
-    """A path leads to nothing that images can be read from."""
+    """No image can be read from a path."""
 
 
 class JobError(AutoFocusError):
-    """An output folder is of another job."""
+    """An output folder belongs to another job."""
 
 
 class LedgerError(AutoFocusError):
-    """A folder holds something else than the results that were asked for, or another run is using it."""
+    """A folder holds other results than the requested ones, or another run uses it."""
 
 
 class NoSplitError(AnnotationError):
-    """The data are not split: all images are there to train on, and none to validate or evaluate."""
+    """The data are not split: all images are for training, and none for validation or evaluation."""
 
 
 class ParallelError(AutoFocusError):
-    """Several processes could not be made to work together."""
+    """Several processes could not start to work together."""
 
 
 class PieceError(AutoFocusError):
@@ -98,15 +98,15 @@ class PlanError(AutoFocusError):
 
 
 class ProposalsError(AutoFocusError):
-    """A file of proposals is missing, damaged or of other images."""
+    """A proposals file is missing, damaged or made for other images."""
 
 
 class StorageError(AutoFocusError):
-    """A folder or file cannot be reached; not the fault of a single image."""
+    """A folder or file cannot be reached, for a reason that no single image causes."""
 
 
 class WeightsError(AutoFocusError):
-    """A file of weights is missing, broken, of another program or of another config."""
+    """A weights file is missing, broken, of another program or made with another config."""
 
 
 class WriteError(AutoFocusError):

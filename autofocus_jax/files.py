@@ -1,4 +1,4 @@
-"""Regular files read, files written whole or not at all, archives of arrays, the folder of what can be made again."""
+"""Files and folders: reading regular files, writing whole or not at all, JSON, NumPy archives, the cache folder."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ DRAFTS = ".*.partial*"  # names of files that are being written
 
 @contextlib.contextmanager
 def whole_file(path: Path, sync: bool = True) -> Iterator[Path]:
-    """Give a draft to write to, which becomes `path` when the block ends and is removed when the block fails.
+    """Yield a draft path. The draft becomes `path` when the block ends and is removed when the block fails.
 
     Args:
-        path: the file; its folder is made. The draft lies beside it and has its suffix, by which some writers choose
-            the format.
-        sync: wait until the content is on the disk, so that not even a power cut leaves half a file. Without it many
-            small files are written faster.
+        path: the file; its folder is made. The draft lies beside it and has the same suffix, by which some writers
+            choose the format.
+        sync: wait until the content is on the disk, so that a power cut leaves no half file. Without `sync`, many small
+            files are written faster.
 
     Raises:
-        WriteError: the file system refuses; a file that was there before stays as it was.
+        WriteError: the file system refuses; an earlier file stays as it was.
     """
     draft = path.with_name(f".{secrets.token_hex(8)}.partial{path.suffix}")  # short, however long the name is
     try:
@@ -50,9 +50,12 @@ def whole_file(path: Path, sync: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder that becomes `path` when the block ends and is removed when the block fails.
+    """Yield an empty draft folder. It becomes `path` when the block ends and is removed when the block fails.
 
-    A folder that another process put there meanwhile stays, and this one is removed. Raises OSError.
+    If another process made `path` meanwhile, that folder stays and the draft is removed.
+
+    Raises:
+        OSError: the file system refuses.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{secrets.token_hex(8)}.partial")
@@ -69,19 +72,19 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes | np.ndarray, sync: bool = True) -> Path:
-    """Write a file whole or not at all; returns its path. Raises WriteError."""
+    """Write a file whole or not at all and return its path. Raises WriteError."""
     with whole_file(path, sync) as draft:
         draft.write_bytes(content)  # type: ignore[arg-type]  # NumPy does not say that arrays are buffers
     return path
 
 
 def write_text(path: Path, text: str, sync: bool = True) -> Path:
-    """Write a UTF-8 file whole or not at all; returns its path. Raises WriteError."""
+    """Write a UTF-8 file whole or not at all and return its path. Raises WriteError."""
     return write_bytes(path, text.encode(), sync)
 
 
 def write_json(path: Path, content: Any) -> Path:
-    """Write JSON whole or not at all; returns its path. Raises WriteError.
+    """Write JSON whole or not at all and return its path. Raises WriteError.
 
     NaN and infinities, which JSON lacks, become null. NumPy's numbers and arrays become numbers and lists.
     """
@@ -89,7 +92,7 @@ def write_json(path: Path, content: Any) -> Path:
 
 
 def write_npz(path: Path, arrays: Mapping[str, Any], compress: bool = True) -> Path:
-    """Write arrays to a NumPy archive, whole or not at all; returns its path. Raises WriteError."""
+    """Write arrays to a NumPy archive, whole or not at all, and return its path. Raises WriteError."""
     with whole_file(path) as draft, draft.open("wb") as file:
         (np.savez_compressed if compress else np.savez)(file, **arrays)
     return path
@@ -98,15 +101,15 @@ def write_npz(path: Path, arrays: Mapping[str, Any], compress: bool = True) -> P
 def read_regular(path: str | os.PathLike, limit: float = math.inf) -> bytes:
     """Return the content of a regular file.
 
-    Devices, pipes and sockets are refused before they are opened: reading one may never end.
+    Devices, pipes and sockets are refused before they are opened, because reading one may never end.
 
     Args:
-      path: the file; links are followed.
-      limit: bytes that the file may have.
+        path: the file; links are followed.
+        limit: most bytes that the file may have.
 
     Raises:
-      OSError: with the reason in `strerror`, also for what is no regular file or larger than the limit.
-      ValueError: for a path that no system takes, such as one with a null character.
+        OSError: the file cannot be read, is no regular file or is too large; `strerror` says why.
+        ValueError: no system takes this path, for example one with a null character.
     """
     require_regular(path, limit)
     with open(path, "rb") as file:
@@ -116,7 +119,7 @@ def read_regular(path: str | os.PathLike, limit: float = math.inf) -> bytes:
 
 
 def require_regular(path: str | os.PathLike, limit: float = math.inf) -> None:
-    """Raise OSError unless a path leads to a regular file of at most `limit` bytes; opening a pipe would wait."""
+    """Raise OSError unless the path leads to a regular file of at most `limit` bytes. Nothing is opened."""
     _require_regular(os.stat(path), limit)
 
 
@@ -132,7 +135,9 @@ def _require_regular(status: os.stat_result, limit: float) -> None:
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Return all arrays of a NumPy archive, by name.
 
-    Raises OSError when it cannot be opened, and ValueError, in one line, when it is damaged or no archive.
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: the file is damaged or no archive.
     """
     require_regular(path)
     with open(path, "rb") as file:
@@ -149,7 +154,7 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def make_folder(path: Path) -> Path:
-    """Make a folder with its parents, unless it is there; returns it. Raises WriteError."""
+    """Make a folder with its parents, unless it exists, and return it. Raises WriteError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -158,14 +163,14 @@ def make_folder(path: Path) -> Path:
 
 
 def cache_folder() -> Path:
-    """Return $AUTOFOCUS_CACHE, else $XDG_CACHE_HOME/autofocus_jax, else ~/.cache/autofocus_jax; makes nothing."""
+    """Return $AUTOFOCUS_CACHE, else $XDG_CACHE_HOME/autofocus_jax, else ~/.cache/autofocus_jax. No folder is made."""
     if named := os.environ.get("AUTOFOCUS_CACHE"):
         return Path(named).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "autofocus_jax"
 
 
 def plain(value: Any) -> Any:
-    """Return dictionaries, lists, numbers and text that JSON knows; see write_json."""
+    """Return a value as dictionaries, lists, numbers and text that JSON knows (see write_json)."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Folders of results that know what they depend on, and that one run at a time uses."""
+"""Folders of results that know what they depend on, used by one run at a time."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _ABANDONED = 3600  # seconds since a draft was last written, until nobody writes
 
 
 def digest(content: Any) -> str:
-    """Return 16 hexadecimal digits of the SHA-256 of JSON data; 5 and 5.0 are the same number."""
+    """Return 16 hexadecimal digits of the SHA-256 of JSON data. 5 and 5.0 give the same digits."""
     same = json.loads(json.dumps(plain(content)), parse_int=float)
     return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def weights_digest(variables: Mapping[str, Any]) -> str:
-    """Return 16 hexadecimal digits of the SHA-256 of nested dictionaries of arrays, whatever file they came in."""
+    """Return 16 hexadecimal digits of the SHA-256 of nested dictionaries of arrays, whatever file they came from."""
     sums = hashlib.sha256()
 
     def add(tree: Mapping[str, Any], prefix: str) -> None:
@@ -52,13 +52,14 @@ def weights_digest(variables: Mapping[str, Any]) -> str:
 def data_identity(
     dataset: Dataset, indices: Iterable[int] | None = None, bytes_too: bool = False, boxes: bool = False
 ) -> dict[str, Any]:
-    """Return what tells images, in their order, from others, as JSON data.
+    """Return JSON data that identify images and their order.
 
     Args:
-        dataset: opens no image.
-        indices: of the images that count; all by default.
-        bytes_too: the sizes of the files count, where the dataset has `files`; else names, heights and widths alone.
-        boxes: categories, boxes, labels and ignore flags count too.
+        dataset: the images; none is opened.
+        indices: indices of the images that count; by default all.
+        bytes_too: include the sizes of the files, if the dataset has `files`. Otherwise names, heights and widths
+            count.
+        boxes: include categories, boxes, labels and ignore flags.
     """
     chosen = list(range(len(dataset)) if indices is None else indices)
     infos = [dataset.info(index) for index in chosen]
@@ -76,7 +77,7 @@ def data_identity(
 
 
 def differences(before: Any, after: Any) -> list[str]:
-    """Return where two pieces of JSON data differ: lines "key: x -> y", by key."""
+    """Return the differences of two pieces of JSON data as lines "key: x -> y", sorted by key."""
     old, new = _flatten(before), _flatten(after)
     shown = ((key, old.get(key, "nothing"), new.get(key, "nothing")) for key in sorted(old.keys() | new.keys()))
     return [f"{key}: {was} -> {now}" for key, was, now in shown if was != now]
@@ -84,9 +85,11 @@ def differences(before: Any, after: Any) -> list[str]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder, which is made, so that no other run uses it; a process that dies lets go of it.
+    """Make a folder and lock it for this run. The lock ends with the process.
 
-    Raises LedgerError, which names the process, when another run holds it, and WriteError.
+    Raises:
+        LedgerError: another run holds the folder; the message names its process.
+        WriteError: the folder cannot be written.
     """
     path = make_folder(folder) / LOCK
     try:
@@ -112,15 +115,17 @@ def locked(folder: Path) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class Ledger:
-    """A folder of results that knows what they depend on, as FOLDER/NOTE says.
+    """A folder of results whose note (FOLDER/NOTE) says what the results depend on.
 
-    folder: need not exist.
-    depends_on: JSON data: settings, weights_digest, data_identity …
-    note: file name of the note.
-    makes: globs, relative to the folder, of the result files; no others are ever removed, nor is a folder. With globs
-        the folder must be new, empty or made by a ledger before. Without, nothing is removed and any folder will do.
-    fix: what a user can do when the folder holds other results; ends an error's message.
-    upgrade: turns what the note of an older version says into what today's would; without it such a folder is refused.
+    Attributes:
+        folder: need not exist.
+        depends_on: JSON data: settings, weights_digest, data_identity …
+        note: file name of the note.
+        makes: globs of the result files, relative to the folder. Only such files are ever removed, and never a folder.
+            With globs, the folder must be new, empty or made by a ledger. Without globs, any folder is accepted and
+            nothing is removed.
+        fix: advice for a user whose folder holds other results; ends the error message.
+        upgrade: converts the note of an older version. Without it, folders of older versions are refused.
     """
 
     folder: Path
@@ -131,8 +136,11 @@ class Ledger:
     upgrade: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
     def recorded(self) -> dict[str, Any] | None:
-        """Return what the results in the folder depend on; None without a note. Raises LedgerError for a damaged one
-        and for one of another version."""
+        """Return what the results in the folder depend on, or None without a note.
+
+        Raises:
+            LedgerError: the note is damaged or of another version.
+        """
         path = self.folder / self.note
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -149,7 +157,7 @@ class Ledger:
         return content
 
     def changes(self) -> list[str]:
-        """Return where today's dependences differ from those of the results: lines "key: before -> now"."""
+        """Return the differences between the recorded and the present dependences: lines "key: before -> now"."""
         before = self.recorded()
         if before is None:
             return []
@@ -157,14 +165,14 @@ class Ledger:
 
     @contextlib.contextmanager
     def claim(self, anew: bool = False, accept: bool = False) -> Iterator[list[str]]:
-        """Make or go on with the folder, and hold it while the block runs; gives the changes that were accepted.
+        """Make or continue the folder and lock it while the block runs. Yields the changes that were accepted.
 
         Args:
-            anew: remove the results that are there.
-            accept: go on although the results depend on something else; the note then says what they depend on now.
+            anew: remove the existing results.
+            accept: continue although the results depend on something else, and update the note.
 
         Raises:
-            LedgerError: the folder holds other results or files of somebody else, or another run holds it.
+            LedgerError: the folder holds other results or foreign files, or another run holds it.
             WriteError: the folder cannot be written.
         """
         if self.makes and self.recorded() is None and (stranger := self._stranger()):

@@ -1,4 +1,4 @@
-"""Several devices: the mesh, the per-device map, transfers between host and devices, JAX's compilation cache."""
+"""Several devices and processes: the mesh, the per-device map, transfers to and from devices, the compilation cache."""
 
 from __future__ import annotations
 
@@ -22,16 +22,23 @@ AXIS = "devices"  # name of the mapped axis: jax.lax.pmean(x, AXIS) inside a map
 
 
 def mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """One axis over devices, by default over all of all processes."""
+    """Return a mesh with one axis over devices; by default over all devices of all processes."""
     return Mesh(np.array(jax.devices() if devices is None else list(devices)), (AXIS,))
 
 
 def pmap(function: Callable, over: Mesh, replicated: Sequence[bool], out_replicated: bool = False) -> Callable:
-    """`function` run once per device, as jax.pmap did: on its own slice of the leading axis of every array.
+    """Map a function over devices, as jax.pmap did: each device runs it on its slice of the leading axis of every
+    array.
 
-    replicated: for each argument, whether every device gets all of it instead. out_replicated: the results are the same
-    on every device (they were made so by collectives over AXIS); else their slices are put together again. To be
-    passed to jax.jit.
+    Args:
+        function: a function of arrays.
+        over: the devices.
+        replicated: for each argument, True if every device gets the whole argument.
+        out_replicated: True if collectives over AXIS made the results equal on every device. Otherwise the slices of
+            the results are joined.
+
+    Returns:
+        The mapped function, to be passed to jax.jit.
     """
     specs = tuple(PartitionSpec() if whole else PartitionSpec(AXIS) for whole in replicated)
     out = PartitionSpec() if out_replicated else PartitionSpec(AXIS)
@@ -39,7 +46,7 @@ def pmap(function: Callable, over: Mesh, replicated: Sequence[bool], out_replica
 
 
 def replicate(tree: Any, over: Mesh) -> Any:
-    """The same arrays on every device; of several processes each gives the same ones."""
+    """Copy arrays to every device. Every process must pass the same arrays."""
     sharding = NamedSharding(over, PartitionSpec())
     if not over.is_multi_process:
         return jax.device_put(tree, sharding)
@@ -54,9 +61,9 @@ def replicate(tree: Any, over: Mesh) -> Any:
 
 
 def split(tree: Any, over: Mesh) -> Any:
-    """Arrays cut along their leading axis, a slice to each device; starts the transfer and does not wait for it.
+    """Cut arrays along their leading axis, a slice for each device, and start the transfer without waiting.
 
-    Where the devices are those of several processes, each gives the slices of its own devices.
+    With several processes, each process passes the slices of its own devices.
     """
     sharding = NamedSharding(over, PartitionSpec(AXIS))
     if not over.is_multi_process:
@@ -65,7 +72,7 @@ def split(tree: Any, over: Mesh) -> Any:
 
 
 def fetch(tree: Any) -> Any:
-    """Copies, as NumPy arrays, of arrays that every device holds whole; keys become their data. Waits for them."""
+    """Return NumPy copies of arrays that every device holds whole. Keys become their data. Waits for the arrays."""
     here = jax.tree.map(lambda leaf: leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf, tree)
     here = jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, here)
     for leaf in jax.tree.leaves(here):
@@ -79,21 +86,21 @@ def _is_key(leaf: Any) -> bool:
 
 
 def split_like(tree: Any, over: Mesh) -> Any:
-    """The shapes of arrays that `split` would make; for compiling ahead of time."""
+    """Return the shapes of arrays that `split` would make, for compiling ahead of time."""
     sharding = NamedSharding(over, PartitionSpec(AXIS))
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
 
 
 def spread(buckets: Sequence[Bucket], devices: int) -> tuple[Bucket, ...]:
-    """Buckets whose batches feed that many devices; each device gets the batch that the bucket had."""
+    """Return buckets for that many devices: each device gets the batch of the given bucket."""
     return tuple(dataclasses.replace(bucket, batch=bucket.batch * devices) for bucket in buckets)
 
 
 def cache_compilations() -> None:
-    """Lets JAX keep compiled programs in the user's cache folder, so that the next start needs no compiling.
+    """Make JAX keep compiled programs in the cache folder, so that the next start needs no compiling.
 
-    It is `compiled` in files.cache_folder(), unless the environment already names one (JAX_COMPILATION_CACHE_DIR);
-    JAX_ENABLE_COMPILATION_CACHE=false turns it off.
+    The folder is `compiled` in files.cache_folder(), or JAX_COMPILATION_CACHE_DIR. JAX_ENABLE_COMPILATION_CACHE=false
+    turns the cache off.
     """
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(files.cache_folder() / "compiled"))
@@ -101,10 +108,16 @@ def cache_compilations() -> None:
 
 
 def join(coordinator: str | None, processes: int | None, process: int | None) -> None:
-    """Makes this process one of several (jax.distributed), before JAX is first used; does nothing without coordinator.
+    """Make this process one of several (jax.distributed). Call it before JAX is first used.
 
-    coordinator: HOST:PORT of process 0, or "auto" where a cluster (Slurm, Open MPI, Kubernetes) tells all three.
-    Raises ParallelError for settings that do not fit each other and when the others cannot be reached.
+    Args:
+        coordinator: HOST:PORT of process 0, "auto" if a cluster (Slurm, Open MPI, Kubernetes) sets all three arguments,
+            or None to do nothing.
+        processes: number of processes.
+        process: number of this process, from 0.
+
+    Raises:
+        ParallelError: the arguments do not fit each other, or the other processes cannot be reached.
     """
     if coordinator is None:
         if processes is not None or process is not None:
@@ -124,12 +137,12 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
 
 
 def process() -> tuple[int, int]:
-    """The number of this process, from 0, and how many there are."""
+    """Return the number of this process, from 0, and the number of processes."""
     return jax.process_index(), jax.process_count()
 
 
 def from_first(tree: Any) -> Any:
-    """What process 0 gives, to every process; NumPy arrays of the same shapes everywhere."""
+    """Send a tree of process 0 to every process. The arrays must have the same shapes everywhere."""
     return multihost_utils.broadcast_one_to_all(tree) if jax.process_count() > 1 else tree
 
 
@@ -137,10 +150,10 @@ _QUESTIONS = itertools.count(1)
 
 
 def asked_to_stop() -> bool:
-    """Whether all processes are to stop now, because one of them got SIGTERM.
+    """Return True if all processes shall stop now, because one of them got SIGTERM.
 
-    For several processes, each of which must ask after every step, as often as the others; they get the same answer.
-    Nothing else must then catch SIGTERM.
+    Every process must call this after every step. All get the same answer for the same step. Nothing else may catch
+    SIGTERM.
     """
     # JAX answers yes to one number alone, the next after those that any process has named. Steps would not do: a run
     # that goes on begins with a large one, and the next stage with 1.
@@ -148,6 +161,6 @@ def asked_to_stop() -> bool:
 
 
 def wait_for_all(what: str) -> None:
-    """Returns when every process has come here; at once when there is only one."""
+    """Wait until every process has called this; return at once if there is only one."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)

@@ -1,8 +1,8 @@
-"""The values that cross stages: NamedTuples of arrays, and the few settings that several stages read.
+"""Values that cross stages: NamedTuples of arrays, and the few settings that several stages read.
 
-Frames and units are those of docs/architecture.md: *image frame* (pixels of the original image), *level frame*
-(pixels of the image resized for a scale), *chip frame* (pixels inside one crop of a level). Boxes are `xyxy`,
-float32, half-open. K is the number of foreground classes, numbered 0..K-1.
+docs/architecture.md defines frames and units. *Image frame*: pixels of the original image. *Level frame*: pixels of the
+image resized for a scale. *Chip frame*: pixels inside one crop of a level. Boxes are `xyxy`, float32, half-open. K is
+the number of foreground classes, numbered 0..K-1.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ STRIDE = 16  # pixels per cell of a feature map and of a focus map
 
 @dataclasses.dataclass(frozen=True)
 class ValidRange:
-    """sqrt(box area) in IMAGE pixels that a scale answers for (SNIP, section 4).
+    """Interval of sqrt(box area) in IMAGE pixels that a scale answers for (SNIP, section 4).
 
-    Both ends belong to it; the paper leaves them out, which makes a difference for boxes of exactly that size alone.
-    ValidRange(0, 0) is empty.
+    Both ends are included. The paper excludes both; the two differ only for boxes of exactly that size. ValidRange(0,
+    0) is empty.
     """
 
     low: float
@@ -52,11 +52,12 @@ LEADS = ValidRange(0.0, 0.0)  # of a scale that makes focus maps and answers for
 
 @dataclasses.dataclass(frozen=True)
 class ChipRule:
-    """How a focus map becomes FocusChips (Algorithm 1).
+    """Settings of Algorithm 1, which turns a focus map into FocusChips.
 
-    threshold: a cell takes part when its probability is at least this; 0 takes the whole level.
-    dilation: side of the square that the cells are dilated with, in cells; 1 leaves them alone.
-    min_size: least side of a chip, in pixels of the level that predicted the map.
+    Attributes:
+        threshold: least probability of a cell that takes part; 0 takes the whole level.
+        dilation: side of the dilating square, cells; 1 dilates nothing.
+        min_size: least side of a chip, px of the level that predicted the map.
     """
 
     threshold: float
@@ -70,7 +71,7 @@ class ChipRule:
         Args:
             threshold: as in the rule.
             dilation: as in the rule.
-            context: least side of a chip, px of the NEXT level, which is what the detector sees.
+            context: least side of a chip, px of the NEXT level, which the detector sees.
             step: how many times larger the next level is.
         """
         return cls(threshold, dilation, max(STRIDE, round(context / step)))
@@ -78,11 +79,16 @@ class ChipRule:
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """One level of the pyramid, numbered from 1, coarse to fine.
+    """One level of the pyramid. Scales are numbered from 1, coarse to fine.
 
-    The image is resized so that its shorter side is min_side, unless the longer one would then pass max_side.
-    valid: sizes this scale answers for at inference; ValidRange(0, 0) for a scale that only leads: it makes focus maps
-    and answers for nothing. chips: rule that selects what the NEXT scale sees; None at the finest scale.
+    The image is resized so that its shorter side is min_side, or its longer side max_side if that is smaller.
+
+    Attributes:
+        min_side: shorter side of the level, px.
+        max_side: longest longer side of the level, px.
+        valid: sizes that this scale answers for at inference. ValidRange(0, 0) marks a scale that only leads: it makes
+            focus maps and gives no detections.
+        chips: rule that selects the chips of the NEXT scale; None at the finest scale.
     """
 
     min_side: int
@@ -92,13 +98,15 @@ class Scale:
 
     @property
     def leads(self) -> bool:
-        """Whether the scale only says where to look."""
+        """Return True if the scale only leads: it makes focus maps and gives no detections."""
         return self.valid == LEADS
 
 
 @dataclasses.dataclass(frozen=True)
 class FocusRange:
-    """The (a, b, c) of section 4.1 on sqrt(box area) in CHIP pixels: FOCUS in (a, b); IGNORE below a and in [b, c]."""
+    """Focus range (a, b, c) of section 4.1, on sqrt(box area) in CHIP pixels: FOCUS in (a, b); IGNORE up to a and in
+    [b, c].
+    """
 
     a: float
     b: float
@@ -107,7 +115,9 @@ class FocusRange:
 
 @dataclasses.dataclass(frozen=True)
 class Bucket:
-    """A padded chip shape, sides in pixels (multiples of STRIDE), and how many chips one device call takes."""
+    """A padded chip shape: sides in pixels (multiples of STRIDE), and the number of chips that one device
+    call takes.
+    """
 
     height: int
     width: int
@@ -123,7 +133,7 @@ class GroundTruth(NamedTuple):
 
 
 class ImageInfo(NamedTuple):
-    """What is known of an image before it is decoded."""
+    """Facts of an image that are known before it is decoded."""
 
     image_id: int
     file_name: str
@@ -132,16 +142,16 @@ class ImageInfo(NamedTuple):
 
 
 class Dataset(Protocol):
-    """One split of a source of images and boxes; `dataset[i]` is (image, GroundTruth).
+    """One split of a source of images and boxes. `dataset[i]` is (image, GroundTruth).
 
-    A data set of one's own inherits from this class. What has a default here may be left as it is.
+    Your own data set inherits from this class. Methods with a default may stay as they are.
 
     Attributes:
-      categories: [K] names; label k means categories[k].
-      files: [N] paths of the images, where images are files; else empty.
-      noticed: what reading found that is no error, (kind of data/findings, example) of each case.
-      dropped: boxes that were left out.
-      oriented: whether images are turned as their orientation tags say.
+        categories: [K] names; label k means categories[k].
+        files: [N] paths of the images; empty if images are no files.
+        noticed: remarks of the reader that are no errors: (kind of data/findings, example) for each.
+        dropped: number of boxes that were left out.
+        oriented: True if images are turned as their orientation tags say.
     """
 
     categories: tuple[str, ...]
@@ -155,19 +165,23 @@ class Dataset(Protocol):
     def __getitem__(self, index: int) -> tuple[np.ndarray, GroundTruth]: ...
 
     def image(self, index: int) -> np.ndarray:
-        """uint8 RGB [h, w, 3]; raises ImageError when it is missing or corrupt."""
+        """Return an image as uint8 RGB [h, w, 3].
+
+        Raises:
+            ImageError: the image is missing or corrupt.
+        """
 
     def ground_truth(self, index: int) -> GroundTruth: ...
 
     def info(self, index: int) -> ImageInfo: ...
 
     def encoded(self, index: int) -> bytes | None:
-        """The bytes of the image file; None where there is none."""
+        """Return the bytes of the image file, or None if there is no file."""
         return None
 
 
 class Placement(NamedTuple):
-    """Where a chip comes from; stays on the host."""
+    """The place of a chip in its image. Placements stay on the host."""
 
     key: Hashable  # the caller's own name of the image, as it came with the reader
     scale: int  # 1-based
@@ -184,7 +198,7 @@ class ChipBatch(NamedTuple):
 
 
 class DetectorOutput(NamedTuple):
-    """What the detector answers for a ChipBatch."""
+    """Answer of a detector for a ChipBatch."""
 
     boxes: Array  # [B, N, 4] float32, chip frame
     scores: Array  # [B, N, K] float32, probability of each foreground class
@@ -193,7 +207,7 @@ class DetectorOutput(NamedTuple):
 
 
 class HostAnswer(NamedTuple):
-    """What a detector that runs on the host answers for the chips of one image and scale (`focus.buckets.Loose`)."""
+    """Answer of a detector on the host for the chips of one image and scale (`focus.buckets.Loose`)."""
 
     found: Sequence[Detections]  # of each chip, its boxes in chip px
     focus: Sequence[np.ndarray] | None  # of each chip: [ceil(h / STRIDE), ceil(w / STRIDE)] float32; None for none
@@ -216,10 +230,10 @@ Where = Callable[[Sequence[np.ndarray], Sequence[Placement], Sequence[Detections
 
 
 class TrainBatch(NamedTuple):
-    """Chips with their targets; G is the fixed capacity of boxes a chip.
+    """Training chips with their targets. G is the fixed capacity of boxes a chip.
 
-    present and trainable differ: a box out of its scale's valid range trains nothing, but anchors and RoIs on it are
-    ignored rather than background, and it still labels FocusPixels.
+    A present box out of its scale's valid range is not trainable. Such a box trains nothing. Anchors and RoIs on it are
+    ignored and are not background. The box still labels FocusPixels.
     """
 
     chips: ChipBatch
@@ -247,7 +261,7 @@ STAGES = ("read", "resize", "device", "chips", "stacking", "waiting")
 
 
 class Cost(NamedTuple):
-    """What a cascade cost, per scale (index 0 is scale 1), summed over images. Costs are added with `+`."""
+    """Cost of a cascade per scale (index 0 is scale 1), summed over images. Costs are added with `+`."""
 
     images: int
     pixels: np.ndarray  # [S] int64, level pixels really asked for, without padding
@@ -259,7 +273,7 @@ class Cost(NamedTuple):
 
     @classmethod
     def none(cls, scales: int) -> Cost:
-        """Return the cost of no image at all over that many scales."""
+        """Return the cost of no image over that many scales."""
         return cls.of(0, [np.zeros(scales)] * 5, np.zeros(len(STAGES)))
 
     @classmethod
@@ -269,13 +283,13 @@ class Cost(NamedTuple):
         return cls(images, pixels, full, chips, padded, runs, seconds)
 
     def __add__(self, other: Cost) -> Cost:  # type: ignore[override]  # no tuple that grows
-        """Return what both cost together, over the same scales."""
+        """Return the sum of two costs over the same scales."""
         sums = [one + two for one, two in zip(self[1:-1], other[1:-1])]
         return Cost.of(self.images + other.images, sums, self.seconds + other.seconds)
 
 
 def sum_costs(costs: Iterable[Cost]) -> Cost | None:
-    """Return the sum of costs over the same scales; None when there are none."""
+    """Return the sum of costs over the same scales, or None without any cost."""
     total = None
     for cost in costs:
         total = cost if total is None else total + cost

@@ -79,7 +79,9 @@ def test_the_snippet_of_any_detector(monkeypatch, capsys, tmp_path):
     onnx.save(model, str(tmp_path / "strange.onnx"))
     monkeypatch.chdir(tmp_path)
     # The others want SAHI and supervision, and have tests of their own.
-    for block in blocks("any_detector.md", "python")[:3]:
+    for block in blocks("any_detector.md", "python"):
+        if "sahi" in block or "supervision" in block:
+            continue
         exec(compile(block, "any_detector.md", "exec"), {"__name__": "any_detector"})
     printed = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"\['thing'(, 'thing')*\] \d+% of the pixels", printed[0]) and printed[1:] == ["1 boxes"]

@@ -1,4 +1,4 @@
-"""The images of a piece, each with what reads it: fetched and decoded by who calls the reader."""
+"""The images of a piece, each with a reader. The caller of the reader fetches and decodes the image."""
 
 from __future__ import annotations
 

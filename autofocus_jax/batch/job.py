@@ -1,4 +1,4 @@
-"""A job: which pieces of an input are missing in an output, and how one of them is done. Knows no cluster."""
+"""A job: finds the pieces of an input that are missing in an output, and does one of them. Knows no cluster."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PART = re.compile(r"part-(\d{8})\.parquet")
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What is done with every piece; small, and the same on every machine."""
+    """Settings of every piece; small, and the same on every machine."""
 
     input: str  # resolved folder
     output: str  # resolved folder
@@ -42,7 +42,7 @@ class Job:
 
 
 class Done(NamedTuple):
-    """What one piece came to."""
+    """Result of one piece."""
 
     number: int
     images: int  # rows written
@@ -57,7 +57,7 @@ class Done(NamedTuple):
 def make_job(
     plan: Plan, output: str, config: Config, variables: Variables, categories, score: float, anywhere: bool = False
 ) -> Job:
-    """The job of a plan with our detector, whose payload is its variables. output: resolved."""
+    """Return the job of a plan with a compiled detector, whose payload is its variables. `output` must be resolved."""
     hashes = weights_digest(variables), settings_hash(config, score)
     load = partial(_compiled, config, tuple(categories))
     return Job(plan.folder, output, *hashes, load, tuple(categories), score, anywhere)
@@ -104,9 +104,11 @@ def _row(outcome: Outcome, score: float) -> Row:
 
 
 def open_output(job: Job, plan: Plan, size: int) -> set[int]:
-    """Makes the output's folder, or goes on with one of the same job; the numbers of the pieces that are there.
+    """Make the output's folder, or continue a folder of the same job. Return the numbers of the finished pieces.
 
-    Raises JobError, which says what differs, for the output of another job, and for a folder with other files.
+    Raises:
+        JobError: the folder belongs to another job, and the message names the difference, or the folder holds other
+            files.
     """
     folder = Folder(job.output)
     run = {
@@ -133,9 +135,9 @@ def open_output(job: Job, plan: Plan, size: int) -> set[int]:
 
 
 def count_parts(job: Job, numbers: set[int]) -> tuple[Counts, set[int]]:
-    """The counts of finished pieces, from the ends of their files; and the numbers of those that have no whole end.
+    """Return the counts of finished pieces, from the ends of their files, and the numbers of pieces with a damaged end.
 
-    The latter are what a power cut may leave of a file, and are to be done again.
+    A power cut may leave damaged ends. Such pieces must be done again.
     """
     folder = Folder(job.output)
 
@@ -155,12 +157,12 @@ def count_parts(job: Job, numbers: set[int]) -> tuple[Counts, set[int]]:
 
 
 def part_name(number: int) -> str:
-    """Of the file of a piece."""
+    """Return the file name of a piece."""
     return f"part-{number:08d}.parquet"
 
 
 def settings_hash(config: Config, score: float) -> str:
-    """16 hexadecimal digits of the SHA-256 of what the results depend on beside the weights and the images."""
+    """Return 16 hexadecimal digits of the SHA-256 of all settings that results depend on, beside weights and images."""
     return digest([detection_settings(config), score])
 
 

@@ -1,7 +1,7 @@
-"""What an input consists of, and its pieces: what is done, and written, together.
+"""The content of an input, and its pieces: images that are processed and written together.
 
-Which images a piece holds depends on the input and the asked size alone, so that a run that is started again, on other
-machines or with other workers, finds the same pieces and does only those that are missing.
+The images of a piece depend on the input and the asked size alone. So a resumed run, on other machines or with other
+workers, finds the same pieces and does only the missing ones.
 """
 
 from __future__ import annotations
@@ -56,10 +56,13 @@ class Plan(NamedTuple):
 
 
 def plan(given: str, size: int) -> Plan:
-    """The pieces, of about `size` images, of an INPUT: a folder, a file or a glob ("**" crosses folders), or a URI.
+    """Return the pieces, of about `size` images, of an INPUT: a folder, a file, a glob ("**" crosses folders) or a URI.
 
-    Images are taken `size` at a time, in the order of their names; of Parquet files whole row groups, until there are
-    `size` rows; a shard is one piece. Raises InputError for what holds nothing, or more than one of the three.
+    Image files are taken `size` at a time in the order of their names. Whole row groups of Parquet files are taken
+    until there are `size` rows. A shard is one piece.
+
+    Raises:
+        InputError: INPUT holds no images, or files of several kinds.
     """
     folder, files = _files(given)
     kinds = {kind: [name for name in files if name.lower().endswith(suffixes)] for kind, suffixes in KINDS.items()}
@@ -77,7 +80,7 @@ def plan(given: str, size: int) -> Plan:
 
 
 def takes_in(given: str, output: str) -> bool:
-    """Whether files that are written into `output`, a resolved folder, would be part of an INPUT the next time."""
+    """Return True if files written to `output`, a resolved folder, would be part of an INPUT the next time."""
     base, pattern = split_pattern(resolved(given))
     folder, target = Folder(base), Folder(output)
     root, part = f"{folder.root.rstrip('/')}/", target.path("part-00000000.parquet")

@@ -1,4 +1,4 @@
-"""Rows of results as Parquet: an image a row, the same columns whatever the detector."""
+"""Rows of results as Parquet: one image a row, the same columns for every detector."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCHEMA = pa.schema([
 
 
 class Row(NamedTuple):
-    """What is known of one image: what was found, or why it failed."""
+    """Result of one image: its detections, or why it failed."""
 
     id: str
     height: int | None  # px; None where the image failed, as all that follows but `error`
@@ -39,21 +39,25 @@ class Row(NamedTuple):
 
 
 def error_row(name: str, reason: str) -> Row:
-    """The Row of an image that failed."""
+    """Return the Row of an image that failed."""
     return Row._make((name, *[None] * (len(Row._fields) - 2), reason))
 
 
 class Counts(NamedTuple):
-    """How many rows, and how many of them say that an image failed."""
+    """Number of rows, and number of rows with an error."""
 
     images: int
     errors: int
 
 
 def encode(rows: Sequence[Row], model: str, settings: str, categories: Sequence[str]) -> pa.Buffer:
-    """A Parquet file of rows, the same bytes for the same rows. The names of the classes are in the schema's metadata.
+    """Return a Parquet file of rows, with the same bytes for the same rows.
 
-    model, settings: hashes, of which every row gets a copy.
+    Args:
+        rows: the rows.
+        model: hash of the weights, for every row.
+        settings: hash of the settings, for every row.
+        categories: names of the classes, for the schema's metadata.
     """
     schema = SCHEMA.with_metadata({"categories": json.dumps(list(categories))})
     good = np.array([row.error is None for row in rows], bool)
@@ -78,7 +82,7 @@ def encode(rows: Sequence[Row], model: str, settings: str, categories: Sequence[
 
 
 def counts(file: Any) -> Counts:
-    """The counts of a file that `encode` made, from its footer alone."""
+    """Return the counts of a file that `encode` made, from its footer alone."""
     metadata = pq.read_metadata(file)
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     place = [metadata.schema.column(number).path for number in range(metadata.num_columns)].index("error")

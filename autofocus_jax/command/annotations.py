@@ -1,4 +1,4 @@
-"""From the ANNOTATIONS of a command line to a data set and the source that a config names."""
+"""Opening ANNOTATIONS of the command line."""
 
 from __future__ import annotations
 

@@ -35,10 +35,13 @@ from autofocus_jax.structures import Bucket, Dataset
 
 
 def read_chips(path: Path) -> tuple[ChipSizes, ChipSizes | None]:
-    """The sizes of a recorded run, from a JSON file {"chips": [[height, width, count], ...]}: of its chips and, where
-    the file has "levels" of the same form, of whole levels. Other keys are free.
+    """Return the chip sizes of a recorded run and, if the file has "levels", the sizes of whole levels.
 
-    height and width in chip px, count how many such chips there were; rows may repeat a size. Raises ChipsFileError.
+    The file is JSON: {"chips": [[height, width, count], ...], "levels": ...}, sizes in chip px. Rows may repeat a size;
+    other keys are ignored.
+
+    Raises:
+        ChipsFileError: the file is missing or malformed.
     """
     try:
         content = json.loads(files.read_regular(path))
@@ -65,7 +68,7 @@ def _rows(content: dict, key: str, path: Path) -> ChipSizes:
 
 
 def oracle_sizes(config: Config, dataset: Dataset, console: Screen) -> tuple[ChipSizes, ChipSizes]:
-    """Sizes over a whole data set: of the chips of all scales that perfect focus maps ask for, and of whole levels."""
+    """Return sizes over a whole data set: of the chips of all scales with perfect focus maps, and of whole levels."""
     chips, levels = [np.zeros((0, 2), np.int64)], []
     plan = Plan(config.scales)  # without the present buckets: chips keep their own sizes
     with console.progress() as progress:
@@ -78,7 +81,7 @@ def oracle_sizes(config: Config, dataset: Dataset, console: Screen) -> tuple[Chi
 
 
 def snippet(buckets: Sequence[Bucket]) -> str:
-    """Lines for a config file: the buckets as a tuple of (height, width, chips a batch)."""
+    """Return lines for a config file: the buckets as a tuple of (height, width, chips a batch)."""
     rows = ", ".join(f"({b.height},\0{b.width},\0{b.batch})" for b in buckets)
     lines = textwrap.wrap(rows + ",", 116, break_long_words=False, break_on_hyphens=False)
     body = "\n".join(f"    {line}" for line in lines).replace("\0", " ")

@@ -39,7 +39,7 @@ def thresholds_within(model: Model, side: float, readers: Sequence[Callable[[], 
         pixels = [outcome.cost.pixels.sum() for outcome in outcomes if outcome.error is None]
         if not pixels:
             reason = f"; the first: {outcomes[0].error}" if outcomes else ""
-            raise AutoFocusError(f"none of the images that --pixels was to be chosen on could be processed{reason}")
+            raise AutoFocusError(f"--pixels: none of the images to choose thresholds on could be processed{reason}")
         return Reached(math.nan, float(np.mean(pixels)))
 
     choice = for_pixels(model.plan.scales, reached, side * side)

@@ -55,7 +55,7 @@ def get_config() -> Config:
 
 
 def small_detector(num_classes: int, chip: int) -> DetectorConfig:
-    """A network that trains on a CPU in hours; anchors fit chips of `chip` px."""
+    """Return a network that trains on a CPU in hours; anchors fit chips of `chip` px."""
     sizes = tuple(round(size * chip / CHIP, 1) for size in (24, 40, 72, 128, 224, 384))
     return DetectorConfig(
         num_classes=num_classes,
@@ -67,7 +67,7 @@ def small_detector(num_classes: int, chip: int) -> DetectorConfig:
 
 
 def paper_detector(num_classes: int, chip: int) -> DetectorConfig:
-    """The paper's network (ResNet-101, deformable), for GPUs; as configs/coco_r101.py."""
+    """Return the paper's network (ResNet-101, deformable), for GPUs, as in configs/coco_r101.py."""
     sizes = tuple(round(size * chip / CHIP, 1) for size in DetectorConfig().anchors.sizes)
     return DetectorConfig(
         num_classes=num_classes, backbone=BackboneConfig(deformable_groups=4), anchors=AnchorConfig(sizes=sizes),
@@ -78,7 +78,9 @@ def paper_detector(num_classes: int, chip: int) -> DetectorConfig:
 def config_text(
     suggestion: Suggestion, name: str, source: DataSource, detector: DetectorConfig, images: int, most_objects: int
 ) -> str:
-    """Python whose get_config() gives the suggested Config; images: of the data set, for the length of a training."""
+    """Return Python whose get_config() gives the suggested Config. images: number of images, for the length of a
+    training.
+    """
     return _TEMPLATE.format(
         name=name, verdict=textwrap.fill(suggestion.verdict, 118),
         reasons="\n".join(textwrap.fill(f"- {r}", 118, subsequent_indent="  ") for r in suggestion.reasons),

@@ -86,12 +86,12 @@ def run_detection(
 
 
 def readers(items: Sequence[Item]) -> Iterator[Reader]:
-    """What reads each image and frame, in order; videos that cannot be opened are left out."""
+    """Return a reader of each image and frame, in order. Videos that cannot be opened are left out."""
     return (read for _, read in _sources(items, []))
 
 
 def count(items: Sequence[Item]) -> int:
-    """Images and frames, as far as the videos say how many they have."""
+    """Return the number of images and frames, if the videos say how many they have."""
     total = 0
     for item in items:
         with contextlib.suppress(ImageError):

@@ -36,7 +36,7 @@ def detector_plan(
         ConfigError, ForeignError, PlanError: one line.
     """
     if options.focus_score is not None and thresholds:
-        raise ConfigError("--focus-score and --threshold both say from where on it is looked again; give one of them")
+        raise ConfigError("--focus-score and --threshold both set the least score to look again; give one of them")
     thresholds = tuple(thresholds) or (() if options.focus_score is None else (options.focus_score,))
     if options.focus == "none" and thresholds:
         raise ConfigError("--focus none looks everywhere and has no threshold; leave it out, or give --focus weak")

@@ -81,7 +81,7 @@ def settled(
         return config
     options = config.options
     if options.focus == "none":
-        raise ConfigError("--focus none is the pyramid, which is a row anyway; leave it out")
+        raise ConfigError("--focus none is the pyramid, which is always a row; leave it out")
     dataset = config.data.open(split)
     if not len(dataset):
         raise ConfigError(f"split {split!r} holds no image; check its annotations")

@@ -28,7 +28,7 @@ class GrowingFile:
         self._ends = [self._file.tell()]
 
     def add(self, text: str) -> None:
-        """Append an image. Raises WriteError, and closes the file, when that is not possible."""
+        """Append an image. Raises WriteError, and closes the file, if that fails."""
         try:
             self._write(text)
         except OSError as error:
@@ -36,7 +36,7 @@ class GrowingFile:
         self._ends.append(self._file.tell())
 
     def close(self) -> None:
-        """End the file; does nothing where it has ended. Raises WriteError as `add` does."""
+        """End the file, unless it has ended. Raises WriteError as `add` does."""
         if self._file.closed:
             return
         try:

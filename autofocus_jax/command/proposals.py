@@ -1,8 +1,8 @@
 """The stage before the training of the detector: proposals for negative chips (section 3.2 of SNIPER).
 
-The region proposals are trained alone, for a short time and on positive chips; then they run over all training images
-at all scales. WORKDIR/proposals has this training's checkpoints and log and, in pieces, what is done of the second
-half, so that an interrupted stage goes on; WORKDIR/proposals.npz is its result (training/proposals.py).
+The region proposals are trained alone, briefly and on positive chips. Then they run over all training images at all
+scales. WORKDIR/proposals holds this training's checkpoints and log, and finished pieces of the second half, so that an
+interrupted stage continues. WORKDIR/proposals.npz is the result (training/proposals.py).
 """
 
 from __future__ import annotations
@@ -52,11 +52,20 @@ def run_stage(
     accept_changes: bool = False,
     problems: Findings | None = None,
 ) -> Path:
-    """Returns WORKDIR/proposals.npz, made now unless it is there already; goes on where an earlier run was stopped.
+    """Return WORKDIR/proposals.npz. The file is made unless it exists; an interrupted stage continues.
 
-    put: gives variables to start from, as in training.step.initial_state. accept_changes: go on although the stage was
-    begun with other settings or data. problems: collects images that cannot be read. Raises LedgerError for such
-    settings otherwise, ProposalsError when a file that is there is of other images, and what a training raises.
+    Args:
+        config: the settings.
+        dataset: the training images.
+        workdir: folder of the training.
+        console: prints progress.
+        put: gives variables to start from, as in training.step.initial_state.
+        accept_changes: continue although the stage was begun with other settings or data.
+        problems: collects images that cannot be read.
+
+    Raises:
+        LedgerError: the stage was begun with other settings or data.
+        ProposalsError: the existing file is of other images.
     """
     path, folder, config = workdir / "proposals.npz", workdir / PROPOSALS, stage_config(config)
     with contextlib.ExitStack() as held:
@@ -121,7 +130,7 @@ def _make(
 
 
 def stage_config(config: Config) -> Config:
-    """The config of the stage: proposals_steps steps, and nothing of what only the detector's training has."""
+    """Return the config of the stage: proposals_steps steps, without the settings of the detector's own training."""
     others = {*OTHERS, *detector_of(config.detector).names.proposals}
     fields = dataclasses.fields(TrainingConfig)
     defaults: dict[str, Any] = {field.name: field.default for field in fields if field.name in others}
@@ -143,12 +152,22 @@ def propose_all(
     console: Screen,
     give_way: Callable[[], None] = lambda: None,
 ) -> list[np.ndarray]:
-    """The best training.proposals_kept proposals [p, 4] (float32, image px) of every image, by probability.
+    """Return the best training.proposals_kept proposals [p, 4] (float32, image px) of every image, by probability.
 
-    Every scale sees the whole image and answers for its training range; what overlaps a better proposal by an IoU above
-    0.7 goes. folder: for finished pieces; those of other weights, images or settings are done again. Several processes
-    share the work through it. An image that cannot be read has no proposals, and the console says so; AutoFocusError
-    when none can. give_way: called after every image; what it raises ends the work, and finished pieces stay.
+    Every scale sees the whole image and answers for its training range. A proposal that overlaps a better one by an IoU
+    above 0.7 is dropped. Several processes share the work through `folder`. An image that cannot be read has no
+    proposals, and the console says so.
+
+    Args:
+        config: the settings.
+        dataset: the images.
+        weights: variables of the region proposals.
+        folder: of finished pieces. Pieces of other weights, images or settings are done again.
+        console: prints progress.
+        give_way: called after every image. Its exceptions end the work; finished pieces stay.
+
+    Raises:
+        AutoFocusError: no image can be read.
     """
     devices = jax.local_devices()
     ranges = zip(config.scales, config.training.ranges, strict=True)

@@ -37,11 +37,15 @@ PARTS = ("loss", "chips_per_second", "data_wait", "learning_rate", "gradient_nor
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """What a stage trains, and where.
+    """Settings and parts of one stage of a training.
 
-    config: its training.steps are those of this stage. folder: of its checkpoints and log. step: (state, batch) ->
-    (state, info), not jitted, over the devices of `over`. proposals: for negative chips. problems: collects images
-    that cannot be read. validate: None for no validation in this stage.
+    Attributes:
+        config: its training.steps are those of this stage.
+        folder: of checkpoints and log.
+        step: (state, batch) -> (state, info), not jitted, over the devices of `over`.
+        proposals: for negative chips.
+        problems: collects images that cannot be read.
+        validate: None for no validation in this stage.
     """
 
     name: str
@@ -56,11 +60,19 @@ class Stage:
 
 
 def run(stage: Stage, state: TrainState, console: Screen) -> tuple[TrainState, Mapping[str, Any] | None]:
-    """Trains until the last step; returns the last state and, where this run validated it, its scores.
+    """Train until the last step. Return the last state and the scores of its validation, if this run validated it.
 
-    state: to begin with where the folder has no checkpoint. Of several processes all run it, and the first one alone
-    reads and writes the folder. Raises Stopped when asked to stop, with everything saved, DivergenceError, and
-    CheckpointError when no checkpoint can be read.
+    With several processes all call this; the first one alone reads and writes the folder.
+
+    Args:
+        stage: the settings and parts.
+        state: the state to begin with if the folder has no checkpoint.
+        console: prints progress.
+
+    Raises:
+        Stopped: a signal asked to stop; everything is saved.
+        DivergenceError: the training diverged.
+        CheckpointError: no checkpoint can be read.
     """
     training, (process, processes) = stage.config.training, parallel.process()
     with contextlib.ExitStack() as stack:
@@ -182,7 +194,7 @@ def _drawing(config: Config, categories: Sequence[str]) -> Callable[[Variables, 
 
 
 def warn(console: Screen, lines: Sequence[str]) -> None:
-    """Prints warnings, a line each."""
+    """Print warnings, a line each."""
     for line in lines:
         console.say(f"warning: {line}")
 

@@ -19,9 +19,11 @@ SIGNALS = (signal.SIGINT, *_OTHERS)
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked the program to end; what handles Ctrl-C handles the others too.
+    """A signal asked the program to end. It is handled like Ctrl-C.
 
-    number: of the signal. step: of a training, the last one that was taken; everything is saved then.
+    Attributes:
+        number: of the signal.
+        step: last step of a training; everything up to it is saved.
     """
 
     def __init__(self, number: int, step: int | None = None):
@@ -35,7 +37,7 @@ def exit_code(error: KeyboardInterrupt) -> int:
 
 
 def word(error: KeyboardInterrupt) -> str:
-    """Return how a message calls it."""
+    """Return the name of the signal for messages."""
     number = getattr(error, "number", signal.SIGINT)
     text = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
     step = getattr(error, "step", None)
@@ -74,7 +76,7 @@ def whole(function: Callable[..., None]) -> Callable[..., None]:
 
 
 class Request:
-    """Whether, and by which signal, a training was asked to stop."""
+    """Record whether, and by which signal, a training was asked to stop."""
 
     def __init__(self, shared: Callable[[], bool] | None = None):
         self.signal: int | None = None
@@ -94,13 +96,13 @@ class Request:
 
 @contextlib.contextmanager
 def requests(shared: Callable[[], bool] | None = None) -> Iterator[Request]:
-    """Let the first signal inside the block only ask; a second one does what it did before the block.
+    """Make the first SIGTERM or Ctrl-C inside the block request a stop. A second signal acts as before the block.
 
     A signal that the program ignores, as Ctrl-C behind nohup, stays ignored.
 
     Args:
-        shared: for several processes, which all stop after the same step: whether any of them got SIGTERM. Each
-            process calls it after every step. Signals are then left to JAX, which tells the others.
+        shared: for several processes, which all stop after the same step: returns True if any of them got SIGTERM.
+            Every process calls it after every step. Signals are then left to JAX, which tells the other processes.
     """
     request = Request(shared)
 

@@ -113,7 +113,7 @@ def _tried(arguments: Arguments) -> Tried:
 
 
 def plot(given: Sizes, suggestion: Suggestion, title: str, path: Path) -> None:
-    """Writes a picture: how many objects have which size, and which scale answers for it."""
+    """Write a picture of the sizes of the objects and of the scale that answers for each size."""
     figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
     axes = figure.subplots()
     top = float(given.objects.max())

@@ -21,14 +21,15 @@ Validate = Callable[[Variables, Progress | None], Mapping[str, Any]]
 
 
 def validator(config: Config, split: str, count: int | None) -> Validate | None:
-    """A function from variables, and what hears of its progress, to the scores of AutoFocus; None for a count of 0.
+    """Return a function from variables and a progress callback to the scores of AutoFocus; None for a count of 0.
 
-    count: images; None for 100.
+    Scores are those of inference.measure.metrics, with "images". The split is opened at once, so that its faults show
+    before hours of training. Programs are compiled at the first call and kept.
 
-    Scores are those of inference.measure.metrics, with "images".
-
-    The split is opened at once, so that what is wrong with it comes out before hours of training. Programs are compiled
-    at the first call and kept for the next.
+    Args:
+        config: the settings.
+        split: name of the split.
+        count: number of images; None for 100.
     """
     count = _IMAGES if count is None else count
     if count < 0:
@@ -52,12 +53,12 @@ def validator(config: Config, split: str, count: int | None) -> Validate | None:
 
 
 def score(scores: Mapping[str, Any] | None) -> float | None:
-    """What the best checkpoint is chosen by: AP, or AP50 of VOC's metric; None without objects."""
+    """Return the score that chooses the best checkpoint: AP, or AP50 of VOC's metric; None without objects."""
     return None if scores is None else scores[measure.headline(scores)]
 
 
 def line(scores: Mapping[str, Any]) -> str:
-    """Scores as a person reads them."""
+    """Return scores as one line for people."""
     names = [name for name in ("AP", "AP50") if name in scores]
     points = ", ".join(f"{name} {'-' if scores[name] is None else format(scores[name], '.1f')}" for name in names)
     return f"autofocus on {scores['images']} validation images: {points}, side {scores['side']:.0f}"

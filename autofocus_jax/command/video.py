@@ -18,7 +18,7 @@ from autofocus_jax.structures import AutoFocusError, ImageError
 
 
 class VideoInfo(NamedTuple):
-    """What a video says of itself."""
+    """Facts in the header of a video."""
 
     height: int
     width: int
@@ -27,7 +27,11 @@ class VideoInfo(NamedTuple):
 
 
 def video_info(path: Path) -> VideoInfo:
-    """Size, rate and length of a video, as displayed; raises ImageError when it cannot be opened."""
+    """Return size, rate and length of a video, as displayed.
+
+    Raises:
+        ImageError: the video cannot be opened.
+    """
     capture = _open(path)
     try:
         values = [capture.get(key) for key in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FPS,
@@ -39,7 +43,11 @@ def video_info(path: Path) -> VideoInfo:
 
 
 def frames(path: Path) -> Iterator[np.ndarray]:
-    """The frames of a video, uint8 RGB [h, w, 3], one at a time; raises ImageError when it cannot be opened."""
+    """Yield the frames of a video, uint8 RGB [h, w, 3].
+
+    Raises:
+        ImageError: the video cannot be opened.
+    """
     capture = _open(path)
     try:
         while True:
@@ -66,7 +74,7 @@ class VideoWriter:
             raise AutoFocusError(f"video {path} cannot be written; check --output and whether OpenCV has FFmpeg")
 
     def add(self, frame: np.ndarray) -> None:
-        """Appends uint8 RGB [h, w, 3]; a frame of another size is resized to the video's."""
+        """Append uint8 RGB [h, w, 3]. A frame of another size is resized to the video's."""
         if frame.shape[:2] != self._size:
             frame = cv2.resize(frame, self._size[::-1], interpolation=cv2.INTER_AREA)
         self._writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))

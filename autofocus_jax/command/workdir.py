@@ -19,7 +19,7 @@ PROPOSALS = "proposals"  # folder of the proposals stage inside a workdir
 
 
 def began(workdir: Path) -> bool:
-    """Whether something was trained there already."""
+    """Return True if something was trained in the folder already."""
     return bool(checkpoint.steps(workdir) or checkpoint.steps(workdir / PROPOSALS))
 
 
@@ -44,7 +44,7 @@ def workdir_ledger(
 
 
 def with_defaults(stored: Any, settings: Any) -> Any:
-    """JSON data of settings, and what they lack of those of `settings` (dataclasses) with the defaults of today."""
+    """Return JSON data of settings, completed with the present defaults of `settings` (dataclasses)."""
     if dataclasses.is_dataclass(settings) and isinstance(stored, dict):
         filled = dict(stored)
         for field in dataclasses.fields(settings):

@@ -200,7 +200,7 @@ class PanelWriter:
 
 
 def draw(image: np.ndarray, result: Result) -> np.ndarray:
-    """A copy of an image [h, w, 3] uint8 RGB with a result's boxes, categories and scores."""
+    """Return a copy of an image [h, w, 3] uint8 RGB with a result's boxes, categories and scores."""
     thickness = max(1, round(max(image.shape[:2]) / 600))
     return draw_boxes(image, result.boxes, result.labels, result.scores, result.categories,
                                 thickness=thickness)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Settings as frozen dataclasses; `load` reads them from files and command lines, `stored` from JSON data."""
+"""Settings as frozen dataclasses. `load` reads them from files and command lines, `stored` from JSON data."""
 
 from autofocus_jax.config.detector import AnchorConfig, BackboneConfig, DetectorConfig, DetectorSettings
 from autofocus_jax.config.experiment import Config, StackingConfig, open_split

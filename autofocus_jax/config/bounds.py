@@ -1,6 +1,6 @@
-"""Bounds of single settings: what no detector needs, and what would fill the memory or never end.
+"""Bounds of single settings: values that no detector needs, that would fill the memory, or that would never end.
 
-Settings come with weights from elsewhere, so they are looked at before anything is allocated.
+Settings may come with weights from elsewhere, so they are checked before anything is allocated.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _ENDLESS = re.compile(r"(.*\.)?(high|threshold)|focus_range\.[bc]")  # settings 
 
 
 def out_of_bounds(config: Any) -> str | None:
-    """Return what is wrong with the first setting of a Config that is out of its bounds; None if all are sane.
+    """Return the fault of the first setting of a Config that is out of its bounds, or None.
 
-    The text names the setting, its value and what it may be.
+    The text names the setting, its value and its bounds.
     """
     for path, entries in _MOST.items():
         count = len(_at(config, path))

@@ -1,4 +1,4 @@
-"""The settings of detectors: what all of them have, and those of the two-stage one."""
+"""The settings shared by all detectors, and those of the two-stage detector."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from autofocus_jax.structures import STRIDE
 class BackboneConfig:
     """ResNet of bottleneck units; stage 4 keeps stride 16 (dilated). Defaults are those of a plain ResNet-101.
 
-    units: bottleneck units of stages 1..4 (conv2..conv5). channels: output channels of the stem and of the stages.
-    deformable_groups: groups of offsets of stage 4's 3x3 convolutions, which are then deformable; 0 leaves them plain.
-    kind: "v2" is pre-activation (He et al. 2016, the authors' release), "v1" is torchvision's post-activation v1.5,
-    "lite0" and "lite0-short" are EfficientNet-Lite0, whose sizes are its own; detector.backbone.BACKBONES has all.
-    folded: batch norms that follow a convolution are part of it (detector/folding); for inference alone.
+    - units: bottleneck units of stages 1..4 (conv2..conv5).
+    - channels: output channels of the stem and of the stages.
+    - deformable_groups: groups of offsets of stage 4's 3x3 convolutions, which are then deformable; 0 leaves them
+      plain.
+    - kind: "v2" is pre-activation (He et al. 2016, the authors' release), "v1" torchvision's post-activation v1.5.
+      "lite0" and "lite0-short" are EfficientNet-Lite0, with fixed sizes. detector.backbone.BACKBONES has all kinds.
+    - folded: batch norms are part of the convolutions before them (detector/folding), for inference only.
     """
 
     units: tuple[int, int, int, int] = (3, 4, 23, 3)
@@ -38,10 +40,11 @@ class AnchorConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DetectorSettings:
-    """What the settings of every detector have; one subclass a kind of detector (detector/kinds).
+    """Settings that every detector has; one subclass for each kind of detector (detector/kinds).
 
-    compute_dtype: of convolutions and fully connected layers; parameters, scores, boxes and NMS are always float32.
-    frozen_norm: batch norms keep their statistics, scales and shifts in training.
+    - compute_dtype: type of convolutions and fully connected layers. Parameters, scores, boxes and NMS are always
+      float32.
+    - frozen_norm: batch norms keep their statistics, scales and shifts in training.
     """
 
     num_classes: int = 80
@@ -52,7 +55,7 @@ class DetectorSettings:
     frozen_norm: bool = False
 
     def faults(self) -> Iterator[str]:
-        """Yield what is wrong with these settings, a line each."""
+        """Yield the faults of these settings, a line each."""
         backbone = self.backbone
         groups, width = backbone.deformable_groups, backbone.channels[-1] // 4
         if groups < 0:
@@ -67,13 +70,14 @@ class DetectorSettings:
 
 @dataclasses.dataclass(frozen=True)
 class DetectorConfig(DetectorSettings):
-    """The two-stage detector. Defaults are the paper's, but for what is deformable; configs/coco_r101.py has that too.
+    """The two-stage detector. Defaults follow the paper except that nothing is deformable; `configs/coco_r101.py` turns
+    that on.
 
-    roi_pooling: "align" is RoIAlign, "deformable" the release's position-sensitive pooling with learnt offsets.
-    proposal_least_side: proposals that lie past a border keep this many chip px inside it; clipping inclusive boxes to
-    the last pixel, as the release does, is 1.
-    proposals_area: in detection, chips of this area (chip px^2) and larger ones get all `proposals`; smaller ones get
-    their share, but proposals_least. None gives all to all, as the release does.
+    - roi_pooling: "align" is RoIAlign, "deformable" the release's position-sensitive pooling with learnt offsets.
+    - proposal_least_side: proposals past a border keep this many chip px inside the border. 1 equals the release, which
+      clips inclusive boxes to the last pixel.
+    - proposals_area: in detection, chips of at least this area (chip px^2) get all `proposals`. Smaller chips get their
+      share, but at least proposals_least. None gives all to all chips, as the release does.
     """
 
     anchors: AnchorConfig = AnchorConfig()

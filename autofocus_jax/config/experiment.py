@@ -1,4 +1,4 @@
-"""All settings of an experiment, and whether they fit each other."""
+"""All settings of an experiment, and the check that they fit each other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StackingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """One experiment: everything train.py and evaluate.py need to know."""
+    """All settings of one experiment, for train.py and evaluate.py."""
 
     name: str
     data: DataSource
@@ -50,11 +50,16 @@ class Config:
 
 
 def open_split(config: Any, split: str, report: Callable[[str, str, str], None] | None = None) -> Dataset:
-    """The images of a split, checked against the config.
+    """Open the images of a split and check them against the config.
 
-    report: hears of single annotations that are wrong (DataSource.open_tolerant); without it they are errors.
-    Raises ConfigError when detector.num_classes is not the number of categories or the split holds no image, and
-    whatever the source raises for files that are missing or malformed.
+    Args:
+        config: the settings.
+        split: name of the split.
+        report: called for single wrong annotations (DataSource.open_tolerant). Without it they are errors.
+
+    Raises:
+        ConfigError: detector.num_classes is not the number of categories, or the split holds no image.
+        AutoFocusError: files are missing or malformed.
     """
     dataset = config.data.open(split) if report is None else config.data.open_tolerant(split, report)
     classes, categories = config.detector.num_classes, len(dataset.categories)
@@ -66,7 +71,7 @@ def open_split(config: Any, split: str, report: Callable[[str, str, str], None] 
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError, one sentence naming the setting, when settings contradict each other."""
+    """Raise ConfigError, one sentence naming the setting, if settings contradict each other."""
     for fault in itertools.chain(
         _scales(config), _shapes(config), config.detector.faults(), config.training.faults(config.scales),
         _others(config),

@@ -1,8 +1,8 @@
-"""Config files, command lines that override them, and comparing settings.
+"""Config files, command lines that override them, and the comparison of settings.
 
-A config file is Python that defines `get_config() -> Config`. Every setting can be overridden on the command line by
-its path, as in `--training.steps 100` or `--scales.0.chips.threshold 0.1`; `--help` lists them with their values. A
-part that the file leaves out (`None`) stays out, and the kind of data source is the file's choice.
+A config file is Python that defines `get_config() -> Config`. The command line can override every setting by its path,
+as in `--training.steps 100` or `--scales.0.chips.threshold 0.1`. `--help` lists the settings with their values. A part
+that the file leaves out (`None`) stays out. The file chooses the kind of data source.
 """
 
 from __future__ import annotations
@@ -30,10 +30,15 @@ Arguments = TypeVar("Arguments")
 
 
 def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
-    """The Config that a file's get_config() returns, with overrides such as ("--training.steps", "100") applied.
+    """Return the Config of a file's get_config().
 
-    Raises ConfigError, one line, for a missing or broken file, a key that does not exist, a value of the wrong type,
-    and settings that contradict each other.
+    Args:
+        path: the config file.
+        overrides: options such as ("--training.steps", "100").
+
+    Raises:
+        ConfigError: the file is missing or broken, a key does not exist, a value has the wrong type, or settings
+            contradict each other.
     """
     config = _read(Path(path), (Config,))
     return parse(Config, list(overrides), prog=str(path), default=config) if overrides else config
@@ -43,11 +48,19 @@ def command_line(
     arguments: type[Arguments], argv: Sequence[str], prog: str, description: str,
     kinds: Callable[[], tuple[type, ...]] = lambda: (Config,),
 ) -> tuple[Arguments, Any]:
-    """Parses a program's own options together with overrides of the config file that its option --config names.
+    """Parse a program's own options together with overrides of the config file that --config names.
 
-    arguments: a dataclass with a field `config` and no field that the config has. kinds: gives what get_config() may
-    return, and is asked only where there is a file. `--help` prints both kinds of options, with the file's values as
-    defaults, and exits. Raises ConfigError as load_config does.
+    `--help` prints both kinds of options, with the file's values as defaults, and exits.
+
+    Args:
+        arguments: a dataclass with a field `config` and no field that the config has.
+        argv: the words of the command line.
+        prog: name of the program.
+        description: text of --help.
+        kinds: returns the types that get_config() may return; called only if there is a file.
+
+    Raises:
+        ConfigError: as `load_config`.
     """
     path = _option(argv, "--config")
     if path is None:
@@ -76,9 +89,9 @@ def _with_one_bucket(config: Any) -> tuple[Any, str]:
 
 
 def to_dict(settings: Any) -> Any:
-    """Settings as dictionaries, lists, numbers and strings that JSON holds; what has several kinds names its `kind`.
+    """Return settings as dictionaries, lists, numbers and strings for JSON. Values of several kinds name their `kind`.
 
-    Numbers that JSON lacks become strings ("inf"), and so does anything else that is not data.
+    Numbers that JSON lacks become strings ("inf"), as does anything else that is not data.
     """
     if dataclasses.is_dataclass(settings):
         values = {field.name: to_dict(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
@@ -108,12 +121,12 @@ def _function(function: Callable) -> str:
 
 
 def differences(before: Any, after: Any) -> list[str]:
-    """Return where two settings (dataclasses, or what to_dict made of them) differ: lines "key: x -> y", by key."""
+    """Return the differences of two settings (dataclasses, or results of to_dict) as lines "key: x -> y", by key."""
     return ledger.differences(to_dict(before), to_dict(after))
 
 
 def detection_settings(config: Config) -> dict[str, Any]:
-    """Return the settings that detections depend on, beside the weights and the images, as JSON data."""
+    """Return the settings that detections depend on, beside weights and images, as JSON data."""
     others = ("name", "data", "training", "shipped", "model", "window", "metric")
     settings = {name: value for name, value in to_dict(config).items() if name not in others}
     return settings if config.rules else {name: value for name, value in settings.items() if name != "rules"}
@@ -146,9 +159,10 @@ def _read(path: Path, kinds: tuple[type, ...]) -> Any:
 
 
 def parse(kind: type, argv: list[str], **options: Any) -> Any:
-    """A dataclass `kind` out of a command line, by tyro.cli with its options; ConfigError, one line, when it is wrong.
+    """Return a dataclass `kind` from a command line, by tyro.cli with its options. --help prints and exits.
 
-    --help still prints and exits.
+    Raises:
+        ConfigError: the command line is wrong.
     """
     complaint = io.StringIO()
     try:

@@ -1,4 +1,4 @@
-"""Where images and boxes come from."""
+"""Data sources: where images and boxes come from."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from autofocus_jax.structures import Dataset
 
 @dataclasses.dataclass(frozen=True)
 class DataSource(abc.ABC):
-    """Where images and boxes come from; one subclass a kind of source, in autofocus_jax/data."""
+    """A source of images and boxes. Subclasses in autofocus_jax/data read one kind of data each."""
 
     @abc.abstractmethod
     def open(self, split: str) -> Dataset:
-        """The images of one split ("train", "val", "tune")."""
+        """Return the images of one split ("train", "val", "tune")."""
 
     def open_tolerant(self, split: str, report: Callable[[str, str, str], None]) -> Dataset:
-        """As open, for training: an annotation that is wrong is told to `report` and left out, rather than raised.
+        """Open a split for training: wrong annotations go to `report` and are left out instead of raising an error.
 
-        report: a data.findings.Report. Sources that cannot tell one annotation from another leave this as it is.
+        Args:
+            split: name of the split.
+            report: a data.findings.Report. Sources that cannot tell one annotation from another keep this default.
         """
         return self.open(split)

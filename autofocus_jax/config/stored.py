@@ -1,4 +1,4 @@
-"""A Config from JSON data: the inverse of config.load.to_dict, for settings that are kept beside weights."""
+"""A Config from JSON data: the inverse of config.load.to_dict, for settings stored beside weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Settings = TypeVar("Settings")
 
 @dataclasses.dataclass(frozen=True)
 class StoredSource(DataSource):
-    """A data source that is only known by its settings; it serves a detector that opens no data."""
+    """A data source of which only the settings are known. It serves a detector that opens no data."""
 
     name: str
     settings: str
@@ -30,26 +30,34 @@ def from_dict(
     kinds: Mapping[str, type[DataSource] | type[DetectorSettings]],
     where: str = "the settings",
 ) -> Config:
-    """The Config that config.load.to_dict made `settings` of.
+    """Return the Config that config.load.to_dict turned into `settings`.
 
-    kinds: classes of data sources and of detectors' settings by their names. A source of another kind becomes a
-    StoredSource, and everything but opening it works; a detector of another kind is an error. What older settings lack
-    has its default. Raises ConfigError, which names `where` and the setting, for what is unknown, missing, of another
-    type or contradictory.
+    A data source of an unknown kind becomes a StoredSource, which can do everything but open data. A detector of an
+    unknown kind is an error. Settings that an older version lacked have their defaults.
+
+    Args:
+        settings: JSON data.
+        kinds: classes of data sources and of detectors' settings, by name.
+        where: name of the settings in messages.
+
+    Raises:
+        ConfigError: a setting is unknown, missing, of another type or contradictory.
     """
     settings = renamed(settings) if isinstance(settings, Mapping) else settings
     if isinstance(settings, Mapping) and settings.get("rules") is not None:
-        raise ConfigError(f"{where}: they have chip rules of one's own ({settings['rules']}); give the config file")
+        raise ConfigError(f"{where}: chip rules of your own are not stored ({settings['rules']}); give the config file")
     return _build(Config, settings, {"": where, **kinds}, "")
 
 
 def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with the names of today for those of older versions."""
+    """Return settings with names of older versions replaced by present names."""
     return {"shipped" if name == "weights" else name: value for name, value in settings.items()}
 
 
 def settings_from(kind: type[Settings], settings: Mapping[str, Any], where: str) -> Settings:
-    """Return a dataclass of settings that config.load.to_dict made `settings` of; ConfigError as from_dict."""
+    """Return the settings dataclass that config.load.to_dict turned into `settings`. Raises ConfigError as
+    from_dict.
+    """
     return _build(kind, settings, {"": where}, "")
 
 

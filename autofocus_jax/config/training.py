@@ -11,11 +11,13 @@ from autofocus_jax.structures import LEADS, STRIDE, Scale, ValidRange
 
 @dataclasses.dataclass(frozen=True)
 class AugmentationConfig:
-    """What happens to training chips at random, each with an even chance.
+    """Random changes of training chips, each with an even chance.
 
-    mirror: left and right change sides. flip: top and bottom do, for pictures from above. turn: rows become columns;
-    with the other two that makes every turn by 90 degrees. colour: brightness, contrast and saturation change by up to
-    this share, each by itself. scale: chips show up to so many times more or less; valid ranges count the size shown.
+    - mirror: swaps left and right.
+    - flip: swaps top and bottom, for pictures from above.
+    - turn: swaps rows and columns; with mirror and flip that gives every turn by 90 degrees.
+    - colour: changes brightness, contrast and saturation independently by up to this share.
+    - scale: shows chips up to so many times larger or smaller; valid ranges count the shown size.
     """
 
     mirror: bool = True
@@ -75,7 +77,7 @@ class TrainingConfig:
     validate_every: int | None = None  # steps; None: at the end only
 
     def faults(self, scales: Sequence[Scale]) -> Iterator[str]:
-        """Yield what is wrong with these settings, or does not fit the scales, a line each."""
+        """Yield the faults of these settings alone and against the scales, a line each."""
         count = len(self.ranges)
         if self.chip % STRIDE:
             yield f"training.chip {self.chip} must be a multiple of {STRIDE}"

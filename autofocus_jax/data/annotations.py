@@ -1,4 +1,4 @@
-"""What sources with annotations on files share: one split as flat arrays, and how a split's name becomes paths."""
+"""Shared parts of readers of annotation files: one split as flat arrays, and paths from the name of a split."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ from autofocus_jax.structures import Dataset, GroundTruth, ImageInfo
 class AnnotatedImages(Dataset):
     """One split, held as flat arrays.
 
-    categories: [K] names, all different; label k means categories[k]. dropped: how many boxes were left out
-    (findings.put_right). files: [N] paths of the images. noticed: what reading found that is no error, (kind of
-    data/findings, example) of each case. oriented: whether images are turned as their orientation tags say.
+    Attributes:
+        categories: [K] names, all different; label k means categories[k].
+        dropped: number of boxes that were left out (findings.put_right).
+        files: [N] paths of the images.
+        noticed: remarks of the reader that are no errors: (kind of data/findings, example) for each.
+        oriented: True if images are turned as their orientation tags say.
     """
 
     def __init__(
@@ -39,12 +42,20 @@ class AnnotatedImages(Dataset):
         noticed: Sequence[tuple[str, str]] = (),
         oriented: bool = False,
     ):
-        """Sorts the annotations by image, which keeps the order of those of an image.
+        """Sort the annotations by image and keep the order within an image.
 
         Args:
-          owner: [A] position of the image of each annotation. boxes: [A, 4], xyxy in image px. labels, ignore: [A].
-          read: gives uint8 RGB [h, w, 3] of a file and its stated height and width, or raises ImageError.
-          dropped: boxes that were left out before. noticed: what the reader found before.
+            categories: [K] names.
+            infos: [N] images.
+            files: [N] paths of the images.
+            owner: [A] position of the image of each annotation.
+            boxes: [A, 4], xyxy, image px.
+            labels: [A].
+            ignore: [A] bool.
+            read: (file, stated height, stated width) -> uint8 RGB [h, w, 3]; may raise ImageError.
+            dropped: number of boxes that were left out before.
+            noticed: earlier remarks of the reader.
+            oriented: True if images are turned as their orientation tags say.
         """
         names, equal = distinct(categories)
         self.categories, self.files, self.oriented = names, list(files), oriented
@@ -61,38 +72,46 @@ class AnnotatedImages(Dataset):
         return self.image(index), self.ground_truth(index)
 
     def info(self, index: int) -> ImageInfo:
-        """Id, file name and size of an image, without opening it."""
+        """Return id, file name and size of an image, without opening it."""
         return self._infos[index]
 
     def image(self, index: int) -> np.ndarray:
-        """uint8 RGB [h, w, 3] of the size that info names; raises ImageError when it is missing, corrupt or another."""
+        """Return uint8 RGB [h, w, 3] of the size in `info`.
+
+        Raises:
+            ImageError: the image is missing, corrupt or of another size.
+        """
         info = self._infos[index]
         return self._read(self.files[index], info.height, info.width)
 
     def encoded(self, index: int) -> bytes:
-        """The bytes of the image file; raises ImageError when it is missing."""
+        """Return the bytes of the image file.
+
+        Raises:
+            ImageError: the file is missing.
+        """
         return read_bytes(self.files[index])
 
     def ground_truth(self, index: int) -> GroundTruth:
-        """Boxes [G, 4] float32 in the image frame, labels [G] and ignore flags [G]; G may be 0."""
+        """Return boxes [G, 4] float32 in the image frame, labels [G] and ignore flags [G]; G may be 0."""
         index = range(len(self))[index]
         part = slice(self._starts[index], self._starts[index + 1])
         return GroundTruth(self._boxes[part].copy(), self._labels[part].copy(), self._ignore[part].copy())
 
 
 def pixels(shares: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """Boxes [A, 4] in image px of boxes that are given as shares of their images' sides.
+    """Return boxes [A, 4] in image px from boxes given as shares of their images' sides.
 
-    Rounded to 4 decimals, so that whole pixels, hundredths and sixteenths come back as such in spite of the division.
+    Values are rounded to 4 decimals, so that whole pixels, hundredths and sixteenths survive the division.
     """
     widths, heights = np.asarray(widths, np.float64), np.asarray(heights, np.float64)
     return np.round(shares * np.stack([widths, heights, widths, heights], axis=-1), 4)
 
 
 def distinct(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Return names that all differ, and a line for each that several categories have.
+    """Return names that all differ, and a line for each name that several categories have.
 
-    Equal names get a number, as in "cat (1)", "cat (2)": tables and scores go by name.
+    Equal names get a number, as in "cat (1)", "cat (2)", because tables and scores go by name.
     """
     plain = [unicodedata.normalize("NFC", name).strip() for name in names]
     counts, numbers, taken = collections.Counter(plain), collections.Counter[str](), set(plain)
@@ -112,14 +131,17 @@ def distinct(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
 
 
 def refuse(kind: str, what: str, remedy: str) -> None:
-    """A data.findings.Report that takes nothing: raises AnnotationError."""
+    """Raise AnnotationError: the data.findings.Report that accepts no fault."""
     raise AnnotationError(f"{what}; {remedy}")
 
 
 def fill(template: str, split: str, source: str) -> str:
-    """A path template with `{split}` replaced; without it there is one split alone, called "all" and "train".
+    """Return a path template with `{split}` replaced. A template without it has one split, called "all" and "train".
 
-    So nobody evaluates by accident what was trained on. Raises NoSplitError, which names the source's setting.
+    This prevents evaluation on training images by accident.
+
+    Raises:
+        NoSplitError: another split was asked for; the message names the source's setting.
     """
     if "{split}" in template or split in ("all", "train"):
         return template.replace("{split}", split)
@@ -129,9 +151,14 @@ def fill(template: str, split: str, source: str) -> str:
 
 
 def read_lines(path: Path, blank: bool = False) -> list[str]:
-    """The lines of a text file without blanks around them; AnnotationError when it cannot be read.
+    """Return the lines of a text file, stripped.
 
-    blank: keep empty lines, but those at the end.
+    Args:
+        path: the file.
+        blank: keep empty lines, except at the end.
+
+    Raises:
+        AnnotationError: the file cannot be read.
     """
     try:
         text = read_text(path)
@@ -146,10 +173,10 @@ def read_lines(path: Path, blank: bool = False) -> list[str]:
 
 
 def read_text(path: Path) -> str:
-    """The text of a regular file in UTF-8; raises OSError or ValueError."""
+    """Return the UTF-8 text of a regular file. Raises OSError or ValueError."""
     return read_regular(path, LARGEST_TEXT).decode("utf-8-sig")
 
 
 def read_classes(path: Path) -> list[str]:
-    """The names of a list of classes, whose line numbers are the labels: a blank line is a class without a name."""
+    """Return the names of a list of classes. Line numbers are labels; a blank line is a class without a name."""
     return [line or f"class {number} (unnamed)" for number, line in enumerate(read_lines(path, blank=True))]

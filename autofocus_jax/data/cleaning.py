@@ -1,4 +1,4 @@
-"""Data that a training can rely on: opens a split, says what is wrong with it, and leaves that out."""
+"""Data for training: opens a split, reports faults in it, and leaves faulty annotations out."""
 
 from __future__ import annotations
 
@@ -16,12 +16,18 @@ _TRIED = 32  # images whose heads tell whether most of them can be used
 
 
 def open_clean(config: Config, split: str, found: Findings, strict: bool = False) -> CleanDataset:
-    """Open the images of a split for a training, which meets nothing bad in their ground truth.
+    """Open the images of a split for a training, with faultless ground truth.
 
-    What is wrong is added to `found`; findings.TREATMENT says what happens to it. strict: also reads the head of
-    every image file, and raises BadDataError when anything was added that is wrong. Raises ConfigError and
-    AnnotationError for what leaves nothing to train on, as a file of annotations that is no JSON, and BadDataError when
-    no object or no image is left.
+    Args:
+        config: the settings.
+        split: name of the split.
+        found: gets the faults; findings.TREATMENT says what happens to each kind.
+        strict: also read the head of every image file, and refuse any fault.
+
+    Raises:
+        ConfigError: nothing is left to train on.
+        AnnotationError: a file of annotations cannot be read, for example because it is no JSON.
+        BadDataError: no object or no image is left, or `strict` found a fault.
     """
     listen(found)
     dataset = open_split(config, split, found.report)
@@ -35,10 +41,16 @@ def open_clean(config: Config, split: str, found: Findings, strict: bool = False
 
 
 class CleanDataset(Dataset):
-    """A Dataset whose ground truth was read and put right beforehand; images come from the one it was made of."""
+    """A Dataset whose ground truth was read and corrected beforehand. Images come from the source Dataset."""
 
     def __init__(self, source: Dataset, truth: GroundTruth, starts: np.ndarray):
-        """truth: of all images together, sorted by image; starts: [N + 1] where each image's part begins."""
+        """Join images and corrected ground truth.
+
+        Args:
+            source: the images.
+            truth: of all images together, sorted by image.
+            starts: [N + 1] where each image's part begins.
+        """
         self.categories, self.source, self.truth = source.categories, source, truth
         self._starts = starts
 
@@ -49,25 +61,27 @@ class CleanDataset(Dataset):
         return self.image(index), self.ground_truth(index)
 
     def image(self, index: int) -> np.ndarray:
-        """uint8 RGB [h, w, 3]; raises ImageError as the source does."""
+        """Return uint8 RGB [h, w, 3]. Raises ImageError as the source does."""
         return self.source.image(index)
 
     def info(self, index: int) -> ImageInfo:
-        """Id, file name and size of an image."""
+        """Return id, file name and size of an image."""
         return self.source.info(index)
 
     def ground_truth(self, index: int) -> GroundTruth:
-        """Boxes [G, 4] float32 inside the image and of positive area, labels [G] and ignore flags [G]."""
+        """Return boxes [G, 4] float32 inside the image and of positive area, labels [G] and ignore flags [G]."""
         index = range(len(self))[index]
         part = slice(self._starts[index], self._starts[index + 1])
         return GroundTruth(*(values[part].copy() for values in self.truth))
 
 
 def cleaned(dataset: Dataset, found: Findings) -> CleanDataset:
-    """Read all ground truth once, add what is wrong with it to `found`, and put it right (findings.put_right).
+    """Read all ground truth once, add its faults to `found`, and correct it (findings.put_right).
 
-    Of equal boxes of a class one stays. Also adds what the reader noticed itself (`noticed`).
-    Raises AnnotationError when the parts of an image's ground truth differ in length.
+    One of several equal boxes of a class stays. Remarks of the reader (`noticed`) are added too.
+
+    Raises:
+        AnnotationError: the parts of an image's ground truth differ in length.
     """
     truths = [dataset.ground_truth(index) for index in range(len(dataset))]
     for index, truth in enumerate(truths):
@@ -89,10 +103,13 @@ def cleaned(dataset: Dataset, found: Findings) -> CleanDataset:
 
 
 def check(dataset: Dataset, found: Findings, heads: bool = False) -> None:
-    """Add image files that are missing to `found`; of data sets that have no files, nothing.
+    """Add missing image files to `found`. Data sets without files add nothing.
 
-    heads: also reads the head of each file, which finds what is no image or has another size than its annotations say.
-    Damage further inside is found when the image is decoded.
+    Args:
+        dataset: the images.
+        found: gets the faults.
+        heads: also read the head of each file, which finds non-images and images of another size than annotated. Damage
+            further inside shows when the image is decoded.
     """
     listings = Listings()
     spread = set(np.linspace(0, len(dataset.files) - 1, min(_TRIED, len(dataset.files))).astype(int).tolist())

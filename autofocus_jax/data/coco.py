@@ -1,4 +1,4 @@
-"""Images and boxes in COCO's format: a folder of images beside one JSON file of annotations."""
+"""Images and boxes in COCO's format: a folder of images and one JSON file of annotations."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ EXPORTED = "_annotations.coco.json"  # Roboflow's name, beside the images of a s
 class CocoDataset(AnnotatedImages):
     """One split of a COCO file; implements structures.Dataset.
 
-    categories [K] names and category_ids [K] are ordered by id, so label k means category_ids[k]. Boxes are cut at the
-    image's borders; those that then have no area are left out and counted in `dropped`. An annotation with `iscrowd`
-    or `ignore` becomes an ignore region of its category. Categories named in ignore_categories are none: each of their
-    boxes becomes an ignore region of every other category, as nobody said what lies in it. Images are read by
-    image.read_annotated.
+    - categories [K] and category_ids [K] are ordered by id: label k means category_ids[k].
+    - Boxes are cut at the image's borders. Boxes without area are left out and counted in `dropped`.
+    - An annotation with `iscrowd` or `ignore` becomes an ignore region of its category.
+    - Boxes of a category in ignore_categories become ignore regions of every other category.
+    - Images are read by image.read_annotated.
     """
 
     def __init__(
@@ -54,11 +54,21 @@ class CocoDataset(AnnotatedImages):
         splits: Sequence[str] = (),
         split: str = "all",
     ):
-        """Reads the annotations, not the images. Raises AnnotationError naming the entry that is wrong.
+        """Read the annotations, not the images.
 
-        merged, field, splits: as in CocoSource. split: the one of `splits` that is read.
-        report: hears of each annotation that is wrong. When it returns, a box of an unknown category becomes an ignore
-        region, and any other such annotation is left out.
+        Args:
+            images_folder: the images.
+            annotations_file: .json or .json.gz.
+            ignore_categories: as in CocoSource.
+            report: called for each wrong annotation. If it returns, a box of an unknown category becomes an ignore
+                region, and any other such annotation is left out.
+            merged: as in CocoSource.
+            field: as in CocoSource.
+            splits: as in CocoSource.
+            split: the split of `splits` to read.
+
+        Raises:
+            AnnotationError: an entry is wrong; the message names it.
         """
         self.images_folder = Path(images_folder)
         self.annotations_file = Path(annotations_file)
@@ -103,14 +113,15 @@ class CocoDataset(AnnotatedImages):
 class CocoSource(DataSource):
     """A COCO file of annotations (.json or .json.gz) and a folder of images for each split, both below `root`.
 
-    Left alone, a split is found where COCO has it: annotations/instances_SPLIT.json with the images in SPLIT/ or
-    images/SPLIT/, or the same with a year, as in instances_val2017.json with val2017/; or as Roboflow exports it:
-    SPLIT/_annotations.coco.json beside the images, "val" also in valid/. Other layouts are named:
-    annotations and images are paths from root, with {split} where the split's name belongs.
+    By default a split is found in COCO's layout: annotations/instances_SPLIT.json with images in SPLIT/ or
+    images/SPLIT/, also with a year (instances_val2017.json, val2017/). Roboflow's layout is found too:
+    SPLIT/_annotations.coco.json beside the images, "val" also in valid/. Other layouts are named by the settings.
 
-    ignore_categories: names of categories that are none, but mark regions where nothing is judged. merged: categories
-    taken as one, as "vehicle=car,minibus". field: a field of the images that splits them, as "scene"; splits: its
-    values for each split, as "train=crossing_a,crossing_b" "val=crossing_c". Then there is one file for all splits.
+    - annotations, images: paths from root; {split} stands for the split's name.
+    - ignore_categories: categories that are no classes but mark regions where nothing is judged.
+    - merged: categories taken as one, as "vehicle=car,minibus".
+    - field, splits: a field of the images that splits one file, as "scene", and its values for each split, as
+      "train=crossing_a,crossing_b" "val=crossing_c".
     """
 
     root: str
@@ -122,7 +133,11 @@ class CocoSource(DataSource):
     splits: tuple[str, ...] = ()
 
     def open(self, split: str) -> CocoDataset:
-        """Raises AnnotationError for a file of annotations that is missing or malformed; images are not looked at."""
+        """Open a split without looking at images.
+
+        Raises:
+            AnnotationError: the file of annotations is missing or malformed.
+        """
         return self.open_tolerant(split, refuse)
 
     def open_tolerant(self, split: str, report: Report) -> CocoDataset:
@@ -180,7 +195,7 @@ def write_coco(
     categories: Sequence[str],
     ground_truths: Iterable[GroundTruth],
 ) -> None:
-    """Writes annotations (boxes in the image frame) as a COCO file; label k becomes category id k + 1."""
+    """Write annotations (boxes in the image frame) as a COCO file. Label k becomes category id k + 1."""
     images = [{"id": i.image_id, "file_name": i.file_name, "height": i.height, "width": i.width} for i in infos]
     annotations: list[dict[str, Any]] = []
     for info, truth in zip(infos, ground_truths, strict=True):

@@ -1,4 +1,4 @@
-"""Splits by a field of the images, and categories taken together, of the tables of a COCO file."""
+"""Selections from the tables of a COCO file: splits by a field of the images, and merged categories."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Any data set written out as folders of images with annotations in COCO's, VOC's or YOLO's format.
+"""Export of any data set: folders of images with annotations in COCO's, VOC's or YOLO's format.
 
-The ground truth that comes back through CocoSource, VocSource and YoloSource is the same. TFDS is in data/tfds.py.
+CocoSource, VocSource and YoloSource read the same ground truth back. TFDS is in data/tfds.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from autofocus_jax.structures import AutoFocusError, Dataset, GroundTruth, Image
 
 
 def export_coco(dataset: Dataset, root: str | os.PathLike, split: str) -> None:
-    """Writes annotations/instances_SPLIT.json and SPLIT/, for CocoSource(root)."""
+    """Write annotations/instances_SPLIT.json and SPLIT/, for CocoSource(root)."""
     root = _folder(root)
     infos = _write_images(dataset, root / split)
     (root / "annotations").mkdir(exist_ok=True)
@@ -28,9 +28,9 @@ def export_coco(dataset: Dataset, root: str | os.PathLike, split: str) -> None:
 
 
 def export_voc(dataset: Dataset, root: str | os.PathLike, split: str) -> None:
-    """Writes Annotations/, ImageSets/Main/SPLIT.txt, JPEGImages/ and labels.txt, for VocSource(root).
+    """Write Annotations/, ImageSets/Main/SPLIT.txt, JPEGImages/ and labels.txt, for VocSource(root).
 
-    The folders hold all splits, so the names of the images begin with their split's.
+    The folders hold all splits, so the names of the images begin with the name of their split.
     """
     root = _folder(root)
     infos = _write_images(dataset, root / "JPEGImages", prefix=f"{split}_")
@@ -38,17 +38,19 @@ def export_voc(dataset: Dataset, root: str | os.PathLike, split: str) -> None:
 
 
 def export_yolo(dataset: Dataset, root: str | os.PathLike, split: str) -> None:
-    """Writes images/SPLIT/, labels/SPLIT/ and data.yaml, for YoloSource(root); ignore regions go to ignore/SPLIT/."""
+    """Write images/SPLIT/, labels/SPLIT/ and data.yaml, for YoloSource(root). Ignore regions go to ignore/SPLIT/."""
     root = _folder(root)
     infos = _write_images(dataset, root / "images" / split)
     write_yolo(root, split, infos, dataset.categories, _truths(dataset))
 
 
 def image_file(dataset: Dataset, index: int) -> tuple[str, bytes]:
-    """Suffix and content of a file of an image.
+    """Return suffix and content of a file of an image.
 
-    It is the data set's own file where it has one that gives the same pixels with and without its orientation tag;
-    otherwise the pixels as PNG. Raises ImageError when the image cannot be read.
+    The file is the data set's own if its orientation tag does not change the pixels, else a PNG of the pixels.
+
+    Raises:
+        ImageError: the image cannot be read.
     """
     image = dataset.image(index)
     content, name = dataset.encoded(index), dataset.info(index).file_name

@@ -1,4 +1,4 @@
-"""What was found in data: kinds of findings, what puts annotations right, and a collector that counts each kind."""
+"""Faults found in data: kinds of findings, correction of annotations, and a collector that counts each kind."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ Report = Callable[[str, str, str], None]
 
 
 class Arranged(NamedTuple):
-    """Annotations that were put right, sorted by image. A: those that stay."""
+    """Corrected annotations, sorted by image. A: number of annotations that stay."""
 
     starts: np.ndarray  # [N + 1] where each image's part begins
     boxes: np.ndarray  # [A, 4] float32, image px
@@ -98,19 +98,19 @@ def put_right(
     ignore: np.ndarray,
     once: bool = False,
 ) -> Arranged:
-    """Cut boxes at their image, leave out what cannot be an object, and say what was done.
+    """Cut boxes at their image, leave out impossible boxes, and report both.
 
-    Boxes that are not finite, that have no area in their image, or that lie within its first pixel as shares of its
-    sides would, are left out. A label without a category makes an ignore region.
+    A box is left out if it is not finite, has no area in its image, or lies within the first pixel, as shares of sides
+    would. A label without a category makes an ignore region.
 
     Args:
-      infos: [N] images.
-      classes: number of categories.
-      owner: [A] position of the image of each annotation.
-      given: [A, 4] boxes as read, xyxy, image px.
-      labels: [A] category of each.
-      ignore: [A] whether it is an ignore region.
-      once: also leave out equal boxes of a class but the first.
+        infos: [N] images.
+        classes: number of categories.
+        owner: [A] position of the image of each annotation.
+        given: [A, 4] boxes as read, xyxy, image px.
+        labels: [A] category of each.
+        ignore: [A] True for an ignore region.
+        once: also leave out repeated equal boxes of a class.
     """
     owner, labels, ignore = np.asarray(owner, np.int64), np.asarray(labels, np.int32), np.asarray(ignore, bool)
     given = np.asarray(given, np.float64).reshape(-1, 4)
@@ -145,13 +145,13 @@ def put_right(
 
 
 def are_shares(boxes: np.ndarray) -> np.ndarray:
-    """[A] bool: boxes [A, 4] that are shares of an image's sides: within 0 to 1 and not whole numbers."""
+    """Return which boxes [A, 4] are shares of an image's sides (within 0 to 1 and not whole numbers): [A] bool."""
     within = (boxes >= 0).all(axis=1) & (boxes <= 1).all(axis=1)
     return within & (boxes != np.round(boxes)).any(axis=1)
 
 
 def box_example(info: ImageInfo, box: np.ndarray) -> str:
-    """One line that names a box [4] of an image."""
+    """Return one line that names a box [4] of an image."""
     corners = " ".join(f"{value:.6g}" for value in box)
     return f"{info.file_name} ({info.width}x{info.height}): box {corners}"
 
@@ -168,13 +168,13 @@ def _repeated(owner: np.ndarray, boxes: np.ndarray, labels: np.ndarray, ignore: 
 
 
 class Findings:
-    """Counts findings by kind; several threads may add to it.
+    """Counts of findings by kind. Several threads may add findings.
 
-    The same example is counted once, however often it is met: an image that cannot be read is met again every epoch.
+    The same example is counted once, because an unreadable image is met again every epoch.
     """
 
     def __init__(self, examples: int = 3):
-        """examples: how many of each kind are kept to be shown."""
+        """Make an empty collector that keeps `examples` examples of each kind for display."""
         self._limit, self._lock = examples, threading.Lock()
         self._seen: set[int] = set()  # hashes: a data set may have many
         self._counts: dict[str, int] = {}
@@ -183,7 +183,7 @@ class Findings:
         self._alarms: list[str] = []
 
     def add(self, kind: str, *examples: str) -> None:
-        """Counts examples, each one line that names a file and what is wrong, under a kind."""
+        """Count examples under a kind; each is one line that names a file and its fault."""
         with self._lock:
             for example in examples:
                 if hash(example) in self._seen:
@@ -195,7 +195,7 @@ class Findings:
                     kept.append(example)
 
     def alarm(self, text: str) -> None:
-        """Add a line that stands before all others, for what makes most of the data useless."""
+        """Add a line that stands before all others, for a fault that makes most of the data useless."""
         with self._lock:
             self._alarms.append(text)
 
@@ -205,23 +205,24 @@ class Findings:
             self.add(kind, example)
 
     def report(self, kind: str, what: str, remedy: str) -> None:
-        """A Report for readers: counts and lets the reader go on."""
+        """Count a fault and let the reader continue (a Report for readers)."""
         self.add(kind, what)
 
     def counts(self) -> dict[str, int]:
-        """How many of each kind there are, of kinds that there are."""
+        """Return the count of each kind that occurred."""
         with self._lock:
             return dict(self._counts)
 
     def examples(self, kind: str) -> tuple[str, ...]:
-        """The first few of a kind."""
+        """Return the first examples of a kind."""
         with self._lock:
             return tuple(self._examples.get(kind, ()))
 
     def lines(self, new: bool = False) -> list[str]:
-        """A line for each kind: count, what training does about it, first examples.
+        """Return a line for each kind: count, treatment in training, first examples.
 
-        new: only of kinds whose count has grown since the last call.
+        Args:
+            new: only kinds whose count has grown since the last call.
         """
         with self._lock:
             told, self._told = self._told, dict(self._counts)
@@ -231,11 +232,11 @@ class Findings:
             ]  # fmt: skip
 
     def reasons(self) -> str:
-        """The lines as the end of an error message, which is one line."""
+        """Return the lines as the end of a one-line error message."""
         return "".join(f" | {line}" for line in self.lines())
 
     def refuse(self) -> None:
-        """Raise BadDataError, one line with counts and first examples, when anything but notes was added."""
+        """Raise BadDataError, one line with counts and first examples, if anything but notes was added."""
         lines = self.lines()
         if any(kind not in NOTES for kind in self.counts()):
             raise BadDataError(
@@ -261,7 +262,9 @@ class _Listener(logging.Handler):
 
 
 def listen(found: Findings) -> None:
-    """Count in `found`, from now on, what readers of files and folders would log, as images that are nearly black."""
+    """Count in `found`, from now on, everything that readers of files and folders would log, such as nearly black
+    images.
+    """
     logger = logging.getLogger("autofocus_jax.data")
     logger.handlers[:] = [_Listener(found)]
     logger.propagate = False

@@ -1,16 +1,12 @@
-"""Image files as they come: JPEG, PNG, WebP, GIF, BMP, TIFF, JPEG 2000, AVIF or PNM of any kind, into uint8 RGB.
+"""Image files of any kind (JPEG, PNG, WebP, GIF, BMP, TIFF, JPEG 2000, AVIF, PNM) into uint8 RGB.
 
-What is decided for kinds that are not plain RGB: grey and palette images get three channels; CMYK is converted;
-of 16 bits a sample the upper 8 are kept, without stretching, and a warning is logged where only lower ones are used;
-transparency is laid on white, as a page shows it; of an animation or of several pages the first one is taken; 32-bit
-and signed samples are refused. TurboJPEG decodes JPEG, OpenCV TIFF and Pillow the others; threads run side by side.
-
-The size is read from the head before anything is decoded. An image of more than 2^26 pixels (8192x8192) is refused:
-decoded, with its copies, it would take about 1 GB. The environment variable AUTOFOCUS_MAX_PIXELS sets another limit.
-
-The orientation tag of a camera is followed with `oriented=True`, which is right for photographs as people see them;
-without it the pixels stay as they are stored, which is right for boxes that do not know the tag (COCO's, VOC's). In
-TIFF files the tag is part of the format and always followed. AVIF's own turn counts as such a tag; XMP does not.
+- Grey and palette images get three channels. CMYK is converted. Transparency is laid on white.
+- The upper 8 of 16 bits a sample are kept, without stretching. A warning is logged if only lower bits are used.
+- The first image of an animation or of several pages is taken. 32-bit and signed samples are refused.
+- TurboJPEG decodes JPEG, OpenCV TIFF and Pillow the other kinds; threads run side by side.
+- Images above 2^26 pixels (8192x8192, about 1 GB with copies), or above $AUTOFOCUS_MAX_PIXELS, are refused undecoded.
+- `oriented=True` follows a camera's orientation tag. Without it pixels stay as stored, as boxes of COCO and VOC expect.
+  The tag of a TIFF file is always followed. AVIF's own turn counts as such a tag; XMP does not.
 """
 
 from __future__ import annotations
@@ -55,7 +51,7 @@ Image.init()  # otherwise the first threads that open an image do so at once
 
 
 class Head(NamedTuple):
-    """What is known of an image before it is decoded."""
+    """Facts in the head of an image file."""
 
     height: int  # as stored; of TIFF, as shown
     width: int
@@ -63,34 +59,38 @@ class Head(NamedTuple):
     sixteen: bool  # 16 bits a sample
 
     def size(self, oriented: bool) -> tuple[int, int]:
-        """(height, width) of what is decoded."""
+        """Return (height, width) of the decoded image."""
         turned = oriented and self.orientation >= 5
         return (self.width, self.height) if turned else (self.height, self.width)
 
 
 def max_pixels() -> int:
-    """Return the most pixels that an image may have to be decoded."""
+    """Return the largest number of pixels that an image may have."""
     given = os.environ.get("AUTOFOCUS_MAX_PIXELS", "")
     return int(given) if given.isdecimal() and int(given) else MAX_PIXELS
 
 
 def limit_pixels(most: int) -> None:
-    """Set the most pixels that an image may have, for this process and those that it starts."""
+    """Set the largest number of pixels of an image, for this process and its child processes."""
     if most < 1:
         raise ImageError(f"the limit of pixels must be at least 1, got {most}")
     os.environ["AUTOFOCUS_MAX_PIXELS"] = str(most)
 
 
 def read_image(path: str | os.PathLike, oriented: bool = False) -> np.ndarray:
-    """Decodes an image file into uint8 RGB [h, w, 3], C-contiguous; raises ImageError, one line naming the file.
+    """Decode an image file into uint8 RGB [h, w, 3], C-contiguous.
 
-    oriented: whether a camera's orientation tag turns the image (see the module's text); otherwise it is ignored.
+    Args:
+        path: the file.
+        oriented: turn the image as a camera's orientation tag says (see the module's text).
+
+    Raises ImageError, which names the file, if it is missing, damaged, too large or no image.
     """
     return decode_image(read_bytes(path), path, oriented)
 
 
 def decode_image(content: bytes, name: str | os.PathLike, oriented: bool = False) -> np.ndarray:
-    """As read_image, for the bytes of a file; `name` is what an ImageError calls it."""
+    """Decode the bytes of a file as read_image does; an ImageError uses `name`."""
     problem = _problem(content)
     if problem:
         raise ImageError(f"image {printable(name)} {problem}")
@@ -130,10 +130,10 @@ def decode_image(content: bytes, name: str | os.PathLike, oriented: bool = False
 
 
 def read_annotated(path: str | os.PathLike, height: int, width: int, annotations: str | os.PathLike) -> np.ndarray:
-    """An image whose annotations state its size (height, width): uint8 RGB of that size, the frame of its boxes.
+    """Return an image as uint8 RGB of its annotated size (height, width), the frame of its boxes.
 
-    Pixels stay as they are stored, unless only the turned image has the stated size: then the annotator saw it turned.
-    Raises ImageError when neither has it, naming both files.
+    Pixels stay as stored, unless only the turned image has the annotated size: then the annotator saw the image turned.
+    Raises ImageError, which names both files, if neither form has that size.
     """
     content = read_bytes(path)
     image = decode_image(content, path)
@@ -148,12 +148,14 @@ def read_annotated(path: str | os.PathLike, height: int, width: int, annotations
 
 
 def image_size(path: str | os.PathLike, oriented: bool = False) -> tuple[int, int]:
-    """(height, width) of what read_image gives, from the head of the file alone; raises ImageError as it does."""
+    """Return (height, width) of read_image's result from the head of the file alone. Raises ImageError as read_image
+    does.
+    """
     return image_head(path).size(oriented)
 
 
 def image_head(path: str | os.PathLike) -> Head:
-    """What the head of an image file says; raises ImageError as read_image does."""
+    """Return the facts in the head of an image file. Raises ImageError as read_image does."""
     head: Head | ImageError | None = None
     with contextlib.suppress(OSError, ValueError):
         status = os.stat(path)
@@ -170,7 +172,7 @@ def image_head(path: str | os.PathLike) -> Head:
 
 
 def decode_size(content: bytes, name: str | os.PathLike, oriented: bool = False) -> tuple[int, int]:
-    """As image_size, for the bytes of a file."""
+    """Return image_size of the bytes of a file."""
     try:
         return _opened(io.BytesIO(content), name, len(content))[0].size(oriented)
     except ImageError as error:
@@ -179,13 +181,13 @@ def decode_size(content: bytes, name: str | os.PathLike, oriented: bool = False)
 
 
 def quiet_decoders() -> None:
-    """Stops OpenCV from printing about damaged files, for programs; the ImageError says what is wrong."""
+    """Stop OpenCV from printing about damaged files. Programs call this; the ImageError says what is wrong."""
     if "OPENCV_LOG_LEVEL" not in os.environ:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:
-    """The bytes of an image file; raises ImageError as read_image does."""
+    """Return the bytes of an image file. Raises ImageError as read_image does."""
     try:
         return read_regular(path, LARGEST_IMAGE)
     except IsADirectoryError:

@@ -1,4 +1,4 @@
-"""What a data set holds and what is wrong with it."""
+"""Report on a data set: its content and its faults."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _COUNTED = ((CROWDED, 100), (OVERFULL, StackingConfig.max_detections))
 
 
 class Problem(NamedTuple):
-    """Something that is wrong, or may be."""
+    """A fault, or a possible fault."""
 
     what: str
     count: int  # type: ignore[assignment]
@@ -114,7 +114,7 @@ def inspect(
 
 
 def to_json(report: Inspection) -> dict[str, Any]:
-    """The report as JSON data; what is NaN becomes None."""
+    """Return the report as JSON data; NaN becomes None."""
     plain = report._asdict() | {"percentiles": list(PERCENTILES)}
     for name in ("heights", "widths", "sizes"):
         plain[name] = [None if np.isnan(value) else float(value) for value in plain[name]]
@@ -161,9 +161,9 @@ def _duplicates(truth: GroundTruth) -> list[tuple[int, int]]:
 
 
 def file_problem(dataset: Dataset, index: int, file: Path, decode: bool = False) -> tuple[str, str] | None:
-    """What is wrong with the file of an image, (kind of data/findings, a line that names it); None for nothing.
+    """Return the fault of an image's file, (kind of data/findings, a line that names it), or None.
 
-    Looks at the head of the file alone, unless `decode`.
+    Only the head of the file is read, unless `decode` is set.
     """
     info = dataset.info(index)
     try:

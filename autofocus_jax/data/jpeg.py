@@ -1,6 +1,6 @@
-"""JPEG files: which of them are cut off or damaged, and their pixels.
+"""JPEG files: detection of damage, and their pixels.
 
-libjpeg fills what it cannot decode with grey or garbage and goes on. Its warnings are the proof of the damage.
+libjpeg fills undecodable parts with grey or garbage and continues. Its warnings prove the damage.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _HARMLESS = re.compile(r"Corrupt JPEG data: \d{1,2} extraneous bytes before mark
 
 
 def problem(content: bytes) -> str | None:
-    """Return what is missing from a JPEG file, in words that follow its name; None where nothing is known to be.
+    """Return what is missing from a JPEG file, in words that follow its name, or None if no fault is known.
 
     The end of the image need not be the end of the file: phones append videos and other pictures.
     """

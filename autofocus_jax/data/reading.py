@@ -17,11 +17,12 @@ log = logging.getLogger("autofocus_jax.data")
 
 
 def walk(folder: str | os.PathLike, suffixes: Collection[str]) -> list[Path]:
-    """Return the files below a folder, sorted, whose suffix in small letters is one of `suffixes`.
+    """Return the files below a folder, sorted, whose lower-case suffix is one of `suffixes`.
 
-    Links to folders are followed. A folder that several paths lead to is looked at once, by a path without links where
-    there is one; the other paths are logged. Hidden files and folders are passed over: macOS leaves `._NAME` beside
-    NAME on foreign disks. Devices and broken links are returned as files: reading them says what is wrong.
+    - Links to folders are followed. If several paths lead to a folder, it is read once, by a path without links if
+      there is one. The other paths are logged.
+    - Hidden files and folders are skipped: macOS leaves `._NAME` beside NAME on foreign disks.
+    - Devices and broken links are returned as files; reading them gives the error.
     """
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
@@ -50,16 +51,17 @@ def walk(folder: str | os.PathLike, suffixes: Collection[str]) -> list[Path]:
 
 
 class Listings:
-    """Contents of folders. Each folder is listed once, which is faster than a question for each file."""
+    """Contents of folders. Each folder is listed once, which is faster than a query for each file."""
 
     def __init__(self):
         self._names: dict[str, frozenset[str]] = {}
         self._forms: dict[str, dict[str, str]] = {}
 
     def find(self, path: Path) -> Path | None:
-        """Return the path under which a file is there; None where it is not.
+        """Return the path under which a file exists, or None.
 
-        A name may be there in the other Unicode form: macOS stores decomposed names, annotations hold composed ones.
+        The file may have the other Unicode form of its name: macOS stores decomposed names, annotations hold composed
+        names.
         """
         folder, name = os.path.split(path)
         if name in self._listed(folder) or os.path.lexists(path):

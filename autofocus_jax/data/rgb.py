@@ -14,10 +14,13 @@ Image = Any  # a path, a NumPy array (uint8: RGB [h, w, 3], RGBA [h, w, 4] or gr
 
 
 def as_rgb(image: Image) -> np.ndarray:
-    """uint8 RGB [h, w, 3] of a path, a NumPy array or a PIL image.
+    """Return uint8 RGB [h, w, 3] of a path, a NumPy array or a PIL image.
 
-    Files and PIL images are turned as their orientation tag says; transparency is laid on white; of 16 bits a sample
-    the upper 8 are kept. Raises ImageError for what is no image.
+    Files and PIL images are turned as their orientation tag says. Transparency is laid on white. The upper 8 of 16 bits
+    a sample are kept.
+
+    Raises:
+        ImageError: the value is no image.
     """
     if isinstance(image, str | os.PathLike):
         return read_image(image, oriented=True)
@@ -42,7 +45,7 @@ def as_rgb(image: Image) -> np.ndarray:
 
 
 def rgb_size(image: Image) -> tuple[int, int]:
-    """(height, width) of what as_rgb gives, of a file from its head alone; raises ImageError as it does."""
+    """Return (height, width) of as_rgb's result; for a file from its head alone. Raises ImageError as as_rgb does."""
     return image_size(image, oriented=True) if isinstance(image, str | os.PathLike) else as_rgb(image).shape[:2]
 
 

@@ -30,8 +30,8 @@ from autofocus_jax.structures import Dataset, GroundTruth, ImageError, ImageInfo
 class TfdsSource(DataSource):
     """A data set that TFDS has prepared in the format array_record, such as "coco/2017" or "voc/2007".
 
-    data_dir: TFDS's folder; left alone, $TFDS_DATA_DIR or ~/tensorflow_datasets. train, val, tune: TFDS's name of each
-    split, which may be a slice, as "train[:95%]"; a split of another name is TFDS's own.
+    - data_dir: TFDS's folder; by default $TFDS_DATA_DIR or ~/tensorflow_datasets.
+    - train, val, tune: TFDS's name of each split, or a slice, as "train[:95%]". Other names are TFDS's own splits.
     """
 
     name: str
@@ -41,12 +41,17 @@ class TfdsSource(DataSource):
     tune: str = "tune"
 
     def open(self, split: str) -> TfdsDataset:
-        """Raises AnnotationError when the data set is not there, not array_record, or has other features."""
+        """Open a split.
+
+        Raises:
+            AnnotationError: the data set is missing, not array_record, or has other features.
+        """
         return self.open_tolerant(split, refuse)
 
     def open_tolerant(self, split: str, report: Report) -> TfdsDataset:
-        """As open, but `report` hears of boxes that are not finite, which are then left out, and of labels without a
-        name, whose boxes are then ignore regions."""
+        """Open a split and report boxes that are not finite, which are left out, and unknown labels, whose boxes are
+        ignored.
+        """
         import tensorflow_datasets as tfds  # takes a second
 
         folder = os.path.expanduser(self.data_dir) if self.data_dir else None
@@ -75,9 +80,12 @@ class TfdsSource(DataSource):
 class TfdsDataset(Dataset):
     """One split of a TFDS data set.
 
-    A record holds boxes and image together, so what info and ground_truth answer is kept once it has been read; what a
-    training asks for first, the boxes of all images, reads the whole split once. dropped: boxes left out so far.
-    noticed: what reading found so far that is no error, (kind of data/findings, example) of each case.
+    A record holds boxes and image together, so info and ground_truth are kept once they were read. A training first
+    asks for the boxes of all images, which reads the whole split once.
+
+    Attributes:
+        dropped: number of boxes left out so far.
+        noticed: remarks so far that are no errors: (kind of data/findings, example) for each.
     """
 
     def __init__(self, records: Any, objects: Any, where: str, report: Report = refuse):
@@ -104,19 +112,25 @@ class TfdsDataset(Dataset):
         return list(self._noticed)
 
     def info(self, index: int) -> ImageInfo:
-        """Id and name as the data set has them, else its number from 1; the size is that of the stored image."""
+        """Return the data set's id and name, else the number from 1, and the size of the stored image."""
         return self._entry(index)[0]
 
     def ground_truth(self, index: int) -> GroundTruth:
-        """Boxes [G, 4] float32 in the image frame, labels [G] and ignore flags [G] (crowds, difficult objects)."""
+        """Return boxes [G, 4] float32 in the image frame, labels [G] and ignore flags [G] (crowds, difficult
+        objects).
+        """
         return GroundTruth(*(values.copy() for values in self._entry(index)[1]))
 
     def image(self, index: int) -> np.ndarray:
-        """uint8 RGB [h, w, 3], as it is stored; raises ImageError when it is corrupt."""
+        """Return uint8 RGB [h, w, 3] as stored.
+
+        Raises:
+            ImageError: the image is corrupt.
+        """
         return decode_image(self.encoded(index), self._name(index))
 
     def encoded(self, index: int) -> bytes:
-        """The bytes of the image file."""
+        """Return the bytes of the image file."""
         return self._read(index)["image"]
 
     def _name(self, index: int) -> str:
@@ -163,11 +177,17 @@ class TfdsDataset(Dataset):
 
 
 def write_tfds(data_dir: str | os.PathLike, name: str, datasets: Mapping[str, Dataset], version: str = "1.0.0") -> None:
-    """Writes data sets as the splits of a TFDS data set with the features of coco/2017, in the format array_record.
+    """Write data sets as the splits of a TFDS data set with the features of coco/2017, in the format array_record.
 
-    datasets: by TFDS's names of splits, "train", "validation", "test" or others, all of the same categories. name: as
-    "scenes": lower case with underscores. Ignore regions become crowds. Raises AutoFocusError for images that cannot be
-    read.
+    Args:
+        data_dir: TFDS's folder.
+        name: as "scenes": lower case with underscores.
+        datasets: by TFDS's names of splits ("train", "validation", "test" or others), all with the same categories.
+            Ignore regions become crowds.
+        version: of the data set.
+
+    Raises:
+        AutoFocusError: images cannot be read.
     """
     import tensorflow_datasets as tfds
 
@@ -196,7 +216,7 @@ def write_tfds(data_dir: str | os.PathLike, name: str, datasets: Mapping[str, Da
 
 
 def coco_features(categories: list[str]) -> Any:
-    """The features of TFDS's coco/2017, with other names of classes."""
+    """Return the features of TFDS's coco/2017 with other names of classes."""
     import tensorflow_datasets as tfds
 
     features = tfds.features

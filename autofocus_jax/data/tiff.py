@@ -17,7 +17,7 @@ _MOST = 4096  # entries of a directory that are looked at
 
 
 def tags(file: BinaryIO, wanted: Collection[int]) -> dict[int, int]:
-    """Return the first value of each wanted tag of the first directory; damaged or missing ones are left out."""
+    """Return the first value of each wanted tag of the first directory. Damaged or missing tags are left out."""
     found: dict[int, int] = {}
     try:
         file.seek(0)
@@ -46,7 +46,7 @@ def tags(file: BinaryIO, wanted: Collection[int]) -> dict[int, int]:
 
 
 def orientation(exif: bytes) -> int:
-    """Return the orientation, 1 to 8, of an EXIF block; 1 where it says none."""
+    """Return the orientation, 1 to 8, of an EXIF block; 1 if the block has none."""
     value = tags(io.BytesIO(exif.removeprefix(b"Exif\0\0")), (ORIENTATION,)).get(ORIENTATION, 1)
     return value if 1 <= value <= 8 else 1
 

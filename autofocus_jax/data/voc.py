@@ -34,14 +34,14 @@ from autofocus_jax.structures import GroundTruth, ImageInfo
 class VocSource(DataSource):
     """Folders laid out as a year of PASCAL VOC, or any folder of XML files beside a folder of images.
 
-    root: holds Annotations/, ImageSets/Main/ and JPEGImages/, or years (VOC2007, VOC2012 …) that do.
-    train, val, tune: the lists of each split, as "trainval", or "VOC2007/trainval VOC2012/trainval" where root holds
-    years. A split of another name is such a list itself.
-    annotations, lists, images: those folders' names. Where lists is "" there are none: all files are the splits "all"
-    and "train", unless the other two names hold {split}.
-    categories: the class list. Without it root/labels.txt is, one name a line; without that, every name in the XML
-    files of all splits in alphabetical order, which is also VOC's own order.
-    one_based: corners count from 1 and are inclusive, as VOC's, rather than from 0 and half-open.
+    - root: holds Annotations/, ImageSets/Main/ and JPEGImages/, or years (VOC2007, VOC2012 …) that hold them.
+    - train, val, tune: the lists of each split, as "trainval", or "VOC2007/trainval VOC2012/trainval" if root holds
+      years. A split of another name is itself the name of a list.
+    - annotations, lists, images: names of those folders. With lists "" all files are the splits "all" and "train",
+      unless annotations and images hold {split}.
+    - categories: the class list. By default root/labels.txt, one name a line; else every name in the XML files of all
+      splits in alphabetical order, which is VOC's order.
+    - one_based: True if corners count from 1 and are inclusive, as VOC's; False if they count from 0 and are half-open.
     """
 
     root: str
@@ -55,17 +55,18 @@ class VocSource(DataSource):
     one_based: bool = True
 
     def open(self, split: str) -> AnnotatedImages:
-        """Reads the XML files. `difficult` objects are ignore regions. An image is the one with its XML file's name.
+        """Read the XML files. `difficult` objects are ignore regions. Each image is found by its XML file.
 
-        Raises AnnotationError naming the list or XML file that is missing or malformed.
+        Raises:
+            AnnotationError: a list or XML file is missing or malformed; the message names it.
         """
         return self.open_tolerant(split, refuse)
 
     def open_tolerant(self, split: str, report: Report) -> AnnotatedImages:
-        """As open, but `report` hears of XML files that cannot be read and of objects that are wrong.
+        """Open a split and report unreadable XML files and wrong objects.
 
-        When it returns, the image of such a file is left out, and such an object too; one of an unknown class is an
-        ignore region.
+        If `report` returns, such files' images and such objects are left out. Objects of an unknown class become ignore
+        regions.
         """
         root = Path(self.root).expanduser()
         objects = functools.cache(lambda file: read_objects(file, report))  # every file is read once
@@ -146,9 +147,10 @@ def write_voc(
     categories: Sequence[str],
     ground_truths: Iterable[GroundTruth],
 ) -> None:
-    """Writes Annotations/, ImageSets/Main/SPLIT.txt and labels.txt; the images belong into JPEGImages/.
+    """Write Annotations/, ImageSets/Main/SPLIT.txt and labels.txt. The images belong into JPEGImages/.
 
-    Ignore regions become difficult objects. Corners count from 1 and are inclusive. The file names' stems must differ.
+    Ignore regions become difficult objects. Corners count from 1 and are inclusive. The stems of the file names must
+    differ.
     """
     root = Path(root)
     for folder in ("Annotations", "ImageSets/Main"):

@@ -1,4 +1,4 @@
-"""Images and boxes in YOLO's format: a text file of boxes for each image, as shares of the image's sides."""
+"""Images and boxes in YOLO's format: a text file for each image, with boxes as shares of the image's sides."""
 
 from __future__ import annotations
 
@@ -36,29 +36,32 @@ _CLASSES = ("classes.txt", "labels/classes.txt", "obj.names")
 class YoloSource(DataSource):
     """A folder of images/ and labels/ with a folder for each split, or a data.yaml that says where the images are.
 
-    root: the folder, or the .yaml file. Class names come from the .yaml file's `names`, or from classes.txt. Beside a
-    folder images/ lies a folder labels/ that is laid out alike, with lines `class cx cy w h` or `class x1 y1 x2 y2 x3
-    y3 …` (a polygon, whose box is taken), or, where the .yaml file has kpt_shape, with keypoints behind the box. An
-    image without a text file has no objects. Boxes belong to the image as it is shown, so the orientation tag of a
-    camera is followed, as YOLO's own programs do.
+    - root: the folder, or the .yaml file. Class names come from `names` in the .yaml file, or from classes.txt.
+    - The folder labels/ is laid out as images/ beside it. Lines are `class cx cy w h`, or `class x1 y1 x2 y2 x3 y3 …`
+      (a polygon, whose box is taken). If the .yaml file has kpt_shape, keypoints follow the box.
+    - An image without a text file has no objects.
+    - A camera's orientation tag is followed, because YOLO's boxes belong to the image as shown.
     """
 
     root: str
 
     def open(self, split: str) -> AnnotatedImages:
-        """Reads the labels and the heads of the images.
+        """Read the labels and the heads of the images.
 
-        A file in ignore/, which lies beside labels/, holds ignore regions: the format has no flag for them, and other
-        programs do not look there. Raises AnnotationError naming the file and line that is missing or malformed. An
-        image whose size cannot be read is kept without boxes, for image() to complain about; they count as dropped.
+        A file in ignore/ beside labels/ holds ignore regions. The format has none, and other programs do not read that
+        folder. An image whose size cannot be read is kept without boxes, so that image() raises the error; its boxes
+        count as dropped.
+
+        Raises:
+            AnnotationError: a file or line is missing or malformed; the message names it.
         """
         return self.open_tolerant(split, refuse)
 
     def open_tolerant(self, split: str, report: Report) -> AnnotatedImages:
-        """As open, but `report` hears of text files that cannot be read and of lines that are wrong.
+        """Open a split and report unreadable text files and wrong lines.
 
-        When it returns, the image of such a file is left out, and such a line too; one of an unknown class is an ignore
-        region. Labels of another task (yolo_lines.form_of) are always an error.
+        If `report` returns, such files' images and such lines are left out. Lines of an unknown class become ignore
+        regions. Labels of another task (yolo_lines.form_of) are always an error.
         """
         root = Path(self.root).expanduser()
         layout, yaml_file = _layout(root)
@@ -126,9 +129,11 @@ def write_yolo(
     categories: Sequence[str],
     ground_truths: Iterable[GroundTruth],
 ) -> None:
-    """Writes labels/SPLIT/, ignore/SPLIT/ for images with ignore regions, and data.yaml; images go to images/SPLIT/.
+    """Write labels/SPLIT/, ignore/SPLIT/ for images with ignore regions, and data.yaml. Images belong into
+    images/SPLIT/.
 
-    Nine decimals: YoloSource reads boxes back to 4 decimals of a pixel. The file names' stems must differ.
+    Nine decimals are written, so YoloSource reads boxes back to 4 decimals of a pixel. The stems of the file names must
+    differ.
     """
     root = Path(root)
     for info, truth in zip(infos, ground_truths, strict=True):

@@ -1,4 +1,4 @@
-"""Lines of YOLO's text files: boxes, polygons and keypoints, told apart over a whole data set."""
+"""Lines of YOLO's text files: boxes, polygons and keypoints, distinguished over a whole data set."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _SLACK = 1e-3  # how far a corner may lie outside, as a share of a side
 
 
 class Form(NamedTuple):
-    """What the lines of a data set hold behind the class."""
+    """Content of a data set's lines behind the class."""
 
     points: int = 0  # numbers of the keypoints behind the box of a line; 0: none
 
 
 class Classes(NamedTuple):
-    """How many classes there are, and the file that says so."""
+    """The number of classes, and the file that says so."""
 
     count: int  # type: ignore[assignment]
     file: Path
 
 
 def read_lines_or_report(path: Path, report: Report) -> list[str] | None:
-    """The lines of a file of labels; None for one that cannot be read, of which `report` hears."""
+    """Return the lines of a file of labels, or None after reporting an unreadable file."""
     try:
         return read_lines(path)
     except AnnotationError as error:
@@ -39,13 +39,13 @@ def read_lines_or_report(path: Path, report: Report) -> list[str] | None:
 
 
 def form_of(layout: dict, texts: Texts) -> Form:
-    """Tell what the lines of a data set are, by its .yaml file and by the shape of all lines together.
+    """Return the kind of lines of a data set, by its .yaml file and by the shape of all lines together.
 
     A single line of seven numbers may be a triangle, a box with one keypoint, or a box with score and track. All lines
-    together tell them apart. `task: segment` (or detect, obb) in the .yaml file says that lines are boxes or polygons.
+    together tell these apart. `task: segment` (or detect, obb) in the .yaml file says that lines are boxes or polygons.
 
     Raises:
-      AnnotationError: for results of tracking, and for keypoints without `kpt_shape`.
+        AnnotationError: the lines are results of tracking, or keypoints without `kpt_shape`.
     """
     shape, task = layout.get("kpt_shape"), str(layout.get("task") or "")
     if shape:
@@ -123,7 +123,7 @@ def _numbers(line: str) -> list[float]:
 
 
 def boxes_of(path: Path, lines: Sequence[str], form: Form, classes: Classes, report: Report) -> list[tuple[float, ...]]:
-    """(class, cx, cy, w, h) of each line, shares of the image's sides; class -1 for an unknown one."""
+    """Return (class, cx, cy, w, h) of each line, as shares of the image's sides; class -1 for an unknown class."""
     rows = []
     for number, line in enumerate(lines, 1):
         label, *values = _numbers(line) or [math.nan]

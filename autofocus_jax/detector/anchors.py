@@ -12,7 +12,9 @@ _BASE = 16  # px; shapes are rounded at this size and then enlarged (the authors
 
 
 def anchor_shapes(config: AnchorConfig) -> np.ndarray:
-    """[A, 2] float32 (width, height) in chip px, ratio-major: all sizes of the first ratio, then of the next."""
+    """Return anchor shapes [A, 2] float32 (width, height) in chip px: all sizes of the first ratio, then of
+    the next.
+    """
     ratios = np.asarray(config.ratios, np.float64)
     width = np.round(np.sqrt(_BASE**2 / ratios))
     height = np.round(width * ratios)
@@ -21,7 +23,9 @@ def anchor_shapes(config: AnchorConfig) -> np.ndarray:
 
 
 def anchors(height: int, width: int, config: AnchorConfig) -> np.ndarray:
-    """[height, width, A, 4] float32 in the chip frame; those of cell (row, column) are centred at its middle."""
+    """Return anchors [height, width, A, 4] float32 in the chip frame, centred at the middle of each cell
+    (row, column).
+    """
     half = anchor_shapes(config) / 2
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     centre = (np.stack([x, y], axis=-1)[:, :, None] * STRIDE + STRIDE / 2).astype(np.float32)
@@ -29,7 +33,7 @@ def anchors(height: int, width: int, config: AnchorConfig) -> np.ndarray:
 
 
 def anchors_at(index: Array, width: int, config: AnchorConfig) -> Array:
-    """The anchors of these places in `anchors` of a map `width` cells wide, flattened: [...] int -> [..., 4] float32.
+    """Return the anchors at these places of a flattened map `width` cells wide: [...] int -> [..., 4] float32.
 
     The map's height and width may be symbolic dimensions of jax.export.
     """

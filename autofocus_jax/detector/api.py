@@ -15,10 +15,10 @@ Loss = tuple[Array, tuple[dict[str, Array], Variables]]  # the total, and its pa
 
 
 class Backbone(NamedTuple):
-    """A network from images to features at stride 16. One file a kind; `backbone.BACKBONES` has a line for each.
+    """A network from images to features at stride 16. Each kind is one file and one line in `backbone.BACKBONES`.
 
-    The module answers `(images [B, H, W, 3] float32, size [B, 2], train) -> [B, H/16, W/16, C]`. Every convolution
-    that looks past one cell must see zeros outside the true size, and so must who reads the answer.
+    The module maps `(images [B, H, W, 3] float32, size [B, 2], train)` to `[B, H/16, W/16, C]`. Every convolution that
+    looks past one cell must see zeros outside the true size. The answer must be zero there too.
     """
 
     module: Callable[..., Any]  # (config, dtype, frozen_stages, axis) -> the Flax module, see `backbone.backbone`
@@ -30,7 +30,7 @@ class Backbone(NamedTuple):
 
 
 class Names(NamedTuple):
-    """What the other parts of the program must know of a detector's arrays."""
+    """Facts of a detector's arrays that other parts of the program need."""
 
     settings: Mapping[str, str]  # each setting that trained weights depend on -> "backbone" or the head that does
     classes: tuple[str, ...]  # arrays whose shape depends on the number of classes, as "params/head/logits/bias"
@@ -40,10 +40,10 @@ class Names(NamedTuple):
 
 
 class Detector(NamedTuple):
-    """A kind of detector with its settings. `kinds.detector_of` makes it by the type of the settings.
+    """A kind of detector with its settings. `kinds.detector_of` chooses it by the type of the settings.
 
-    `look` and `answer` are two programs, since only the first depends on the exact shape of a bucket: the shapes of
-    what it leaves for `answer` should be the same for many buckets. All functions are pure and can be traced.
+    `look` and `answer` are two programs, because only `look` depends on the exact shape of a bucket. Its result should
+    have the same shapes for many buckets. All functions are pure and can be traced.
     """
 
     settings: DetectorSettings
@@ -57,6 +57,6 @@ class Detector(NamedTuple):
     proposals: Detector | None = None  # of one class, for the negative chips; None: the detector itself
 
     def detect(self, variables: Variables, chips: ChipBatch) -> DetectorOutput:
-        """Return detections and focus map of every chip; they depend neither on the bucket nor on other rows."""
+        """Return detections and focus map of every chip. They depend neither on the bucket nor on other rows."""
         seen, focus = self.look(variables, chips)
         return DetectorOutput(*self.answer(variables, seen), focus)

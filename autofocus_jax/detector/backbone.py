@@ -1,4 +1,4 @@
-"""The backbones by the name of their kind, and what every detector does with one."""
+"""The backbones by kind, and the trunk that every detector builds on one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ BACKBONES: dict[str, Backbone] = {
 
 
 def backbone_of(config: BackboneConfig) -> Backbone:
-    """Return the kind of the settings; ConfigError for a kind that nobody registered."""
+    """Return the backbone of the settings' kind.
+
+    Raises:
+        ConfigError: the kind is not registered in BACKBONES.
+    """
     if config.kind not in BACKBONES:
         raise ConfigError(f"detector.backbone.kind {config.kind!r} is not known; want one of {', '.join(BACKBONES)}, "
                           "or add your own to detector.backbone.BACKBONES")  # fmt: skip
@@ -37,18 +41,20 @@ def backbone(
     """Return the module of the settings.
 
     Args:
-        config: its kind and sizes.
-        dtype: it computes in.
-        frozen_stages: the batch norms of that many of the first stages keep their statistics in training.
-        axis: mapped axis over which batch statistics are taken together; None for those of each device.
+        config: kind and sizes.
+        dtype: type of the computation.
+        frozen_stages: number of first stages whose batch norms keep their statistics in training.
+        axis: mapped axis over which batch statistics are taken together; None takes those of each device.
     """
     return backbone_of(config).module(config, dtype=dtype, frozen_stages=frozen_stages, axis=axis)
 
 
 class Trunk(nn.Module):
-    """Pixels to features, the part that all detectors share; their heads are in subclasses.
+    """The shared part of all detectors, from pixels to features. Subclasses add heads.
 
-    frozen_stages, axis: as in `backbone`.
+    Attributes:
+        frozen_stages: as in `backbone`.
+        axis: as in `backbone`.
     """
 
     config: DetectorSettings
@@ -60,7 +66,14 @@ class Trunk(nn.Module):
         self.backbone = backbone(self.config.backbone, dtype, self.frozen_stages, self.axis)
 
     def features(self, pixels: Array, size: Array, train: bool, masked: bool = True) -> Array:
-        """pixels [B, H, W, 3] uint8, size [B, 2] -> [B, H/16, W/16, C]; masked: as two_stage_network.forward."""
+        """Return features [B, H/16, W/16, C] of pixels [B, H, W, 3] uint8 with true sizes [B, 2].
+
+        Args:
+            pixels: [B, H, W, 3] uint8.
+            size: [B, 2] true (height, width), px.
+            train: use batch statistics.
+            masked: as in two_stage_network.forward.
+        """
         images = (pixels.astype(jnp.float32) - jnp.asarray(self.config.pixel_mean)) / jnp.asarray(
             self.config.pixel_deviation
         )

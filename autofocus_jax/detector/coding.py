@@ -12,7 +12,9 @@ _LARGEST = math.log(1000 / 16)  # a log-ratio past this only comes from an untra
 
 
 def encode(boxes: Array, references: Array, deviations: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)) -> Array:
-    """Deltas [..., 4] (dx, dy, dw, dh) / deviations that decode turns back into boxes [..., 4]; sides must be > 0."""
+    """Return deltas [..., 4] (dx, dy, dw, dh) / deviations that `decode` turns back into boxes [..., 4]; sides must be
+    > 0.
+    """
     centre, side = _centre_and_side(boxes)
     centre_reference, side_reference = _centre_and_side(references)
     move = (centre - centre_reference) / side_reference
@@ -20,7 +22,7 @@ def encode(boxes: Array, references: Array, deviations: tuple[float, ...] = (1.0
 
 
 def decode(deltas: Array, references: Array, deviations: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)) -> Array:
-    """Boxes [..., 4] from deltas [..., 4] and references [..., 4], in the frame of the references."""
+    """Return boxes [..., 4] of deltas [..., 4] and references [..., 4], in the frame of the references."""
     deltas = deltas * jnp.asarray(deviations)
     centre_reference, side_reference = _centre_and_side(references)
     centre = deltas[..., :2] * side_reference + centre_reference

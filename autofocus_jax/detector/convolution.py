@@ -1,4 +1,4 @@
-"""Square convolutions, each in the form in which the compiler makes the fastest program of it."""
+"""Square convolutions, each in the form that the compiler turns into the fastest program."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEEP = 512  # channels from which a CPU is faster with nine products than with 
 def convolution(
     channels: int, kernel: int, stride: int = 1, dilation: int = 1, bias: bool = False, **kwargs
 ) -> nn.Conv:
-    """Square convolution, padded by the same amount on every side so that cells do not move with the bucket."""
+    """Return a square convolution with equal padding on every side, so that cells do not move with the bucket."""
     padding = dilation * (kernel // 2)
     return nn.Conv(
         channels, (kernel, kernel), (stride, stride), [(padding, padding)] * 2,
@@ -44,7 +44,7 @@ def _as_product(x: Array, kernel: Array, strides: tuple[int, int]) -> Array:
 
 
 def as_nine_products(dilation: int, x: Array, kernel: Array) -> Array:
-    """3x3 convolution at stride 1, zero-padded to size: a product per tap, whose answers are shifted and added."""
+    """Convolve 3x3 at stride 1, zero-padded: one product per tap, whose results are shifted and added."""
     batch, height, width, depth = x.shape
     channels = kernel.shape[-1]
     taps = jnp.moveaxis(kernel.reshape(9, depth, channels), 0, 1).reshape(depth, 9 * channels)

@@ -1,7 +1,7 @@
-"""Deformable 3x3 convolution (Dai et al. 2017): every tap reads where its own offset says.
+"""Deformable 3x3 convolution (Dai et al. 2017): every tap reads at its own offset.
 
-The border rule is that of the authors' release: a sample at (y, x) is 0 unless 0 <= y < rows and 0 <= x < columns, and
-one in the last half-open cell reads that cell's value alone; nothing is blended with zeros outside.
+The border rule is that of the authors' release. A sample at (y, x) is 0 unless 0 <= y < rows and 0 <= x < columns. A
+sample in the last half-open cell reads that cell's value alone; nothing is blended with zeros outside.
 """
 
 from __future__ import annotations
@@ -19,22 +19,25 @@ TAPS = _SIDE * _SIDE
 
 
 def offset_channels(groups: int) -> int:
-    """Channels of the map of offsets: (y, x) of every tap of every group."""
+    """Return the number of channels of a map of offsets: (y, x) of every tap of every group."""
     return groups * TAPS * 2
 
 
 def deformable_convolution(
     x: Array, offsets: Array, kernel: Array, groups: int, dilation: int = 1, cells: Array | None = None
 ) -> Array:
-    """3x3 convolution at stride 1 whose taps are moved by offsets.
+    """Convolve 3x3 at stride 1 with taps moved by offsets.
 
     Args:
-      x: [B, h, w, C]; the channels are split into `groups` equal parts that share their offsets.
-      offsets: [B, h, w, groups * 9 * 2] in cells, ordered (group, tap, (y, x)), taps row by row.
-      kernel: [3, 3, C, F].
-      cells: [B, 2] int, rows and columns of the map that each chip fills; reading past them gives 0. By default all.
+        x: [B, h, w, C]; the channels are split into `groups` equal parts that share their offsets.
+        offsets: [B, h, w, groups * 9 * 2] in cells, ordered (group, tap, (y, x)), taps row by row.
+        kernel: [3, 3, C, F].
+        groups: number of groups of offsets.
+        dilation: distance of the taps, cells.
+        cells: [B, 2] int, rows and columns of the map that each chip fills; reading past them gives 0. By default all.
 
-    Returns: [B, h, w, F] in the type of x. With offsets of 0 it is the plain dilated convolution, zero-padded to size.
+    Returns:
+        [B, h, w, F] in the type of x. Offsets of 0 give the plain dilated convolution, zero-padded.
     """
     batch, height, width, channels = x.shape
     if cells is None:
@@ -48,10 +51,10 @@ def deformable_convolution(
 
 
 def in_parts(maps: Array, positions: Array, cells: Array) -> Array:
-    """bilinear of every chip, its rows in two parts one after the other.
+    """Run `bilinear` on every chip, its rows in two parts one after the other.
 
-    XLA's CPU compiler joins the sampling with the reshape that the product wants, and the joint loop, which no longer
-    runs along channels, takes 20 times as long. It cannot look through a loop.
+    XLA's CPU compiler joins the sampling with the following reshape. The joint loop no longer runs along channels and
+    takes 20 times as long. The compiler cannot join across a loop.
     """
     half = max(-(-positions.shape[1] // 2), 1)
 
@@ -63,13 +66,15 @@ def in_parts(maps: Array, positions: Array, cells: Array) -> Array:
 
 
 def bilinear(features: Array, positions: Array, cells: Array) -> Array:
-    """Reads maps at fractional positions.
+    """Read maps at fractional positions.
 
     Args:
-      features: [h, w, G, C]. positions: [..., G, 2] float32, (y, x) in cells of each group's map.
-      cells: [2] int, rows and columns that are filled.
+        features: [h, w, G, C].
+        positions: [..., G, 2] float32, (y, x) in cells of each group's map.
+        cells: [2] int, rows and columns that are filled.
 
-    Returns: [..., G, C], 0 where a position lies outside. Differentiable in features and positions.
+    Returns:
+        [..., G, C], 0 where a position lies outside. Differentiable in features and positions.
     """
     height, width, groups, channels = features.shape
     limit = jnp.asarray(cells, jnp.float32)
@@ -94,7 +99,7 @@ def bilinear(features: Array, positions: Array, cells: Array) -> Array:
 
 
 class DeformableConvolution(nn.Module):
-    """deformable_convolution with a kernel of the shape that a plain convolution has."""
+    """A deformable convolution whose kernel has the shape of a plain convolution's."""
 
     channels: int
     groups: int

@@ -1,7 +1,7 @@
 """Deformable position-sensitive RoI pooling with group size 1 (Dai et al. 2017; sampling as in the authors' release).
 
-A bin is the mean of a grid of samples, and bilinear weights factor into rows and columns, so a bin is one short vector
-along y times a patch of the map times one short vector along x. Backward it is a matrix product instead.
+A bin is the mean of a grid of samples, and bilinear weights factor into rows and columns. So a bin is a short vector
+along y times a patch of the map times a short vector along x. Backward, pooling is a matrix product instead.
 """
 
 from __future__ import annotations
@@ -22,16 +22,20 @@ def deformable_pool(
     features: Array, rois: Array, offsets: Array | None = None, size: int = 7, samples: int = 4,
     cells: Array | None = None,
 ) -> Array:  # fmt: skip
-    """Pools each RoI of one chip to size x size.
+    """Pool each RoI of one chip to size x size.
 
     Args:
-      features: [h, w, C] at stride 16. rois: [N, 4], chip frame; they are clipped to the map.
-      offsets: [N, 2, size, size], the movement of every bin along x and y in units of 0.1 of the RoI's sides; None for
-        none. samples: per bin and side.
-      cells: [2] int, rows and columns of the map that the chip fills; by default all.
+        features: [h, w, C] at stride 16.
+        rois: [N, 4], chip frame; clipped to the map.
+        offsets: [N, 2, size, size], movement of every bin along x and y in units of 0.1 of the RoI's sides; None for
+            none.
+        size: bins per side.
+        samples: samples per bin and side.
+        cells: [2] int, rows and columns of the map that the chip fills; by default all.
 
-    Returns: [N, size, size, C] in the type of features. Samples more than half a cell beyond the chip's border are left
-    out of the mean, and a bin without samples is 0. No gradient flows to the RoIs; it does to the offsets.
+    Returns:
+        [N, size, size, C] in the type of features. Samples more than half a cell beyond the chip's border are left out
+        of the mean, and a bin without samples is 0. Gradients flow to the offsets, not to the RoIs.
     """
     height, width, _ = features.shape
     rows, columns = (height, width) if cells is None else cells

@@ -18,11 +18,14 @@ from autofocus_jax.structures import STRIDE, Array
 
 
 def share(most: int, least: int, area: int | None, height: Any, width: Any) -> Any:
-    """How many boxes a chip of this size gets: `most` from `area` on, else in proportion to its cells.
+    """Return the number of boxes for a chip of this size: `most` from `area` on, else in proportion to its area.
 
     Args:
-      most, least: bounds of the answer. area: chip px^2; None gives `most` to all.
-      height, width: of the chip, px; ints, or integer arrays of one shape, as which the answer comes back.
+        most: upper bound.
+        least: lower bound.
+        area: chip px^2; None gives `most` to all chips.
+        height: of the chip, px; an int, or an integer array, whose shape the answer has.
+        width: of the chip, px; as height.
     """
     if area is None:
         return most
@@ -33,9 +36,10 @@ def share(most: int, least: int, area: int | None, height: Any, width: Any) -> A
 
 
 def slots(most: int, least: int, area: int | None, size: Array, height: int, width: int) -> Array:
-    """[B, N] bool, the boxes that each chip may have: `share` of its true size [B, 2], px.
+    """Return which boxes each chip may have, [B, N] bool: `share` of its true size [B, 2], px.
 
-    The bucket (height, width, px) sets N: a power of two or `most`, so that it is the same for many buckets.
+    The bucket (height, width, px) fixes N: a power of two or `most`, so that N is the same for many buckets. The chip's
+    own size fixes how many of the N rows are valid.
     """
     rows = min(1 << (int(share(most, least, area, height, width)) - 1).bit_length(), most)
     own = jnp.reshape(share(most, least, area, size[:, 0], size[:, 1]), (-1, 1))
@@ -43,12 +47,19 @@ def slots(most: int, least: int, area: int | None, size: Array, height: int, wid
 
 
 def best_anchors(scores: Array, size: Array, count: int, config: AnchorConfig) -> tuple[Array, Array, Array]:
-    """The anchors of highest score, best first: scores [B, M], places [B, M] in the flat map, anchors [B, M, 4].
+    """Return the anchors of highest score, best first.
 
-    As in the authors' release, cells that the true size does not fill never propose; unlike there, a chip below 16 px
-    keeps its one cell. M = count; rows that hold no anchor have score -1.
+    As in the authors' release, cells that the true size does not fill never propose. Unlike there, a chip below 16 px
+    keeps its one cell.
 
-    Args: scores: [B, h, w, A], not below 0. size: [B, 2] int, true (height, width), px.
+    Args:
+        scores: [B, h, w, A], not below 0.
+        size: [B, 2] int, true (height, width), px.
+        count: M, number of anchors to return.
+        config: the anchors.
+
+    Returns:
+        scores [B, M], places [B, M] in the flat map, anchors [B, M, 4]. Rows without an anchor have score -1.
     """
     _, height, width, shapes = scores.shape
     filled = true_cells(jnp.maximum(size // STRIDE, 1) * STRIDE, height, width, STRIDE)
@@ -63,14 +74,19 @@ def best_anchors(scores: Array, size: Array, count: int, config: AnchorConfig) -
 def suppressed(
     scores: Array, deltas: Array, references: Array, size: Array, slots: Array, iou: float, least: float = 0.0
 ) -> tuple[Array, Array, Array]:
-    """Anchors moved by their deltas, clipped to the true size and thinned by NMS.
+    """Return anchors moved by their deltas, clipped to the true size and thinned by NMS.
 
     Args:
-      scores, deltas, references: [B, M], [B, M, 4], [B, M, 4] of the anchors, best first; score -1 for none.
-      size: [B, 2] int, true (height, width), px. slots: [B, N] bool, True for the first rows, as many as a chip may
-        have. iou: above which a worse box goes. least: chip px that a box past a border keeps inside it.
+        scores: [B, M], best first; -1 for rows without an anchor.
+        deltas: [B, M, 4].
+        references: [B, M, 4], the anchors.
+        size: [B, 2] int, true (height, width), px.
+        slots: [B, N] bool, True for the first rows, as many as a chip may have.
+        iou: IoU above which the worse box is dropped.
+        least: chip px that a box past a border keeps inside the border.
 
-    Returns: boxes [B, N, 4] chip frame, index [B, N] into the M rows, kept [B, N] bool.
+    Returns:
+        boxes [B, N, 4] chip frame, index [B, N] into the M rows, kept [B, N] bool.
     """
 
     def one_chip(best, deltas, references, size, slots):

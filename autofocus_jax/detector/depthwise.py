@@ -1,10 +1,9 @@
-"""Depthwise convolutions: one filter a channel, in the form in which the compiler makes the fastest program of it.
+"""Depthwise convolutions (one filter a channel) in the form that the compiler turns into the fastest program.
 
-On a CPU, XLA runs a grouped convolution channel by channel. A sum of shifted products is 20 to 80 times as fast there
-(104x104 cells of 144 channels, 3x3: 185 and 2.3 ms on 2 shared cores of an Intel Xeon, 2026-11-30). The gradient that
-JAX derives from it is slow: it reduces over the outer axes once for each tap. So the gradient is written out here: that
-of the input is the same sum with the kernel turned round, that of the kernel is one pass over the rows for each row of
-taps.
+On a CPU, XLA runs a grouped convolution channel by channel. A sum of shifted products is 20 to 80 times as fast
+(104x104 cells of 144 channels, 3x3: 185 and 2.3 ms on 2 shared cores of an Intel Xeon, 2026-11-30). JAX's gradient of
+that sum is slow, because it reduces over the outer axes once for each tap. So the gradient is written out here. For the
+input it is the same sum with the kernel turned round. For the kernel it is one pass over the rows for each row of taps.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ Pads = tuple[int, int]
 
 
 class Depthwise(nn.Module):
-    """A depthwise convolution of an odd side, zero-padded so that x [B, h, w, c] -> [B, h / stride, w / stride, c].
+    """A zero-padded depthwise convolution of an odd side: x [B, h, w, c] -> [B, h / stride, w / stride, c].
 
-    At stride 1 as much is padded on every side. At stride 2 less is padded above and on the left, as TensorFlow's
-    "SAME" does for even sides, whatever the size, so that cells do not move with the bucket.
+    At stride 1 the padding is equal on every side. At stride 2 it is smaller above and on the left, as TensorFlow's
+    "SAME" for even sides, whatever the size. So cells do not move with the bucket.
     """
 
     side: int
@@ -37,7 +36,7 @@ class Depthwise(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """x: [B, h, w, c], h and w multiples of the stride."""
+        """Convolve x [B, h, w, c]; h and w must be multiples of the stride."""
         shape = (self.side, self.side, 1, x.shape[-1])
         kernel = self.param("kernel", nn.initializers.he_normal(in_axis=(0, 1), out_axis=(2, 3)), shape)
         y = depthwise(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.dilation)
@@ -47,7 +46,7 @@ class Depthwise(nn.Module):
 
 
 def same_pads(side: int, stride: int, dilation: int = 1) -> Pads:
-    """Zeros before and after an axis of a length that is a multiple of the stride (TensorFlow's "SAME")."""
+    """Return the zeros before and after an axis whose length is a multiple of the stride (TensorFlow's "SAME")."""
     total = (side - 1) * dilation + 1 - stride
     return total // 2, total - total // 2
 

@@ -1,4 +1,4 @@
-"""The focus network: a backbone and the FocusPixel head alone. It finds nothing; it says where to look again."""
+"""The focus network: a backbone and the FocusPixel head alone. It detects nothing and says where to look again."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FocusNetworkConfig(DetectorSettings):
 
 
 class Network(Trunk):
-    """The parameters; `maps` are logits [B, h, w, 2], background first."""
+    """Flax module that owns all parameters; `maps` are logits [B, h, w, 2], background first."""
 
     config: FocusNetworkConfig
 
@@ -58,7 +58,7 @@ _NAMES = Names(settings=dict.fromkeys(("backbone", "pixel_mean", "pixel_deviatio
 
 
 def focus_network(settings: FocusNetworkConfig) -> Detector:
-    """Return the network of these settings as a detector that finds nothing."""
+    """Return the network of these settings as a detector without detections."""
 
     def prepare(variables: Variables) -> tuple[Detector, Variables]:
         folded, variables = fold(settings, variables)
@@ -78,7 +78,7 @@ def focus_network(settings: FocusNetworkConfig) -> Detector:
 
 
 def init(config: FocusNetworkConfig, key: Array) -> Variables:
-    """Random parameters, and batch statistics of mean 0 and variance 1."""
+    """Draw random parameters; batch statistics have mean 0 and variance 1."""
     side = 4 * STRIDE
     pixels, size = jnp.zeros((1, side, side, 3), jnp.uint8), jnp.full((1, 2), side)
     drawn = jax.jit(partial(Network(config).init, train=False, method="maps"))(key, pixels, size)
@@ -86,14 +86,14 @@ def init(config: FocusNetworkConfig, key: Array) -> Variables:
 
 
 def look(config: FocusNetworkConfig, variables: Variables, chips: ChipBatch) -> tuple[Array, Array]:
-    """Which rows are filled, for `nothing`, and the focus map [B, H/16, W/16]."""
+    """Return the filled rows, for `nothing`, and the focus map [B, H/16, W/16]."""
     logits: Any = Network(config).apply(variables, chips.pixels, chips.size, False, method="maps")
     inside = true_cells(chips.size, logits.shape[1], logits.shape[2], STRIDE)[..., 0] & chips.valid[:, None, None]
     return chips.valid, jnp.where(inside, jax.nn.softmax(logits, axis=-1)[..., 1], 0)
 
 
 def nothing(config: FocusNetworkConfig, variables: Variables, rows: Array) -> Answer:
-    """Boxes, scores and valid of no detection for each of the rows."""
+    """Return boxes, scores and valid of no detection for each of the rows."""
     count = len(rows)
     return jnp.zeros((count, 0, 4)), jnp.zeros((count, 0, config.num_classes)), jnp.zeros((count, 0), bool)
 
@@ -102,7 +102,7 @@ def loss(
     config: FocusNetworkConfig, training: TrainingConfig, variables: Variables, batch: TrainBatch, key: Array,
     axis: str | None = None,
 ) -> Loss:  # fmt: skip
-    """The FocusPixels' loss of a batch, and the updated batch statistics; arguments as two_stage_loss.loss."""
+    """Return the FocusPixel loss of a batch, and the updated batch statistics; arguments as two_stage_loss.loss."""
     network = Network(config, training.frozen_stages, axis if training.synchronised_norm else None)
     logits, statistics = trained(network, freeze(config, training, variables), batch)
     parts = means({"focus": focus_loss(logits, batch.focus)}, batch.chips.valid, axis)

@@ -1,8 +1,8 @@
-"""Folding batch norms into the convolutions they follow, for inference.
+"""Folding batch norms into the convolutions before them, for inference.
 
-In evaluation a batch norm is a scale and a shift a channel. Left to the compiler, a CPU computes them anew for every
-element; as part of the kernel they are free. In the pre-activation network the norms before a unit's first convolution
-follow a sum; of these the scale and the shift are computed once.
+At inference a batch norm is a scale and a shift a channel. Left to the compiler, a CPU applies them to every element;
+as part of the kernel they are free. In the pre-activation network the norms before a unit's first convolution follow a
+sum. Their scale and shift are computed once.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Settings = TypeVar("Settings", bound=DetectorSettings)
 
 
 def fold(config: Settings, variables: Any) -> tuple[Settings, Any]:
-    """Return settings and variables of a detector that answers the same (to float tolerance) and has fewer layers.
+    """Return settings and variables of a detector with fewer layers and the same answers (to float tolerance).
 
-    What is folded already stays as it is, and so does a backbone whose kind does not say what follows what. The
-    variables are not changed; new arrays are float32 on the host.
+    Folded settings stay as they are, and so does a backbone whose kind does not list its norms. The variables are not
+    changed. New arrays are float32 on the host.
     """
     kind = backbone_of(config.backbone)
     if config.backbone.folded or kind.folds is None:

@@ -1,4 +1,4 @@
-"""What of a detector is not trained: batch norms, and the backbone's first stages."""
+"""Freezing: the parts of a detector that are not trained (batch norms, the backbone's first stages)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from autofocus_jax.detector.backbone import backbone_of
 
 
 def in_frozen_stage(config: BackboneConfig, path: tuple[str, ...], stages: int) -> bool:
-    """Whether a parameter belongs to one of the backbone's first stages.
+    """Return True if a parameter belongs to one of the backbone's first stages.
 
     Args:
         config: the backbone.
-        path: of the parameter, as ("backbone", "stage1_unit2", "conv1", "kernel").
-        stages: how many are frozen (TrainingConfig.frozen_stages).
+        path: path of the parameter, as ("backbone", "stage1_unit2", "conv1", "kernel").
+        stages: number of frozen stages (TrainingConfig.frozen_stages).
 
     Raises:
-        ConfigError: the backbone has fewer stages, or none for this parameter.
+        ConfigError: the backbone has fewer stages, or no stage for this parameter.
     """
     if stages == 0 or path[0] != "backbone":
         return False
@@ -38,14 +38,16 @@ def in_frozen_stage(config: BackboneConfig, path: tuple[str, ...], stages: int) 
 
 
 def freeze(config: DetectorSettings, training: TrainingConfig, variables: Variables) -> Variables:
-    """The same values, but no gradient flows to what these settings freeze; every loss begins with it."""
+    """Return the variables with gradients stopped for everything that these settings freeze. Every loss
+    begins with it.
+    """
     if config.frozen_norm:
         variables = freeze_norms(variables)
     return freeze_stages(config.backbone, variables, training.frozen_stages) if training.frozen_stages else variables
 
 
 def freeze_stages(config: BackboneConfig, variables: Variables, stages: int) -> Variables:
-    """The same values, but no gradient flows to the parameters of the first stages."""
+    """Return the variables with gradients stopped for the parameters of the first stages."""
 
     def stop(path: tuple[Any, ...], value: jax.Array) -> jax.Array:
         frozen = in_frozen_stage(config, tuple(part.key for part in path), stages)
@@ -55,7 +57,7 @@ def freeze_stages(config: BackboneConfig, variables: Variables, stages: int) -> 
 
 
 def freeze_norms(variables: Variables) -> Variables:
-    """The same values, but no gradient flows to scales and shifts of layers that have batch statistics."""
+    """Return the variables with gradients stopped for scales and shifts of layers that have batch statistics."""
 
     def stop(params, statistics):
         if all(isinstance(value, Mapping) for value in statistics.values()):

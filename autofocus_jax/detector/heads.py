@@ -18,7 +18,7 @@ from autofocus_jax.structures import STRIDE, Array
 
 
 class ProposalHead(nn.Module):
-    """3x3, ReLU, then background/foreground logits and deltas of every anchor."""
+    """Region proposal head: 3x3, ReLU, then background/foreground logits and deltas of every anchor."""
 
     channels: int
     anchors: int
@@ -26,7 +26,7 @@ class ProposalHead(nn.Module):
 
     @nn.compact
     def __call__(self, features: Array) -> tuple[Array, Array]:
-        """features [B, h, w, C] -> logits [B, h, w, 2, A] (background first) and deltas [B, h, w, A, 4]."""
+        """Map features [B, h, w, C] to logits [B, h, w, 2, A] (background first) and deltas [B, h, w, A, 4]."""
         conv = partial(convolution, bias=True, dtype=self.dtype)
         x = nn.relu(conv(self.channels, 3, name="conv")(features))
         logits = conv(2 * self.anchors, 1, kernel_init=normal(0.01), name="logits")(x).astype(jnp.float32)
@@ -36,14 +36,16 @@ class ProposalHead(nn.Module):
 
 
 class FocusHead(nn.Module):
-    """3x3, ReLU, 1x1, ReLU, 1x1 to background/FocusPixel logits (section 4.1 and the authors' release)."""
+    """FocusPixel head: 3x3, ReLU, 1x1, ReLU, 1x1 to background/FocusPixel logits (section 4.1 and the authors'
+    release).
+    """
 
     channels: int
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, features: Array) -> Array:
-        """features [B, h, w, C] -> logits [B, h, w, 2], background first."""
+        """Map features [B, h, w, C] to logits [B, h, w, 2], background first."""
         conv = partial(convolution, bias=True, dtype=self.dtype)
         x = nn.relu(conv(self.channels, 3, name="conv1")(features))
         x = nn.relu(conv(self.channels, 1, name="conv2")(x))
@@ -51,9 +53,9 @@ class FocusHead(nn.Module):
 
 
 class BoxHead(nn.Module):
-    """1x1, ReLU, RoI pooling, two fully connected layers, class logits and one class-agnostic box a RoI.
+    """Box head: 1x1, ReLU, RoI pooling, two fully connected layers, class logits and one class-agnostic box a RoI.
 
-    Deformable pooling goes twice: what it finds without offsets gives them through one fully connected layer. The
+    Deformable pooling runs twice: the result without offsets gives the offsets through one fully connected layer. The
     pooled RoIs [B, N, size, size, C] are sown as intermediates/pooled.
     """
 
@@ -71,13 +73,16 @@ class BoxHead(nn.Module):
         self.deltas = dense(4, kernel_init=normal(0.001))
 
     def reduced(self, features: Array) -> Array:
-        """features [B, h, w, C] -> what RoIs are pooled from, [B, h, w, roi_channels]."""
+        """Map features [B, h, w, C] to the map that RoIs are pooled from, [B, h, w, roi_channels]."""
         return nn.relu(self.reduce(features))
 
     def __call__(self, reduced: Array, rois: Array, size: Array | None = None) -> tuple[Array, Array]:
-        """reduced [B, h, w, R], rois [B, N, 4] chip frame -> logits [B, N, K + 1], background first; deltas.
+        """Return logits [B, N, K + 1] (background first) and deltas [B, N, 4] of RoIs.
 
-        size: [B, 2] int, true (height, width) in px, past which nothing is pooled; by default that of the map.
+        Args:
+            reduced: [B, h, w, R].
+            rois: [B, N, 4], chip frame.
+            size: [B, 2] int, true (height, width) in px; nothing past it is pooled. By default the size of the map.
         """
         config, rows = self.config, rois.shape[:2]
         cells = None if size is None else jnp.maximum(-(-size // STRIDE), 1)

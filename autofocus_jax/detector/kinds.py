@@ -1,4 +1,4 @@
-"""The kinds of detectors by the type of their settings."""
+"""The kinds of detectors, by the type of their settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ DETECTORS: dict[type[DetectorSettings], Callable[[Any], Detector]] = {
 
 @functools.cache
 def detector_of(settings: DetectorSettings) -> Detector:
-    """Return the detector of the settings, the same value for equal ones; ConfigError for settings of no known kind."""
+    """Return the detector of the settings; the same value for equal settings.
+
+    Raises:
+        ConfigError: no kind in DETECTORS has settings of this type.
+    """
     if type(settings) not in DETECTORS:
         known = ", ".join(kind.__name__ for kind in DETECTORS)
         raise ConfigError(f"{type(settings).__name__} is of no detector; want one of {known}, or add yours to "

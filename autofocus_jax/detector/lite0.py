@@ -1,11 +1,11 @@
 """EfficientNet-Lite0 with features at stride 16 (Tan and Le 2019; Lite: no squeeze-and-excitation, ReLU6).
 
-Its first five stages reach stride 16. Of the kind "lite0" the last two follow, which ImageNet's network has at stride
-32: they keep stride 16, dilated by BackboneConfig.dilation after their first unit, as a ResNet's stage 4 is. So every
-second cell, from the second one on, has the value that ImageNet's network computes. The kind "lite0-short" ends with
-the fifth stage, and has half of the cost.
+The first five stages reach stride 16. The kind "lite0-short" ends there and has half of the cost. The kind "lite0" adds
+the last two stages, which ImageNet's network has at stride 32. Here they keep stride 16, dilated by
+BackboneConfig.dilation after their first unit, as a ResNet's stage 4. So every second cell, from the second one on, has
+the value of ImageNet's network.
 
-The sizes are the network's own: of BackboneConfig only kind, dilation and folded count.
+The sizes are fixed: of BackboneConfig only kind, dilation and folded are used.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STEM = 32  # channels
 
 
 class Stage(NamedTuple):
-    """Inverted bottlenecks of one shape; the first of them has the stride."""
+    """Inverted bottlenecks of one shape; the first one has the stride."""
 
     side: int  # of the depthwise convolution
     stride: int
@@ -47,12 +47,12 @@ SHORT = LITE0[:5]
 
 
 def relu6(x: Array) -> Array:
-    """x between 0 and 6."""
+    """Return x clipped to [0, 6]."""
     return jnp.clip(x, 0, 6)
 
 
 class Unit(nn.Module):
-    """1x1-BN-ReLU6, depthwise-BN-ReLU6, 1x1-BN, added to the input where the shapes are equal."""
+    """Inverted bottleneck: 1x1-BN-ReLU6, depthwise-BN-ReLU6, 1x1-BN, added to the input if the shapes are equal."""
 
     side: int
     stride: int
@@ -64,7 +64,13 @@ class Unit(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, inside: Array, norm: Any) -> Array:
-        """x: [B, h, w, c]; inside: its true cells as a mask; norm: makes a batch norm, by `name`."""
+        """Run the unit.
+
+        Args:
+            x: [B, h, w, c].
+            inside: mask of the true cells of x.
+            norm: makes a batch norm, by `name`.
+        """
         norm, conv = partial(norm_unless, self.folded, norm), partial(convolution, bias=self.folded, dtype=self.dtype)
         y = x
         if self.expansion > 1:
@@ -75,9 +81,12 @@ class Unit(nn.Module):
 
 
 class Lite(nn.Module):
-    """images -> features at stride 16, zero outside the true size: what the last stages at strides 16 and 32 answer.
+    """Network from images to features at stride 16: the last stages at strides 16 and 32, zero outside the true size.
 
-    stages: those of the network. frozen_stages, axis: as in `backbone.backbone`.
+    Attributes:
+        stages: stages of the network.
+        frozen_stages: as in `backbone.backbone`.
+        axis: as in `backbone.backbone`.
     """
 
     config: BackboneConfig
@@ -88,7 +97,7 @@ class Lite(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array, size: Array, train: bool) -> Array:
-        """images: [B, H, W, 3] float32, normalised. size: [B, 2]. Returns [B, H/16, W/16, C]."""
+        """Map images [B, H, W, 3] float32, normalised, of true sizes [B, 2] to features [B, H/16, W/16, C]."""
 
         def inside(stride: int) -> Array:
             return true_cells(size, images.shape[1] // stride, images.shape[2] // stride, stride)
@@ -117,7 +126,7 @@ class Lite(nn.Module):
 
 
 def foreign_name(module: str) -> str | None:
-    """Our name of a module of the package efficientnet_lite_pytorch ("_blocks.3._expand_conv" -> ".../conv1")."""
+    """Return the name here of a module of efficientnet_lite_pytorch ("_blocks.3._expand_conv" -> ".../conv1")."""
     match = re.fullmatch(r"_blocks\.(\d+)\._(\w+)", module)
     if match is None:
         return {"_conv_stem": "conv0", "_bn0": "bn0"}.get(module)
@@ -129,7 +138,7 @@ def foreign_name(module: str) -> str | None:
 
 
 def lite(stages: tuple[Stage, ...]) -> Backbone:
-    """Return the kind of backbone that has these stages."""
+    """Return the kind of backbone with these stages."""
     frozen = ("conv0|bn0", *(rf"stage{number}_unit\d+" for number in range(1, len(stages) + 1)))
     folds = {"conv0": "bn0", "conv1": "bn1", "conv2": "bn2", "conv3": "bn3"}
     return Backbone(partial(Lite, stages=stages), frozen, folds, EPSILON, foreign_name, EPSILON)

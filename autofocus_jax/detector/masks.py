@@ -1,4 +1,4 @@
-"""Which cells of a map belong to the chip, and which to its padding."""
+"""Masks that tell a chip's cells from its padding."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from autofocus_jax.structures import Array
 
 
 def true_cells(size: Array, height: int, width: int, stride: int) -> Array:
-    """Cells of a map that touch the true size of their chip.
+    """Return which cells of a map touch the true size of their chip.
 
     Args:
-      size: [B, 2] int, true (height, width) in chip px.
-      height, width: shape of the map. stride: chip px per cell.
+        size: [B, 2] int, true (height, width) in chip px.
+        height: rows of the map.
+        width: columns of the map.
+        stride: chip px per cell.
 
-    Returns: [B, height, width, 1] bool.
+    Returns:
+        [B, height, width, 1] bool.
     """
     rows = jnp.arange(height) * stride < size[:, :1]
     columns = jnp.arange(width) * stride < size[:, 1:]

@@ -1,7 +1,7 @@
-"""Which anchors and RoIs train what: matching with the objects of a chip, and samples of fixed size from them.
+"""Matching of anchors and RoIs with the objects of a chip, and random samples of fixed size from the matches.
 
-Sizes out of the scale's valid range (SNIP) and ignore regions train nothing: what lies on them is neither object nor
-background.
+Objects out of the scale's valid range (SNIP) and ignore regions train nothing: candidates on them are neither object
+nor background.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OBJECT, NOTHING, UNUSED = 1, 0, -1
 
 
 class Match(NamedTuple):
-    """For n candidate boxes of one chip."""
+    """Labels and targets of n candidate boxes of one chip."""
 
     label: Array  # [n] int32: OBJECT, NOTHING (background) or UNUSED
     index: Array  # type: ignore[assignment]  # [n] int32, the object that overlaps most
@@ -33,15 +33,24 @@ def match(
     candidates: Array, boxes: Array, labels: Array, present: Array, trainable: Array, *,
     positive_iou: float, negative_iou: float, ignore_iou: float, best_is_positive: bool,
 ) -> Match:  # fmt: skip
-    """Labels candidate boxes by their overlap with the objects of one chip.
+    """Label candidate boxes by their overlap with the objects of one chip.
 
-    OBJECT: IoU with a trainable box >= positive_iou, or, with best_is_positive, a candidate no other overlaps that
-    box more than. NOTHING: below negative_iou with all of them. UNUSED: in between; also background candidates with IoU
-    > ignore_iou with a box that is present but not trainable, or half inside an ignore region (label -1), however
-    large.
+    - OBJECT: IoU with a trainable box of at least positive_iou. With best_is_positive, also the candidates that overlap
+      a box most.
+    - NOTHING: IoU below negative_iou with all trainable boxes.
+    - UNUSED: IoU in between. Also background candidates with IoU > ignore_iou with a box that is present but not
+      trainable, or at least half inside an ignore region (label -1), however large.
 
     Args:
-      candidates: [n, 4]. boxes: [G, 4]. labels: [G] int32. present, trainable: [G] bool. All in the chip frame.
+        candidates: [n, 4], chip frame.
+        boxes: [G, 4], chip frame.
+        labels: [G] int32.
+        present: [G] bool.
+        trainable: [G] bool.
+        positive_iou: see above.
+        negative_iou: see above.
+        ignore_iou: see above.
+        best_is_positive: see above.
     """
     overlap = iou(candidates, boxes)
     trained = jnp.where(trainable, overlap, 0)
@@ -58,9 +67,16 @@ def match(
 
 
 def sample(key: Array, label: Array, count: int, positive_share: float) -> Sample:
-    """A random set of at most `count` candidates, at most positive_share of them OBJECT, the rest NOTHING.
+    """Draw at most `count` candidates at random, at most positive_share of them OBJECT, the rest NOTHING.
 
-    Args: label: [n] int32 of match. Returns masks over the n candidates.
+    Args:
+        key: random key.
+        label: [n] int32 of match.
+        count: most candidates.
+        positive_share: largest share of OBJECT.
+
+    Returns:
+        Masks over the n candidates.
     """
     n = label.shape[0]
     priority = jax.random.uniform(key, (n,), minval=0.001)
@@ -72,10 +88,15 @@ def sample(key: Array, label: Array, count: int, positive_share: float) -> Sampl
 
 
 def hardest(cost: Array, label: Array, count: int) -> Array:
-    """Mask [n] of the at most `count` candidates that cost most, of those with label >= 0; for OHEM.
+    """Return a mask [n] of the at most `count` candidates with the highest cost, of those with label >= 0 (OHEM).
 
-    As in the authors' release (operator_py/box_annotator_ohem): by chip, the sum of both losses decides, objects and
-    background compete, none suppresses its neighbours. Args: cost: [n], not below 0. label: [n] int32.
+    As in the authors' release (operator_py/box_annotator_ohem), the choice is by chip and by the sum of both losses.
+    Objects and background compete, and no candidate suppresses its neighbours.
+
+    Args:
+        cost: [n], not below 0.
+        label: [n] int32.
+        count: most candidates.
     """
     used = label >= 0
     _, order = jax.lax.top_k(jnp.where(used, cost, -1), min(count, len(label)))

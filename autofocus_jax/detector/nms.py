@@ -12,16 +12,19 @@ from autofocus_jax.structures import Array
 def nms(
     boxes: Array, valid: Array, threshold: float, count: int, limit: Array | int | None = None
 ) -> tuple[Array, Array]:
-    """Keeps the first `count` boxes that greedy suppression leaves.
+    """Return the first `count` boxes that greedy suppression keeps.
 
-    Only the survivors need their overlaps, so the cost is count * n and not n * n.
+    Only survivors compute their overlaps, so the cost is count * n and not n * n.
 
     Args:
-      boxes: [n, 4] sorted by falling score. valid: [n] bool, False for rows to pass over.
-      threshold: a box is suppressed when its IoU with a kept one is larger. count: capacity of the answer.
-      limit: how many boxes are wanted, at most `count`; by default as many.
+        boxes: [n, 4] sorted by falling score.
+        valid: [n] bool, False for rows to skip.
+        threshold: IoU with a kept box above which a box is suppressed.
+        count: capacity of the answer.
+        limit: number of boxes wanted, at most `count`; by default `count`.
 
-    Returns: indices [count] int32 into boxes, in order of score, and kept [count] bool, False past the last survivor.
+    Returns:
+        indices [count] int32 into boxes, in order of score, and kept [count] bool, False past the last survivor.
     """
     n = boxes.shape[0]
     limit = count if limit is None else limit

@@ -1,4 +1,4 @@
-"""The one-stage detector: its loss (the focal loss on all anchors, FocusPixels) and the value that it is."""
+"""The one-stage detector: its loss (focal loss on all anchors, FocusPixels) and its `Detector` value."""
 
 from __future__ import annotations
 
@@ -64,10 +64,11 @@ def loss(
     config: OneStageConfig, training: TrainingConfig, variables: Variables, batch: TrainBatch, key: Array,
     axis: str | None = None,
 ) -> Loss:  # fmt: skip
-    """Total loss of a batch, its parts, and the updated batch statistics; arguments as two_stage_loss.loss.
+    """Return the total loss of a batch, its parts, and the updated batch statistics. Arguments are those of
+    two_stage_loss.loss.
 
     loss = class + box_weight * box + focus_weight * focus. Class and box losses are sums over the anchors of all valid
-    rows, divided by the number of anchors that are objects. Nothing is drawn at random, so `key` is not used.
+    rows, divided by the number of object anchors. Nothing is drawn at random, so `key` is not used.
     """
     network = Network(config, training.frozen_stages, axis if training.synchronised_norm else None)
     maps, statistics = trained(network, freeze(config, training, variables), batch)
@@ -81,7 +82,7 @@ def loss(
 
 
 def anchor_loss(config: OneStageConfig, maps: Maps, batch: TrainBatch) -> tuple[dict[str, Array], Array]:
-    """Losses [B] of each chip, summed over its anchors, and how many of these are objects [B]."""
+    """Return the losses [B] of each chip, summed over its anchors, and the number [B] of its object anchors."""
     count, height, width, shapes, classes = maps.logits.shape
     references = jnp.asarray(anchors(height, width, config.anchors)).reshape(-1, 4)
     inside = true_cells(batch.chips.size, height, width, STRIDE)

@@ -1,4 +1,4 @@
-"""The one-stage detector's network, and its two parts: dense scores and boxes of the best anchors, then NMS."""
+"""The one-stage detector's network and its two parts: scores and boxes of the best anchors, then NMS."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PRIOR = 0.01  # probability that every anchor begins with; without it the backg
 
 
 class Maps(NamedTuple):
-    """What the convolutions answer for a batch of chips, at stride 16; A anchors a cell."""
+    """Answer of the convolutions for a batch of chips, at stride 16; A anchors a cell."""
 
     logits: Array  # [B, h, w, A, K], a sigmoid each
     deltas: Array  # [B, h, w, A, 4]
@@ -32,7 +32,7 @@ class Maps(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the convolutions leave for `answer`: its shapes are the same for many buckets. M = candidates."""
+    """Result of `look` for `answer`. Its shapes are the same for many buckets. M = candidates."""
 
     best: Array  # [B, M] largest class score of the best anchors, best first; -1 in rows that hold none
     scores: Array  # [B, M, K]
@@ -44,7 +44,7 @@ class Seen(NamedTuple):
 
 
 class DenseHead(nn.Module):
-    """1x1, ReLU; then two subnets of 3x3 convolutions: class logits and deltas of every anchor."""
+    """Dense head: 1x1, ReLU, then two subnets of 3x3 convolutions for class logits and deltas of every anchor."""
 
     channels: int
     layers: int
@@ -54,7 +54,7 @@ class DenseHead(nn.Module):
 
     @nn.compact
     def __call__(self, features: Array, inside: Array) -> tuple[Array, Array]:
-        """features [B, h, w, C], inside [B, h, w, 1] -> logits [B, h, w, A, K] and deltas [B, h, w, A, 4]."""
+        """Map features [B, h, w, C], inside [B, h, w, 1] to logits [B, h, w, A, K] and deltas [B, h, w, A, 4]."""
         conv = partial(convolution, bias=True, dtype=self.dtype)
         reduced = nn.relu(conv(self.channels, 1, name="reduce")(features)) * inside
 
@@ -69,7 +69,7 @@ class DenseHead(nn.Module):
 
 
 class Network(Trunk):
-    """The parameters of the detector; the functions below say what is done with them."""
+    """Flax module that owns all parameters. Call it through `init`, `look` and `answer` below."""
 
     config: OneStageConfig
 
@@ -88,7 +88,7 @@ class Network(Trunk):
 
 
 def init(config: OneStageConfig, key: Array) -> Variables:
-    """Random parameters, and batch statistics of mean 0 and variance 1."""
+    """Draw random parameters; batch statistics have mean 0 and variance 1."""
     side = 4 * STRIDE
     pixels, size = jnp.zeros((1, side, side, 3), jnp.uint8), jnp.full((1, 2), side)
     drawn = jax.jit(partial(Network(config).init, train=False, method="maps"))(key, pixels, size)
@@ -96,7 +96,7 @@ def init(config: OneStageConfig, key: Array) -> Variables:
 
 
 def look(config: OneStageConfig, variables: Variables, chips: ChipBatch) -> tuple[Seen, Array]:
-    """The convolutions: the best anchors for `answer`, and the focus map [B, H/16, W/16]."""
+    """Run the convolutions: return the best anchors for `answer`, and the focus map [B, H/16, W/16]."""
     maps: Any = Network(config).apply(variables, chips.pixels, chips.size, False, method="maps")
     focus = jax.nn.softmax(maps.focus_logits, axis=-1)[..., 1]
     inside = true_cells(chips.size, focus.shape[1], focus.shape[2], STRIDE)[..., 0]
@@ -115,7 +115,7 @@ def look(config: OneStageConfig, variables: Variables, chips: ChipBatch) -> tupl
 
 
 def answer(config: OneStageConfig, variables: Variables, seen: Seen) -> Answer:
-    """Boxes, scores and valid of DetectorOutput: what NMS leaves of the best anchors."""
+    """Return boxes, scores and valid of DetectorOutput: the best anchors after NMS."""
     deltas = seen.deltas * jnp.asarray(config.box_deviations)
     boxes, index, kept = dense.suppressed(seen.best, deltas, seen.anchors, seen.size, seen.slots, config.nms_iou)
     scores = jnp.take_along_axis(seen.scores, index[..., None], axis=1)

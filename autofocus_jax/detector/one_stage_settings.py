@@ -12,12 +12,14 @@ from autofocus_jax.config import AnchorConfig, DetectorSettings
 class OneStageConfig(DetectorSettings):
     """A detector of the RetinaNet type (Lin et al. 2017): dense anchors and the focal loss, on one map at stride 16.
 
-    Two subnets, for classes and boxes, each of head_layers 3x3 convolutions, stand on a 1x1 convolution.
-    candidates, nms_iou: so many anchors of a chip are decoded and thinned by NMS without regard to their class.
-    detections_area: chips of this area (chip px^2) and larger ones get all `detections`; smaller ones get their share,
-    but detections_least. None gives all to all.
-    positive_iou, negative_iou, ignore_iou: in training, overlap with an object from which an anchor is one, below which
-    it is background, and overlap with an out-of-range box from which it is ignored.
+    Two subnets, for classes and for boxes, each have head_layers 3x3 convolutions after a 1x1 convolution.
+
+    - candidates, nms_iou: number of anchors of a chip that are decoded and thinned by class-agnostic NMS, and its IoU.
+    - detections_area: chips of at least this area (chip px^2) get all `detections`. Smaller chips get their share, but
+      at least detections_least. None gives all to all chips.
+    - positive_iou, negative_iou: in training, the overlap with an object from which an anchor is an object, and below
+      which it is background.
+    - ignore_iou: the overlap with an out-of-range box above which an anchor is ignored.
     """
 
     anchors: AnchorConfig = AnchorConfig()

@@ -1,8 +1,8 @@
 """Pre-activation ResNet (v2) with features at stride 16 (He et al. 2016; the authors' release uses its 101-layer form).
 
-A dilated stage 4 is dilated from its first unit on, as in the release; timm's v2 leaves that unit at dilation 1.
-Every convolution that looks past one cell sees zeros outside the true size of a chip, so that what it answers inside
-does not depend on the bucket that the chip was padded to.
+A dilated stage 4 is dilated from its first unit on, as in the release; timm's v2 leaves that unit at dilation 1. Every
+convolution that looks past one cell sees zeros outside the true size of a chip. So its answer inside does not depend on
+the bucket.
 """
 
 from __future__ import annotations
@@ -28,30 +28,31 @@ MOMENTUM = 0.9
 
 
 def batch_norm(train: bool, **kwargs) -> nn.BatchNorm:
-    """In training, statistics are those of the whole padded chip: leaving the padding out costs half of the step again
-    on a CPU, and what is learnt is used with the statistics it was learnt with.
+    """Return a batch norm whose training statistics are those of the whole padded chip.
 
-    axis_name: a mapped axis (parallel.AXIS) over whose devices the statistics are taken together.
+    Leaving the padding out would cost half of the step again on a CPU. Inference uses the same statistics as the
+    training. In kwargs, axis_name is a mapped axis (parallel.AXIS) over whose devices the statistics are taken
+    together.
     """
     return nn.BatchNorm(use_running_average=not train, momentum=MOMENTUM, **{"epsilon": EPSILON, **kwargs})
 
 
 class Affine(nn.Module):
-    """A batch norm of inference that has no convolution to be folded into: one scale and one shift a channel."""
+    """A batch norm at inference that no convolution can take in: one scale and one shift a channel."""
 
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """x: [..., c]; returns the same shape."""
+        """Scale and shift x [..., c]; the shape stays."""
         scale = self.param("scale", nn.initializers.ones, x.shape[-1:]).astype(self.dtype)
         return x.astype(self.dtype) * scale + self.param("bias", nn.initializers.zeros, x.shape[-1:]).astype(self.dtype)
 
 
 def max_pool(x: Array) -> Array:
-    """3x3 maxima at stride 2 of x [B, h, w, c], h and w even, not below 0 (x follows a ReLU).
+    """Return 3x3 maxima at stride 2 of x [B, h, w, c]; h and w even, x not below 0 (after a ReLU).
 
-    As maxima of shifted copies, whose gradient takes a tenth of the time of reduce_window's on a CPU.
+    The maxima of shifted copies have a gradient ten times as fast as reduce_window's on a CPU.
     """
     x = jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0)))
     rows = jnp.maximum(jnp.maximum(x[:, 0:-1:2], x[:, 1::2]), x[:, 2::2])
@@ -59,16 +60,16 @@ def max_pool(x: Array) -> Array:
 
 
 def norm_unless(folded: bool, norm: Callable[..., nn.BatchNorm], name: str) -> Callable[[Array], Array]:
-    """The batch norm after a convolution; nothing where the convolution has it folded in."""
+    """Return the batch norm after a convolution, or the identity if the convolution has the norm folded in."""
     return (lambda x: x) if folded else norm(name=name)
 
 
 def convolution_3x3(
     channels: int, stride: int, dilation: int, groups: int, bias: bool, dtype: Any, x: Array, cells: Array
 ) -> Array:
-    """The 3x3 convolution "conv2" of a unit: plain for groups 0, else deformable by the offsets of a plain one.
+    """Apply the 3x3 convolution "conv2" of a unit: plain for groups 0, else deformable by the offsets of a plain one.
 
-    cells: [B, 2] int, rows and columns of x that each chip fills.
+    In `cells` [B, 2] int are the rows and columns of x that each chip fills.
     """
     if groups == 0:
         return convolution(channels, 3, stride, dilation, bias, dtype=dtype, name="conv2")(x)
@@ -90,8 +91,14 @@ class Unit(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, inside: Array, cells: Array, norm: Callable[..., nn.BatchNorm]) -> Array:
-        """x: [B, h, w, c]; inside, cells: true cells at the unit's input stride, as a mask and as their numbers; norm:
-        makes its batch norms, by `name`."""
+        """Run the unit.
+
+        Args:
+            x: [B, h, w, c].
+            inside: mask of the true cells at the unit's input stride.
+            cells: numbers of the true cells at the unit's input stride.
+            norm: makes a batch norm, by `name`.
+        """
         conv = partial(convolution, dtype=self.dtype)
         width = self.channels // 4
         active = nn.relu(norm(name="bn1")(x))
@@ -109,7 +116,7 @@ def stem(
     images: Array, inside: Callable[[int], Array], channels: int, folded: bool, dtype: Any,
     norm: Callable[..., nn.BatchNorm],
 ) -> Array:  # fmt: skip
-    """BN of the images, 7x7 at stride 2, BN-ReLU: [B, H, W, 3] -> [B, H/2, W/2, channels]."""
+    """Apply BN of the images, 7x7 at stride 2, BN-ReLU: [B, H, W, 3] -> [B, H/2, W/2, channels]."""
     # The shift of bn_data is not trained: its gradient would be the stem's towards the image, at full resolution.
     x = jax.lax.stop_gradient(norm(use_scale=False, name="bn_data")(images) * inside(1))
     x = convolution(channels, 7, 2, bias=folded, dtype=dtype, name="conv0")(x)
@@ -117,11 +124,13 @@ def stem(
 
 
 class ResNet(nn.Module):
-    """images -> features at stride 16: concat(conv4, conv5), zero outside the true size.
+    """Network from images to features at stride 16: concat(conv4, conv5), zero outside the true size.
 
-    stem and unit make the kind of network: those of this file the pre-activation one, those of resnet_v1 torchvision's.
-    frozen_stages: the batch norms of the stem (1), of the stem and stage 1 (2) … keep their statistics in training.
-    axis: mapped axis over which batch statistics are taken together; None for those of each device.
+    Attributes:
+        stem: stem of the network: this file's for the pre-activation kind, resnet_v1's for torchvision's kind.
+        unit: unit of the network, as stem.
+        frozen_stages: batch norms of the stem (1), of the stem and stage 1 (2) … keep their statistics in training.
+        axis: mapped axis over which batch statistics are taken together; None takes those of each device.
     """
 
     config: BackboneConfig
@@ -132,13 +141,13 @@ class ResNet(nn.Module):
     axis: str | None = None
 
     def __call__(self, images: Array, size: Array, train: bool) -> Array:
-        """images: [B, H, W, 3] float32, mean removed. size: [B, 2]. Returns [B, H/16, W/16, C4 + C5]."""
+        """Map images [B, H, W, 3] float32, mean removed, of true sizes [B, 2] to features [B, H/16, W/16, C4 + C5]."""
         features = jnp.concatenate(self.stages(images, size, train)[-2:], axis=-1)
         return features * true_cells(size, features.shape[1], features.shape[2], STRIDE)
 
     @nn.compact
     def stages(self, images: Array, size: Array, train: bool) -> list[Array]:
-        """What stages 1..4 (conv2..conv5) answer, at strides 4, 8, 16, 16; not masked outside the true size."""
+        """Return the maps of stages 1..4 (conv2..conv5) at strides 4, 8, 16, 16, not masked outside the true size."""
 
         def inside(stride: int) -> Array:
             return true_cells(size, images.shape[1] // stride, images.shape[2] // stride, stride)
@@ -170,7 +179,9 @@ STAGES = ("conv0|bn0|bn_data", *(rf"stage{number}_unit\d+" for number in range(1
 
 
 def timm_name(module: str) -> str | None:
-    """Our name of a module of timm's pre-activation ResNets ("stages.0.blocks.0.norm1" -> "stage1_unit1/bn1")."""
+    """Return the name here of a module of timm's pre-activation ResNets ("stages.0.blocks.0.norm1" ->
+    "stage1_unit1/bn1").
+    """
     match = re.fullmatch(r"(?:stages\.(\d+)\.blocks\.(\d+)\.)(conv\d|norm\d|downsample\.conv)", module)
     if match is None:
         return {"stem.conv": "conv0"}.get(module)

@@ -1,6 +1,6 @@
 """Post-activation ResNet v1.5 (He et al. 2015; the stride on the 3x3 convolution), as torchvision has it.
 
-Of a dilated stage 4 the first unit has dilation 1, as torchvision's replace_stride_with_dilation leaves it.
+The first unit of a dilated stage 4 has dilation 1, as with torchvision's replace_stride_with_dilation.
 """
 
 from __future__ import annotations
@@ -34,8 +34,14 @@ class UnitV1(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, inside: Array, cells: Array, norm: Callable[..., Any]) -> Array:
-        """x: [B, h, w, c]; inside, cells: true cells at the unit's input stride, as a mask and as their numbers; norm:
-        makes its batch norms, by `name`."""
+        """Run the unit.
+
+        Args:
+            x: [B, h, w, c].
+            inside: mask of the true cells at the unit's input stride.
+            cells: numbers of the true cells at the unit's input stride.
+            norm: makes a batch norm, by `name`.
+        """
         norm = partial(norm_unless, self.folded, partial(norm, epsilon=EPSILON))
         conv = partial(convolution, bias=self.folded, dtype=self.dtype)
         width, dilation = self.channels // 4, 1 if self.project else self.dilation
@@ -52,7 +58,7 @@ def stem_v1(
     images: Array, inside: Callable[[int], Array], channels: int, folded: bool, dtype: Any,
     norm: Callable[..., Any],
 ) -> Array:  # fmt: skip
-    """7x7 at stride 2, BN, ReLU: [B, H, W, 3] -> [B, H/2, W/2, channels]."""
+    """Apply 7x7 at stride 2, BN, ReLU: [B, H, W, 3] -> [B, H/2, W/2, channels]."""
     x = convolution(channels, 7, 2, bias=folded, dtype=dtype, name="conv0")(images * inside(1))
     return nn.relu(norm_unless(folded, partial(norm, epsilon=EPSILON), "bn0")(x))
 
@@ -62,7 +68,7 @@ _SHORTCUT = {"downsample.0": "shortcut", "downsample.1": "shortcut_bn"}
 
 
 def torchvision_name(module: str) -> str | None:
-    """Our name of a module of torchvision's ResNets ("layer1.0.conv1" -> "stage1_unit1/conv1")."""
+    """Return the name here of a module of torchvision's ResNets ("layer1.0.conv1" -> "stage1_unit1/conv1")."""
     match = re.fullmatch(r"layer(\d+)\.(\d+)\.(conv\d|bn\d|downsample\.[01])", module)
     if match is None:
         return {"conv1": "conv0", "bn1": "bn0"}.get(module)

@@ -1,7 +1,7 @@
 """RoIAlign (He et al. 2017) as matrix products.
 
-The samples of a bin form a grid and bilinear weights factor into rows and columns, so the mean over a bin is one short
-vector along y and one along x; pooling is then two matrix products and its gradient two more, with no gathers.
+The samples of a bin form a grid, and bilinear weights factor into rows and columns. So the mean over a bin is one short
+vector along y and one along x. Pooling is two matrix products and its gradient two more, without gathers.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ from autofocus_jax.structures import STRIDE, Array
 
 
 def roi_align(features: Array, rois: Array, size: int = 7, samples: int = 2, cells: Array | None = None) -> Array:
-    """Pools each RoI of one chip to size x size.
+    """Pool each RoI of one chip to size x size.
 
     Args:
-      features: [h, w, C] at stride 16. rois: [N, 4], chip frame. samples: per bin and side.
-      cells: [2] int, rows and columns of the map that the chip fills; by default all.
+        features: [h, w, C] at stride 16.
+        rois: [N, 4], chip frame.
+        size: bins per side.
+        samples: samples per bin and side.
+        cells: [2] int, rows and columns of the map that the chip fills; by default all.
 
-    Returns: [N, size, size, C]. Samples beyond the chip's border read its last cell; cells are centred, so chip px x
-    lies at x / 16 - 0.5. No gradient flows to the RoIs (as in Fast R-CNN).
+    Returns:
+        [N, size, size, C]. Samples beyond the chip's border read its last cell. Cells are centred: chip px x lies at x
+        / 16 - 0.5. No gradient flows to the RoIs (as in Fast R-CNN).
     """
     rois = jax.lax.stop_gradient(rois)
     height, width, _ = features.shape

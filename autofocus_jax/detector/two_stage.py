@@ -72,9 +72,9 @@ def two_stage(settings: DetectorConfig) -> Detector:
 
 
 def look_for_proposals(config: DetectorConfig, variables: Variables, chips: ChipBatch) -> tuple[Any, Array]:
-    """The first part of the region proposals as detections; N = config.proposals of every chip, whatever its size.
+    """Run the first part of the region proposals as detections; N = config.proposals for every chip, whatever its size.
 
-    The focus map [B, H/16, W/16] is 0: rules that make chips from it must be chips.whole_level.
+    The focus map [B, H/16, W/16] is 0, so the rules must be chips.whole_level.
     """
     maps = forward(config, variables, chips)
     slots = jnp.ones((len(chips.size), config.proposals), bool)
@@ -83,7 +83,7 @@ def look_for_proposals(config: DetectorConfig, variables: Variables, chips: Chip
 
 
 def answer_proposals(config: DetectorConfig, variables: Variables, seen: Any) -> Answer:
-    """The second part; the probability of an object is the one class."""
+    """Run the second part of the region proposals; the probability of an object is the one class."""
     *of_anchors, valid = seen
     found = suppressed(config, *of_anchors)
     return found.boxes, found.scores[..., None], found.valid & valid[:, None]

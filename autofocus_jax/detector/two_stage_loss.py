@@ -25,14 +25,20 @@ def loss(
     config: DetectorConfig, training: TrainingConfig, variables: Variables, batch: TrainBatch, key: Array,
     axis: str | None = None,
 ) -> Loss:  # fmt: skip
-    """Total loss of a batch, its parts, and the updated batch statistics.
+    """Return the total loss of a batch, its parts, and the updated batch statistics.
 
-    loss = proposal_class + proposal_box + box_class + box + focus_weight * focus; each is the mean over the valid rows,
-    and a row that is not valid adds nothing. key: draws the anchors and RoIs that train, of each row by its number.
+    loss = proposal_class + proposal_box + box_class + box + focus_weight * focus. Each part is the mean over the valid
+    rows; other rows add nothing.
 
-    axis: the mapped axis over devices that each hold a slice of the batch. What is returned is then the device's share
-    of the whole batch's means: the sum over the axis is what one device would return for the whole batch. Batch
-    statistics stay those of the device, unless training.synchronised_norm.
+    Args:
+        config: settings of the detector.
+        training: settings of the training.
+        variables: parameters and batch statistics.
+        batch: chips and targets.
+        key: draws the anchors and RoIs that train, for each row by its number.
+        axis: mapped axis over devices that each hold a slice of the batch. Results are then the device's share of the
+            whole batch's means: their sum over the axis is the result of one device for the whole batch. Batch
+            statistics stay those of the device, unless training.synchronised_norm is set.
     """
     network, maps, statistics = _maps(config, training, variables, batch, axis)
     keys = row_keys(key, batch.chips.valid.shape[0], axis)
@@ -54,8 +60,10 @@ def proposal_stage_loss(
     config: DetectorConfig, training: TrainingConfig, variables: Variables, batch: TrainBatch, key: Array,
     axis: str | None = None,
 ) -> Loss:  # fmt: skip
-    """As `loss`, with the region proposals' two parts alone: for the short training whose proposals make negative chips
-    (section 3.2 of SNIPER)."""
+    """Return `loss` with the two parts of the region proposals alone.
+
+    The short training with this loss makes the proposals for negative chips (section 3.2 of SNIPER).
+    """
     _, maps, statistics = _maps(config, training, variables, batch, axis)
     keys = row_keys(key, batch.chips.valid.shape[0], axis)
     parts = means(proposal_loss(config, training, maps, batch, keys[:, 0]), batch.chips.valid, axis)
@@ -74,7 +82,7 @@ def _maps(
 def proposal_loss(
     config: DetectorConfig, training: TrainingConfig, maps: Maps, batch: TrainBatch, keys: Array
 ) -> dict[str, Array]:
-    """Losses [B] of the region proposal network on rpn_batch random anchors a chip."""
+    """Return the losses [B] of the region proposal network on rpn_batch random anchors a chip."""
     count, height, width = maps.proposal_logits.shape[:3]
     references = jnp.asarray(anchors(height, width, config.anchors)).reshape(-1, 4)
     inside = true_cells(batch.chips.size, height, width, STRIDE)
@@ -101,10 +109,11 @@ def proposal_loss(
 def roi_candidates(
     config: DetectorConfig, training: TrainingConfig, maps: Maps, batch: TrainBatch
 ) -> tuple[Array, tuple[Array, Array]]:
-    """All RoIs of a chip that could train: the proposals and the trainable boxes themselves.
+    """Return all RoIs of a chip that could train: the proposals and the trainable boxes.
 
-    Returns: rois [B, N, 4] chip frame, and (label [B, N] int32: 0 background, 1..K, -1 unused; box [B, N, 4] the
-    object of each).
+    Returns:
+        rois [B, N, 4] chip frame, and (label [B, N] int32: 0 background, 1..K, -1 unused; box [B, N, 4], the object of
+        each).
     """
     proposals = propose(config, maps, batch.chips.size)
 
@@ -127,7 +136,7 @@ def roi_candidates(
 def sample_rois(
     config: DetectorConfig, training: TrainingConfig, maps: Maps, batch: TrainBatch, keys: Array
 ) -> tuple[Array, tuple[Array, Array]]:
-    """roi_batch RoIs a chip, drawn from roi_candidates; returned as there."""
+    """Draw roi_batch RoIs a chip from roi_candidates; the result has the same form."""
 
     def one_chip(key, candidates, label, boxes):
         chosen = sample(key, jnp.minimum(label, OBJECT), training.roi_batch, training.roi_foreground)
@@ -142,9 +151,9 @@ def sample_rois(
 def box_loss(
     config: DetectorConfig, training: TrainingConfig, logits: Array, deltas: Array, rois: Array, targets: tuple
 ) -> dict[str, Array]:
-    """Losses [B] of the box head on RoIs that train: logits [B, R, K + 1], deltas [B, R, 4].
+    """Return the losses [B] of the box head on training RoIs: logits [B, R, K + 1], deltas [B, R, 4].
 
-    With hard_rois only the roi_batch of a chip that cost most count, class and box taken together (OHEM).
+    With hard_rois only the roi_batch RoIs of a chip with the highest sum of class and box loss count (OHEM).
     """
     label, boxes = targets
     entropy = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(label, 0))

@@ -1,4 +1,6 @@
-"""The two-stage detector's network as pure functions: init, forward, look, answer, and propose, which trains too."""
+"""The two-stage detector's network as pure functions: init, forward, look, answer, and propose, which training uses
+too.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ GRID = 16  # cells; sides of the maps that RoIs are pooled from are multiples of
 
 
 class Maps(NamedTuple):
-    """What the convolutions answer for a batch of chips, at stride 16; A anchors a cell."""
+    """Answer of the convolutions for a batch of chips, at stride 16; A anchors a cell."""
 
     features: Array  # [B, h, w, C]
     proposal_logits: Array  # [B, h, w, 2, A], background first
@@ -30,7 +32,7 @@ class Maps(NamedTuple):
 
 
 class Proposals(NamedTuple):
-    """Where the box head looks, best first."""
+    """Boxes for the box head, best first."""
 
     boxes: Array  # [B, N, 4], chip frame
     scores: Array  # [B, N], probability of an object
@@ -38,7 +40,7 @@ class Proposals(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the convolutions leave for `answer`: its shapes are the same for many buckets. M = proposals_before_nms."""
+    """Result of `look` for `answer`. Its shapes are the same for many buckets. M = proposals_before_nms."""
 
     features: Array  # [B, H, W, R] at stride 16, what RoIs are pooled from; zero outside the true size
     scores: Array  # [B, M] of the best anchors, best first; -1 in rows that hold none
@@ -50,7 +52,9 @@ class Seen(NamedTuple):
 
 
 class Network(Trunk):
-    """The parameters of the detector; the functions below say what is done with them."""
+    """Flax module that owns all parameters. Call it through `init`, `forward`, `classify`, `look` and
+    `answer` below.
+    """
 
     config: DetectorConfig
 
@@ -82,7 +86,7 @@ class Network(Trunk):
 
 
 def init(config: DetectorConfig, key: Array) -> Variables:
-    """Random parameters, and batch statistics of mean 0 and variance 1."""
+    """Draw random parameters; batch statistics have mean 0 and variance 1."""
     side = 4 * STRIDE
     pixels, size = jnp.zeros((1, side, side, 3), jnp.uint8), jnp.full((1, 2), side)
     return {"batch_stats": {}} | jax.jit(Network(config).init)(key, pixels, size, jnp.zeros((1, 1, 4)))
@@ -91,12 +95,17 @@ def init(config: DetectorConfig, key: Array) -> Variables:
 def forward(
     config: DetectorConfig, variables: Variables, chips: ChipBatch, masked: bool = True, one_by_one: bool = False
 ) -> Maps:
-    """The convolutions' answer for a batch of chips, with the running batch statistics.
+    """Run the convolutions on a batch of chips, with the running batch statistics.
 
-    masked: features are set to zero outside the true size, so that the answer does not depend on the bucket. False is
-    the authors' network, which zeroes its input alone.
-    one_by_one: chips go through the convolutions one after the other. The answer is the same; on a CPU it takes less
-    time for large chips (docs/benchmarks.md), since one chip's maps fit into the cache and their memory is used again.
+    Args:
+        config: settings of the detector.
+        variables: parameters and batch statistics.
+        chips: the batch.
+        masked: set features to zero outside the true size, so that the answer does not depend on the bucket. False is
+            the authors' network, which zeroes only its input.
+        one_by_one: pass chips through the convolutions one after the other, with the same answer. On a CPU this is
+            faster for large chips (docs/benchmarks.md), because one chip's maps fit into the cache and their memory is
+            reused.
     """
 
     def maps(pixels: Array, size: Array) -> Any:
@@ -111,20 +120,29 @@ def forward(
 def classify(
     config: DetectorConfig, variables: Variables, features: Array, rois: Array, size: Array | None = None
 ) -> tuple[Array, Array]:
-    """features [B, h, w, C], rois [B, N, 4] (chip frame) -> logits [B, N, K + 1], background first; deltas [B, N, 4].
+    """Return logits [B, N, K + 1] (background first) and deltas [B, N, 4] of RoIs.
 
-    size: [B, 2] int, true (height, width) in px, past which nothing is pooled; by default that of the map.
+    Args:
+        config: settings of the detector.
+        variables: parameters and batch statistics.
+        features: [B, h, w, C].
+        rois: [B, N, 4], chip frame.
+        size: [B, 2] int, true (height, width) in px; nothing past it is pooled. By default the size of the map.
     """
     found: Any = Network(config).apply(variables, features, rois, size, method="classify")
     return found
 
 
 def candidates(config: DetectorConfig, maps: Maps, size: Array) -> tuple[Array, Array, Array]:
-    """The anchors of highest score, best first: scores [B, M], deltas [B, M, 4], anchors [B, M, 4] in the chip frame.
+    """Return the anchors of highest score, best first, M = config.proposals_before_nms.
 
-    M = config.proposals_before_nms; rows that hold no anchor have score -1.
+    Args:
+        config: settings of the detector.
+        maps: answer of the convolutions.
+        size: [B, 2] int, true (height, width), px.
 
-    Args: size: [B, 2] int, true (height, width), px.
+    Returns:
+        scores [B, M] (-1 for rows without an anchor), deltas [B, M, 4], anchors [B, M, 4] in the chip frame.
     """
     scores = jax.nn.softmax(maps.proposal_logits, axis=3)[..., 1, :]
     best, order, references = dense.best_anchors(scores, size, config.proposals_before_nms, config.anchors)
@@ -135,7 +153,7 @@ def candidates(config: DetectorConfig, maps: Maps, size: Array) -> tuple[Array, 
 def suppressed(
     config: DetectorConfig, scores: Array, deltas: Array, references: Array, size: Array, slots: Array
 ) -> Proposals:
-    """Proposals from `candidates`, one for each of `slots`: dense.suppressed with the config's settings."""
+    """Return proposals from `candidates`, one for each of `slots`: dense.suppressed with the config's settings."""
     found = dense.suppressed(
         scores, deltas, references, size, slots, config.proposal_nms_iou, config.proposal_least_side
     )
@@ -145,7 +163,9 @@ def suppressed(
 
 
 def propose(config: DetectorConfig, maps: Maps, size: Array, count: int | None = None) -> Proposals:
-    """Where the box head is to look: `candidates`, `suppressed`. Returns N = count rows, default config.proposals."""
+    """Return proposals for the box head: `candidates`, then `suppressed`. N = count rows, by default
+    config.proposals.
+    """
     count = config.proposals if count is None else count
     return suppressed(config, *candidates(config, maps, size), size, jnp.ones((len(size), count), bool))
 
@@ -153,11 +173,12 @@ def propose(config: DetectorConfig, maps: Maps, size: Array, count: int | None =
 def look(
     config: DetectorConfig, variables: Variables, chips: ChipBatch, masked: bool = True, one_by_one: bool = False
 ) -> tuple[Seen, Array]:
-    """The first part of detection, the convolutions: what `answer` needs, and the focus map [B, H/16, W/16].
+    """Run the first part of detection, the convolutions: return the input of `answer`, and the focus map [B, H/16,
+    W/16].
 
-    The features are padded to multiples of GRID cells, and the number of proposals is a power of two or all of them, so
-    that one program of `answer` serves many buckets. masked and one_by_one are those of `forward`. What is not masked
-    is not padded either.
+    Features are padded to multiples of GRID cells, and the number of proposals is a power of two or all of them. So one
+    program of `answer` serves many buckets. masked and one_by_one are those of `forward`. Without `masked` nothing is
+    padded.
     """
     maps = forward(config, variables, chips, masked, one_by_one)
     reduced: Any = Network(config).apply(variables, maps.features, method="reduced")
@@ -173,7 +194,7 @@ def look(
 
 
 def answer(config: DetectorConfig, variables: Variables, seen: Seen, masked: bool = True) -> Answer:
-    """The second part of detection: boxes, scores and valid of DetectorOutput. masked: as in `look`."""
+    """Run the second part of detection: return boxes, scores and valid of DetectorOutput. masked: as in `look`."""
     proposals = suppressed(config, seen.scores, seen.deltas, seen.anchors, seen.size, seen.slots)
     size = seen.size if masked else None
     found: Any = Network(config).apply(variables, seen.features, proposals.boxes, size, method="box")

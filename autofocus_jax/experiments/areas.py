@@ -35,7 +35,7 @@ class Areas(NamedTuple):
 
 
 def image_areas(truth: GroundTruth, height: int, width: int) -> Areas:
-    """Areas of one image of height x width px, exact for boxes with fractions of pixels."""
+    """Return the areas of one image of height x width px, exact for boxes with fractions of pixels."""
     area = box_ops.area(truth.boxes.astype(np.float64))
     size = np.where(truth.ignore, 3, (area >= LIMITS[0]).astype(int) + (area > LIMITS[1]))
     objects = np.bincount(size, minlength=4)[:3]
@@ -45,13 +45,13 @@ def image_areas(truth: GroundTruth, height: int, width: int) -> Areas:
 
 
 def measure(truths: Iterable[tuple[GroundTruth, int, int]]) -> Areas:
-    """The sum of image_areas over (ground truth, height, width) of one image or more."""
+    """Return the sum of image_areas over (ground truth, height, width) of one image or more."""
     parts = [image_areas(*item) for item in truths]
     return Areas(*(np.sum(column, axis=0) for column in zip(*parts, strict=True)))
 
 
 def run(arguments: Arguments, config: Config, track: Track) -> Result:
-    """The experiment; opens no image."""
+    """Run the experiment; no image is opened."""
     dataset = open_dataset(arguments, config)
     chosen = indices(arguments, dataset)
     infos = ((index, dataset.info(index)) for index in track(chosen, "areas"))
@@ -73,9 +73,11 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
 
 
 def report_rows(total: Areas, printed: Mapping[str, Mapping[str, float]]) -> list[dict]:
-    """A row for each size, for what only ignore regions cover, and for the background; shares of 1.
+    """Return a row for each size, for areas of ignore regions alone, and for the background; shares of 1.
 
-    printed: the paper's shares, as paper.AREAS.
+    Args:
+        total: areas of all images.
+        printed: the paper's shares, as paper.AREAS.
     """
     objects, image = max(1, total.objects.sum()), total.area.sum()
     rows = []
@@ -95,7 +97,7 @@ def report_rows(total: Areas, printed: Mapping[str, Mapping[str, float]]) -> lis
 
 
 def draw(rows: list[dict]) -> Figure:
-    """Bars from the smallest size to the background, objects above area, with their numbers beside them."""
+    """Draw bars from the smallest size to the background, objects above area, with their numbers beside them."""
     shown = [row for row in rows if row["size"] != "ignored" or row["area"] >= 0.0005]
     sketch, (axes,) = figure.new(height=2.2)
     place = np.arange(len(shown))

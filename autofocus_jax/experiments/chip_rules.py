@@ -1,7 +1,7 @@
-"""Section 5.4: the chip rules (t, d, k) of a config, chosen on its tune split.
+"""Section 5.4: chooses the chip rules (t, d, k) of a config on its tune split.
 
-Rules are searched from the finest scale to the coarsest: those of finer scales keep what was chosen for them, coarser
-scales pass on their whole level meanwhile. Every candidate is a real run of the cascade.
+Rules are searched from the finest scale to the coarsest. Finer scales keep their chosen rules; coarser scales pass on
+their whole level. Every candidate is a real run of the cascade.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Arguments(DetectorInputs):
 
 
 class Candidate(NamedTuple):
-    """A rule of one scale and what the cascade does with it."""
+    """A rule of one scale and the results of the cascade with it."""
 
     scale: int  # 1-based, of the level that predicts the map
     rule: ChipRule | None  # None: the whole level
@@ -58,12 +58,19 @@ def search(
     config: Config, detect: AnyDetect, dataset: Dataset, rules: Sequence[Sequence[ChipRule]], drop: float,
     report: Callable[[Candidate], None], chosen: Sequence[int] | None = None,
 ) -> list[ChipRule]:  # fmt: skip
-    """The chosen rule of every scale but the last, coarse to fine; `rules` are those to try at each of them.
+    """Return the chosen rule of every scale but the last, coarse to fine.
 
     At each scale the rule with the fewest pixels is taken among those whose AP is within that scale's equal share of
-    `drop` below the pyramid's; when none is, the one of highest AP (planning.rule_search).
+    `drop` below the pyramid's. If there is none, the rule of highest AP is taken (planning.rule_search).
 
-    report gets each candidate. chosen: which images; by default all.
+    Args:
+        config: the settings.
+        detect: the detector.
+        dataset: images and ground truth.
+        rules: the rules to try at each scale.
+        drop: points of AP that the rules may cost together.
+        report: called with each candidate.
+        chosen: which images; by default all.
     """
 
     def run(rules: Rules) -> Point:
@@ -80,7 +87,7 @@ def search(
 
 
 def run(arguments: Arguments, config: Config, track: Track) -> Result:
-    """The experiment; every candidate is a run of the detector."""
+    """Run the experiment; every candidate is a run of the detector."""
     dataset = open_images(arguments, config)
     grid = grids(config.scales, usual_size(dataset), arguments.thresholds, arguments.dilations, arguments.min_sizes,
                  arguments.contexts)  # fmt: skip

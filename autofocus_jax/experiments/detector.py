@@ -1,4 +1,4 @@
-"""What the experiments that run a detector are told besides: which weights."""
+"""Options of experiments that run a detector."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ class DetectorInputs(Inputs):
 
 
 def load_detector(inputs: DetectorInputs, config: Config) -> Trained:
-    """The detector of --weights or of the config; as command.trained.load_trained."""
+    """Return the detector of --weights or of the config (see command.trained.load_trained)."""
     return load_trained(config, inputs.weights)
 
 
 def open_images(inputs: Inputs, config: Config) -> Dataset:
-    """As open_dataset, for an experiment that opens images: --annotations need --images, and the config's classes."""
+    """Open the dataset of an experiment that opens images: --annotations then need --images and the config's
+    classes.
+    """
     if inputs.annotations is not None and inputs.images is None:
         raise ConfigError("this experiment runs a detector; give --images, the folder of the images, too")
     dataset = open_dataset(inputs, config)

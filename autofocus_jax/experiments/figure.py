@@ -1,4 +1,4 @@
-"""What all figures share: the width of a column, colours that the colour-blind can tell apart, SVG and PNG."""
+"""Shared style of all figures: the width of a column, colours for the colour-blind, SVG and PNG."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ STYLE: dict[Any, Any] = {
 
 
 def new(width: float = COLUMN, height: float = 2.4, rows: int = 1, columns: int = 1, **options) -> tuple[Figure, list]:
-    """A figure of width x height inches and its rows * columns axes, row by row, in the style of STYLE.
+    """Return a figure of width x height inches and its rows * columns axes, row by row, in the style of STYLE.
 
-    options: of Figure.subplots. Call it inside the `draw` of a Result, which runs in that style.
+    Call it inside the `draw` of a Result, which runs in that style. options are those of Figure.subplots.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -61,20 +61,23 @@ def new(width: float = COLUMN, height: float = 2.4, rows: int = 1, columns: int 
 
 
 def line(axes: Axes, number: int, x, y, label: str, **options) -> None:
-    """The `number`-th line (from 0) of a plot: it has a colour and a marker of its own."""
+    """Draw the `number`-th line (from 0) of a plot, with its own colour and marker."""
     look = {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)]}
     axes.plot(x, y, label=label, **{**look, **options})
 
 
 def paper_mark(axes: Axes, x, y, label: str | None = "paper") -> None:
-    """What the paper printed, at a point: a black star."""
+    """Mark a number that the paper printed by a black star."""
     axes.plot(x, y, "*", color=BLACK, markersize=7, label=label, linestyle="none", zorder=5)
 
 
 def save(draw: Callable[[], Figure], stem: Path, png_dpi: int = 200, svg_dpi: int = 100) -> list[Path]:
-    """Draws a figure in the project's style and writes STEM.svg and STEM.png; AutoFocusError when it cannot.
+    """Draw a figure in the project's style and write STEM.svg and STEM.png.
 
-    svg_dpi is for the photographs of a figure alone, whose lines and text have no resolution.
+    svg_dpi is the resolution of photographs in the figure; lines and text have none.
+
+    Raises:
+        AutoFocusError: the files cannot be written.
     """
     files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("svg", "png")]
     with matplotlib.rc_context(STYLE):

@@ -1,4 +1,4 @@
-"""Section 5.1: what share of each level is FocusPixels, by ground truth, before and after dilation; sides of levels."""
+"""Section 5.1: the share of each level that is FocusPixels, by ground truth, before and after dilation."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class LevelStats(NamedTuple):
 def level_stats(
     size: tuple[int, int], truth: GroundTruth, scale: Scale, focus_range: FocusRange, dilation: int
 ) -> LevelStats:
-    """Counts the FocusPixels of an image of `size` (height, width) at a scale, from its boxes (image frame)."""
+    """Return the FocusPixel counts of an image of `size` (height, width) at a scale, from its boxes (image frame)."""
     height, width = pyramid.level_size(*size, scale)
     in_level = box_ops.scale(truth.boxes, width / size[1], height / size[0])
     focus = focus_labels(in_level, height, width, focus_range, ignore=truth.ignore) == FOCUS
@@ -62,7 +62,7 @@ def measure(
     focus_range: FocusRange,
     dilation: int = 3,
 ) -> list[LevelStats]:
-    """The sum of level_stats over images ((height, width), ground truth), one for each scale."""
+    """Return the sum of level_stats over images ((height, width), ground truth), one for each scale."""
     totals = np.zeros((len(scales), len(LevelStats._fields)))
     for size, truth in items:
         totals += [level_stats(size, truth, scale, focus_range, dilation) for scale in scales]
@@ -70,7 +70,7 @@ def measure(
 
 
 def run(arguments: Arguments, config: Config, track: Track) -> Result:
-    """The experiment; opens no image."""
+    """Run the experiment; no image is opened."""
     if arguments.dilation < 1 or arguments.dilation % 2 == 0:
         raise ConfigError(f"--dilation {arguments.dilation}; want an odd number of cells")
     dataset = open_dataset(arguments, config)
@@ -103,9 +103,9 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
 
 
 def report_rows(totals: Sequence[LevelStats], images: int, printed: Mapping[int, Mapping[str, float]]) -> list[dict]:
-    """A row for each scale: sides in level px (square roots of means over images), shares and ratios of 1.
+    """Return a row for each scale: sides in level px (square roots of means over images), shares and ratios of 1.
 
-    printed: the paper's numbers of a scale, as paper.FOCUS_PIXELS.
+    `printed` holds the paper's numbers of each scale (paper.FOCUS_PIXELS).
     """
     rows = []
     for number, total in enumerate(totals, 1):
@@ -126,7 +126,9 @@ def report_rows(totals: Sequence[LevelStats], images: int, printed: Mapping[int,
 
 
 def draw(rows: Sequence[dict], dilation: int) -> Figure:
-    """For each scale: the side of the covered area over the level's, and the share of cells; before and after."""
+    """Draw for each scale the side of the covered area over the level's, and the share of cells, before and after
+    dilation.
+    """
     sketch, axes = figure.new(height=3.2, rows=2, sharex=True)
     place = np.arange(len(rows))
     panels = (("side ratio", "side of the area over\nside of the level (%)"), ("share of cells", "share of cells (%)"))

@@ -1,4 +1,4 @@
-"""What every experiment is told: the config, the images, and where its results go."""
+"""Options of every experiment: the config, the images, the folder of results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autofocus_jax.structures import Dataset
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """Options that all experiments have; an experiment's own are a dataclass that inherits from this one."""
+    """Options of all experiments. Each experiment inherits from this dataclass."""
 
     config: str
     """config file: Python that defines get_config()"""
@@ -29,10 +29,13 @@ class Inputs:
 
 
 def open_dataset(inputs: Inputs, config: Config) -> Dataset:
-    """The images of --annotations, or of the config's split; opens no image.
+    """Return the dataset of --annotations, or of the config's split; no image is opened.
 
-    With --annotations the number of categories need not be that of the config's detector. Raises ConfigError when
-    there is no image, and what the data source raises.
+    With --annotations the number of categories may differ from the config's detector.
+
+    Raises:
+        ConfigError: there is no image.
+        AutoFocusError: the data source raised it.
     """
     if inputs.images is not None and inputs.annotations is None:
         raise ConfigError("--images goes with --annotations; give both, or neither for the config's own data")
@@ -47,13 +50,17 @@ def open_dataset(inputs: Inputs, config: Config) -> Dataset:
 
 
 def indices(inputs: Inputs, dataset: Dataset) -> range:
-    """The images to look at: all of a dataset's, or the first --limit; ConfigError for a limit below 1."""
+    """Return the images to look at: all of a dataset's, or the first --limit.
+
+    Raises:
+        ConfigError: the limit is below 1.
+    """
     if inputs.limit is not None and inputs.limit < 1:
         raise ConfigError(f"--limit {inputs.limit}; want at least 1 image")
     return range(min(len(dataset), inputs.limit or len(dataset)))
 
 
 def describe(inputs: Inputs, config: Config, images: int) -> dict[str, str | int]:
-    """Where numbers come from, for the JSON of a Result."""
+    """Return the origin of numbers, for the JSON of a Result."""
     data = f"{type(config.data).__name__}, {inputs.split}" if inputs.annotations is None else inputs.annotations
     return {"config": config.name, "data": data, "images": images}

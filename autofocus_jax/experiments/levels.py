@@ -1,6 +1,6 @@
-"""What a detector says of the whole levels of every image, computed once and kept on disk.
+"""Answers of a detector on the whole levels of every image, computed once and kept on disk.
 
-Chips, recalls and whole searches of chip rules can then be worked out without running the detector again.
+Chips, recalls and searches of chip rules are computed from them without running the detector again.
 """
 
 from __future__ import annotations
@@ -68,9 +68,10 @@ def level_sizes(size: tuple[int, int], plan: Plan) -> list[tuple[int, int]]:
 
 
 def merge_levels(levels: Levels, scales: Sequence[Scale], config: Config) -> Detections:
-    """Focus stacking of whole levels: with the config's own scales, what the full pyramid finds in the image.
+    """Stack whole levels. With the config's own scales the result is that of the full pyramid.
 
-    scales: the first of the config's, or all, with the valid ranges to use. Equal to running the cascade over them.
+    `scales` are the first scales of the config, or all, with the valid ranges to use. The result equals a run of the
+    cascade.
     """
     height, width = levels.size
     chip = np.array([[0, 0, width, height]], np.float32)
@@ -81,10 +82,12 @@ def merge_levels(levels: Levels, scales: Sequence[Scale], config: Config) -> Det
 def keep_levels(
     inputs: Inputs, config: Config, trained: Trained, dataset: Dataset, indices: Sequence[int], track: Track
 ) -> Kept:
-    """Levels of images, from OUTPUT/levels/SPLIT where they are kept, else computed now and kept there, one by one.
+    """Return the levels of images: read from OUTPUT/levels/SPLIT if they are kept there, else computed and kept, one by
+    one.
 
-    An interrupted run goes on where it was. Raises LedgerError when what is kept there came from another detector,
-    other levels or other images, and AutoFocusError for files that cannot be read or written.
+    Raises:
+        LedgerError: the kept levels came from another detector, other levels or other images.
+        AutoFocusError: files cannot be read or written.
     """
     folder = Path(inputs.output) / "levels" / inputs.split
     skipped: dict[int, str] = {}
@@ -115,7 +118,11 @@ def origin(config: Config, trained: Trained, dataset: Dataset) -> dict[str, Any]
 
 
 def read_levels(path: Path, scales: int) -> Levels:
-    """Reads what keep_levels wrote for one image; AutoFocusError when the file is damaged."""
+    """Read the file that keep_levels wrote for one image.
+
+    Raises:
+        AutoFocusError: the file is damaged.
+    """
     try:
         arrays = read_npz(path)
         found = [Detections(*(arrays[f"{name}{n}"] for name in Detections._fields)) for n in range(scales)]

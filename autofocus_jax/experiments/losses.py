@@ -1,8 +1,8 @@
-"""Section 5.1: what a detector's pixels go to, from FocusPixels over perfect maps to the padded chips of the device.
+"""Section 5.1: where a detector's pixels go, from FocusPixels over perfect maps to the padded chips of the device.
 
 autofocus experiment losses --config configs/demo.py --output results
 
-Each row adds one cause to the one above. The first rows need no detector; the others are a real run of the cascade.
+Each row adds one cause to the row above. The first rows need no detector; the other rows are a real run of the cascade.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Spent(NamedTuple):
 
 
 def of_image(outcome: Outcome, truth: GroundTruth, plan: Plan, focus_range: FocusRange) -> Spent:
-    """Return what one image cost.
+    """Return the cost of one image by cause.
 
     Args:
         outcome: of the cascade, with its stages.
@@ -108,7 +108,7 @@ def _missed(outcome: Outcome, truth: GroundTruth, plan: Plan) -> tuple[int, int]
 
 
 def run(arguments: Arguments, config: Config, track: Track) -> Result:
-    """The experiment."""
+    """Run the experiment."""
     if len(config.scales) < 2:
         raise ConfigError(f"config {config.name!r} has one scale; there is nothing to lose between scales")
     dataset = open_images(arguments, config)

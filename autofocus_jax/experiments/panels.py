@@ -47,7 +47,7 @@ class Arguments(DetectorInputs):
 
 
 class Sample(NamedTuple):
-    """One image and what the cascade did to it; boxes in the image frame."""
+    """One image with the record of the cascade on it; boxes in the image frame."""
 
     name: str
     image: np.ndarray  # [h, w, 3] uint8 RGB
@@ -58,14 +58,16 @@ class Sample(NamedTuple):
 
 
 def choose(dataset: Dataset, among: Sequence[int], count: int) -> list[int]:
-    """Up to `count` of the indices, spread evenly over those whose image holds an object that is not ignored."""
+    """Return up to `count` of the indices, spread evenly over the images with an object that is not ignored."""
     with_objects = [index for index in among if (~dataset.ground_truth(index).ignore).any()]
     places = np.linspace(0, len(with_objects) - 1, min(count, len(with_objects))).round().astype(int)
     return [with_objects[place] for place in places]
 
 
 def level_labels(size: tuple[int, int], truth: GroundTruth, scales: Sequence[Scale], focus_range: FocusRange):
-    """FocusPixel labels int8 [rows, columns] of the whole level of an image of `size` (height, width), per scale."""
+    """Return FocusPixel labels int8 [rows, columns] of the whole level of an image of `size` (height, width), per
+    scale.
+    """
     labels = []
     for scale in scales:
         height, width = pyramid.level_size(size[0], size[1], scale)
@@ -77,7 +79,11 @@ def level_labels(size: tuple[int, int], truth: GroundTruth, scales: Sequence[Sca
 def samples(
     config: Config, detect: AnyDetect, dataset: Dataset, chosen: Iterable[int]
 ) -> tuple[list[Sample], tuple[str, ...]]:
-    """The cascade, image by image, and a line for each image that cannot be read; ImageError when none can."""
+    """Run the cascade on each image. Return the samples, and a line for each unreadable image.
+
+    Raises:
+        ImageError: no image can be read.
+    """
     result: list[Sample] = []
     skipped: list[str] = []
     for index in chosen:
@@ -95,9 +101,10 @@ def samples(
 
 
 def chip_to_show(part: Sample, min_score: float) -> tuple[int, np.ndarray]:
-    """(scale from 1, chip [4] in the image frame) where chips' borders cut most detections of at least min_score.
+    """Return (scale from 1, chip [4] in the image frame) whose borders cut most detections of at least min_score.
 
-    Where nothing was cut, the chip with most detections, of the finest scale that has any; else the whole image.
+    If no chip cut any, the chip with most detections at the finest scale with detections is taken, else the whole
+    image.
     """
     best: tuple[int, ...] = (0, 0, 0)
     answer = (1, part.stages[0].chips[0])
@@ -110,7 +117,7 @@ def chip_to_show(part: Sample, min_score: float) -> tuple[int, np.ndarray]:
 
 
 def run(arguments: Arguments, config: Config, track: Track) -> Result:
-    """The experiment."""
+    """Run the experiment."""
     if arguments.count < 1:
         raise ConfigError(f"--count {arguments.count}; want at least 1 image")
     dataset = open_images(arguments, config)
@@ -136,10 +143,10 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
 
 
 def report_rows(parts: Sequence[Sample], scales: Sequence[Scale], min_score: float) -> list[dict[str, Any]]:
-    """A row for each image and scale: what was processed, and detections of at least min_score.
+    """Return a row for each image and scale: processed pixels, and detections of at least min_score.
 
-    "FocusPixels" counts the cells that the ground truth labels on the whole level; "kept" and "cut" are detections in
-    the scale's valid range, before merging; "result" is what remains of all scales together.
+    "FocusPixels" counts the cells that ground truth labels on the whole level. "kept" and "cut" are detections in the
+    scale's valid range before merging. "result" is the result of all scales together.
     """
     rows = []
     for part in parts:
@@ -163,7 +170,9 @@ def report_rows(parts: Sequence[Sample], scales: Sequence[Scale], min_score: flo
 
 
 def draw_pipeline(parts: Sequence[Sample], scales: Sequence[Scale], min_score: float) -> Figure:
-    """Fig. 8: for each image, what every scale saw (bright), its focus map, chips and detections, and the result."""
+    """Draw Fig. 8: for each image the processed area of every scale (bright), focus maps, chips, detections and the
+    result.
+    """
     sketch, axes = tiles.grid([part.image for part in parts], len(scales) + 1)
     for part, places in zip(parts, axes):
         size = part.image.shape[:2]
@@ -192,7 +201,7 @@ def draw_pipeline(parts: Sequence[Sample], scales: Sequence[Scale], min_score: f
 
 
 def draw_labels(parts: Sequence[Sample], scales: Sequence[Scale]) -> Figure:
-    """Fig. 2: for each image, its objects, and the FocusPixel labels of every level."""
+    """Draw Fig. 2: for each image its objects, and the FocusPixel labels of every level."""
     sketch, axes = tiles.grid([part.image for part in parts], len(scales) + 1)
     for part, places in zip(parts, axes):
         size = part.image.shape[:2]
@@ -210,7 +219,7 @@ def draw_labels(parts: Sequence[Sample], scales: Sequence[Scale]) -> Figure:
 
 
 def draw_stacking(parts: Sequence[Sample], min_score: float) -> Figure:
-    """Fig. 4: for each image, one chip: where it lies, what the detector found in it, what is left after stacking."""
+    """Draw Fig. 4: for each image one chip, its place, its detections, and the result of stacking."""
     sketch, axes = tiles.grid([part.image for part in parts], 3)
     for part, (where, before, after) in zip(parts, axes):
         number, chip = chip_to_show(part, min_score)

@@ -1,4 +1,4 @@
-"""What the paper printed, copied, each number once; experiments put it beside what they measured.
+"""Numbers that the paper printed, each copied once. Experiments show them beside measured numbers.
 
 Sources: the paper, arxiv.org/abs/1812.01600 ("paper, copied"), and the results in README.md of its authors' release,
 github.com/mahyarnajibi/SNIPER ("release, copied"). Numbers without a split are of COCO val.
@@ -70,10 +70,10 @@ UPPER_BOUND = {64: 10.0}  # Fig. 5: least side of a chip k, px -> speed-up, read
 
 
 def is_coco(dataset: Dataset) -> bool:
-    """Whether a data set has COCO's categories, so that the paper's numbers can stand beside ours."""
+    """Return True if a data set has COCO's categories, so that the paper's numbers can stand beside ours."""
     return len(dataset.categories) == 80 and {"person", "toothbrush"} <= set(dataset.categories)
 
 
 def same_levels(config: Config, dataset: Dataset) -> bool:
-    """Whether it is COCO at the levels of the paper, so that its numbers for a scale can stand beside ours."""
+    """Return True for COCO at the paper's levels, so that the paper's numbers for a scale can stand beside ours."""
     return is_coco(dataset) and tuple((scale.min_side, scale.max_side) for scale in config.scales) == SIDES

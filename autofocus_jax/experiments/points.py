@@ -1,4 +1,4 @@
-"""Points of a search that are kept on disk as soon as they are known, so that an interrupted search goes on."""
+"""Points of a search, kept on disk at once, so that an interrupted search continues."""
 
 from __future__ import annotations
 
@@ -17,11 +17,18 @@ Run = Callable[[Rules], Point]
 
 
 def kept_points(run: Run, folder: Path, origin: Mapping[str, Any]) -> Run:
-    """Return a `run` that asks the given one only for what is not kept on disk yet.
+    """Wrap `run` with a cache on disk: rules that were evaluated before are not evaluated again.
 
-    origin: everything but the rules that a point depends on, as JSON holds it. The points of each origin are in a
-    folder of their own, FOLDER/DIGEST/points.json. The run raises AutoFocusError when that file is damaged or cannot be
-    written, and LedgerError when another process is busy with points of the same origin.
+    Points of each origin have their own folder, FOLDER/DIGEST/points.json.
+
+    Args:
+        run: function from rules to their point.
+        folder: of the cache.
+        origin: JSON data of everything else that a point depends on.
+
+    Raises:
+        AutoFocusError: from the wrapped run: the file is damaged or cannot be written.
+        LedgerError: another process works on points of the same origin.
     """
     ledger = Ledger(folder / digest(origin), origin, "origin.json", makes=("points.json",), fix=FIX)
 

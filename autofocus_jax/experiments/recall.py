@@ -1,7 +1,7 @@
-"""Fig. 6: what share of the small objects FocusPixels and FocusChips find, against the share of the area they take.
+"""Fig. 6: the share of small objects that FocusPixels and FocusChips find, against their share of the area.
 
-At each scale but the last, over whole levels: by all ground truth, and by the objects alone that the detector finds
-with confidence, which are the ones that a missed region really costs.
+Recall is measured at each scale but the last, over whole levels. It is given for all ground truth, and for the objects
+that the detector finds with confidence. Only a missed region with confident objects costs AP.
 """
 
 from __future__ import annotations
@@ -50,14 +50,21 @@ class LevelTruth(NamedTuple):
 
 
 def confident(truth: GroundTruth, found: Detections, min_score: float, min_iou: float) -> np.ndarray:
-    """[G] bool: objects that a detection of their class above min_score overlaps with an IoU above min_iou."""
+    """Return which objects a detection of their class above min_score overlaps with an IoU above min_iou, [G] bool."""
     sure = np.asarray(found.scores) > min_score
     overlap = box_ops.iou(truth.boxes, found.boxes[sure]) > min_iou
     return (overlap & (truth.labels[:, None] == found.labels[sure][None])).any(axis=1)
 
 
 def level_truth(truth: GroundTruth, found: np.ndarray, size: tuple[int, int], level: tuple[int, int]) -> LevelTruth:
-    """found [G] bool, of confident(); size and level: (height, width) of the image and of the level, px."""
+    """Return the objects of one image in the frame of a level.
+
+    Args:
+        truth: ground truth, image frame.
+        found: [G] bool, of confident().
+        size: (height, width) of the image, px.
+        level: (height, width) of the level, px.
+    """
     boxes = box_ops.scale(truth.boxes, level[1] / size[1], level[0] / size[0])
     objects = ~truth.ignore
     return LevelTruth(boxes[objects].astype(np.float32), found[objects])
@@ -67,8 +74,10 @@ def focus_pixels(
     maps: Sequence[np.ndarray], truths: Sequence[LevelTruth], levels: Sequence[tuple[int, int]],
     focus_range: FocusRange, thresholds: Sequence[float],
 ) -> dict[str, FocusCurve]:  # fmt: skip
-    """Recall of the cells labelled FOCUS against area, at each threshold, over all images: of all objects, and of the
-    confidently found ones alone. maps: of whole levels of `levels` (height, width) px."""
+    """Return the recall of FOCUS cells against area at each threshold, for all objects and for confidently found ones.
+
+    `maps` are focus maps of whole levels of `levels` (height, width) px.
+    """
 
     def curve(shown: Sequence[np.ndarray]) -> FocusCurve:
         labels = [focus_labels(boxes, *level, focus_range) for boxes, level in zip(shown, levels)]
@@ -81,7 +90,8 @@ def focus_chips_curves(
     maps: Sequence[np.ndarray], truths: Sequence[LevelTruth], levels: Sequence[tuple[int, int]],
     scale: Scale, focus_range: FocusRange, thresholds: Sequence[float],
 ) -> dict[str, FocusCurve]:  # fmt: skip
-    """Recall of the objects in the focus range that lie in a chip as a whole, against the chips' area; as focus_pixels.
+    """Return the recall of objects in the focus range that lie whole in a chip, against the chips' area, as
+    focus_pixels does.
 
     Chips are made from the whole level's map, with dilation and least side of the scale's rule.
     """
@@ -102,7 +112,7 @@ def focus_chips_curves(
 
 
 def run(arguments: Arguments, config: Config, track: Track) -> Result:
-    """The experiment; runs the detector over whole levels that are not kept yet."""
+    """Run the experiment. The detector runs on whole levels that are not kept yet."""
     if len(config.scales) < 2:
         raise ConfigError(f"config {config.name!r} has one scale; FocusPixels need two or more")
     if not arguments.thresholds or not all(0 < value < 1 for value in arguments.thresholds):
@@ -152,13 +162,13 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
 def found_objects(
     levels: Sequence[Levels], truths: Sequence[GroundTruth], config: Config, arguments: Arguments
 ) -> list[np.ndarray]:
-    """confident() of each image, by what the whole pyramid finds."""
+    """Return confident() of each image, by the detections of the whole pyramid."""
     merged = [merge_levels(item, config.scales, config) for item in levels]
     return [confident(*pair, arguments.min_score, arguments.min_iou) for pair in zip(truths, merged, strict=True)]
 
 
 def report_rows(curves: dict[str, dict[str, FocusCurve]], config: Config) -> list[dict]:
-    """A row for each panel, kind of objects and threshold."""
+    """Return a row for each panel, kind of objects and threshold."""
     rows = []
     for what, parts in curves.items():
         rule = config.scales[int(what.rsplit(" ", 1)[1]) - 1].chips
@@ -171,7 +181,9 @@ def report_rows(curves: dict[str, dict[str, FocusCurve]], config: Config) -> lis
 
 
 def draw(curves: dict[str, dict[str, FocusCurve]], config: Config) -> Figure:
-    """A panel for FocusPixels and one for FocusChips of each scale; a ring marks the threshold of the config's rule."""
+    """Draw a panel for FocusPixels and one for FocusChips of each scale. A ring marks the threshold of the config's
+    rule.
+    """
     scales = len(config.scales) - 1
     width = max(figure.COLUMN, 3.5 * scales)
     sketch, axes = figure.new(width=width, height=4.4, rows=2, columns=scales, sharey=True)

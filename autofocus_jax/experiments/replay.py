@@ -1,9 +1,12 @@
-"""The cascade played again from what was kept of the whole levels, without running the detector.
+"""The cascade replayed from kept answers on whole levels, without running the detector.
 
-It is an approximation. A chip's own answer would differ a little from its part of the whole level's: the network sees
-zeros where the chip ends, the cells of a chip lie elsewhere than those of the level, its proposals compete only with
-each other, and an object that the chip cuts gives a part that the border rules remove. Chips, costs, border rules,
-valid ranges and merging are the cascade's own.
+A replay is an approximation. A chip's own answer would differ a little from its part of the whole level's answer:
+
+- The network sees zeros where the chip ends. The cells of a chip lie elsewhere than those of the level.
+- A chip's proposals compete only with each other.
+- An object that the chip cuts gives a part that the border rules remove.
+
+Chips, costs, border rules, valid ranges and merging are the cascade's own.
 """
 
 from __future__ import annotations
@@ -30,13 +33,8 @@ def replay_detect(
 ) -> Detect:
     """Return a `detect` that answers for a chip with the whole level's detections in it and its part of the map.
 
-    It knows nothing of detections that reach over the chip, as the border rules would remove what the chip leaves of
-    them. A cell of the chip has the probability of the level's cell that its centre lies in.
-
-    Args:
-        levels: the Levels of each image, by its key.
-        plan: its buckets and `shrink` are those that the levels were made with.
-        num_classes: how many classes there are.
+    Detections that reach over the chip are left out, because the border rules would remove their parts. A cell of the
+    chip has the probability of the level's cell that holds its centre.
     """
     sizes = functools.cache(lambda size: level_sizes(size, plan))
 

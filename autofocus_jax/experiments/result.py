@@ -36,12 +36,16 @@ class Result(NamedTuple):
 
 
 def silent(items: Iterable, description: str, total: int | None = None) -> Iterable:
-    """A Track that shows nothing."""
+    """Return a Track that shows nothing."""
     return items
 
 
 def write(result: Result, folder: Path, name: str) -> list[Path]:
-    """Writes an experiment's files into a folder, which is made; returns them. AutoFocusError when it cannot."""
+    """Write an experiment's files into a folder, which is made, and return them.
+
+    Raises:
+        AutoFocusError: the files cannot be written.
+    """
     content = {**result.summary, "rows": result.rows, "notes": list(result.notes)}
     files = [write_json(folder / f"{name}.json", content), write_csv(folder / f"{name}.csv", result.rows)]
     if result.markdown:
@@ -52,7 +56,7 @@ def write(result: Result, folder: Path, name: str) -> list[Path]:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """CSV with the keys of the first row as its heading, whole or not at all; missing values are empty cells."""
+    """Write CSV, whole or not at all, with the keys of the first row as heading. Missing values are empty cells."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
@@ -61,9 +65,10 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 
 
 def table(title: str, rows: Sequence[Mapping[str, Any]], formats: Mapping[str, str]) -> Table:
-    """A rich table of the columns that `formats` names, each with its format as in "{:.1%}"; None is shown as "-".
+    """Return a rich table of the columns that `formats` names, each with its format as in "{:.1%}".
 
-    Strings are shown as they are. A column of the paper's numbers ("paper ...") is left out where there is none.
+    None is shown as "-". Strings are shown as they are. A column of the paper's numbers ("paper ...") without a number
+    is left out.
     """
     known = {heading for row in rows for heading, value in row.items() if value is not None}
     formats = {key: pattern for key, pattern in formats.items() if key in known or not key.startswith("paper")}

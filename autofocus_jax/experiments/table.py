@@ -50,7 +50,7 @@ class Arguments(DetectorInputs):
 
 
 def run(arguments: Arguments, config: Config, track: Track) -> Result:
-    """The experiment; with --metrics it reads files only."""
+    """Run the experiment; with --metrics it reads files only."""
     if arguments.metrics:
         ours = [row for given in arguments.metrics for row in read_metrics(given)]
         facts: dict[str, Any] = {"metrics": list(arguments.metrics)}
@@ -71,9 +71,9 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
 
 
 def measured_rows(arguments: Arguments, config: Config, track: Track) -> tuple[list[dict], dict[str, Any]]:
-    """Rows of a run of every scale, the pyramid and AutoFocus, and what was run, for JSON.
+    """Return rows of a run of every scale, the pyramid and AutoFocus, and a description of the run, for JSON.
 
-    A compiled detector compiles all its programs first, so that images/s do not count it.
+    A compiled detector compiles all its programs first, so that images/s do not count compiling.
     """
     from autofocus_jax.inference.compiled import CompiledDetector  # here, so that --metrics goes without JAX
 
@@ -95,7 +95,11 @@ def measured_rows(arguments: Arguments, config: Config, track: Track) -> tuple[l
 
 
 def read_metrics(given: str) -> list[dict]:
-    """Rows of a metrics.json, given as LABEL=FILE or FILE; AutoFocusError when it is none."""
+    """Return the rows of a metrics.json, given as LABEL=FILE or FILE.
+
+    Raises:
+        AutoFocusError: the file is no metrics.json.
+    """
     label, equals, name = given.partition("=")
     path = Path(name if equals else given).expanduser()
     try:
@@ -115,7 +119,7 @@ def read_metrics(given: str) -> list[dict]:
 
 
 def markdown(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, tuple[str, str]]) -> str:
-    """A table in Markdown; columns: heading -> key of a row and format. What a row lacks is "-"."""
+    """Return a table in Markdown. columns: heading -> key of a row and format. Missing values are "-"."""
     lines = [list(columns), ["---", *("--:" for _ in list(columns)[1:])]]
     lines += [[str(value) for value in _columns(row, columns).values()] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

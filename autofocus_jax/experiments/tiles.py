@@ -17,7 +17,9 @@ from autofocus_jax.structures import STRIDE, Scale
 
 
 def grid(images: Sequence[np.ndarray], columns: int) -> tuple[Figure, list[list[Axes]]]:
-    """A figure as wide as a page with a row of `columns` axes for each image [h, w, 3], as high as the image needs."""
+    """Return a figure as wide as a page, with a row of `columns` axes for each image [h, w, 3], as high as the image
+    needs.
+    """
     ratios = [image.shape[0] / image.shape[1] for image in images]
     tile = figure.PAGE / columns
     height = sum(ratio * tile + 0.22 for ratio in ratios) + 0.3
@@ -26,7 +28,7 @@ def grid(images: Sequence[np.ndarray], columns: int) -> tuple[Figure, list[list[
 
 
 def show(axes: Axes, image: np.ndarray, title: str, brightness: float = 1.0) -> None:
-    """An image [h, w, 3] uint8 in axes whose coordinates are its pixels."""
+    """Show an image [h, w, 3] uint8 in axes whose coordinates are its pixels."""
     height, width = image.shape[:2]
     axes.imshow((image * brightness).astype(np.uint8), extent=(0, width, height, 0), interpolation="antialiased")
     axes.set_title(title, fontsize=7, pad=2)
@@ -34,7 +36,7 @@ def show(axes: Axes, image: np.ndarray, title: str, brightness: float = 1.0) -> 
 
 
 def darken(axes: Axes, chips: np.ndarray, size: tuple[int, int]) -> None:
-    """Darkens what lies outside the chips [c, 4] of an image of `size` (height, width)."""
+    """Darken the area outside the chips [c, 4] of an image of `size` (height, width)."""
     cover = np.zeros((*size, 4), np.float32)
     cover[..., 3] = 0.6
     for x1, y1, x2, y2 in np.round(chips).astype(int):
@@ -45,7 +47,7 @@ def darken(axes: Axes, chips: np.ndarray, size: tuple[int, int]) -> None:
 def cells(
     axes: Axes, values: np.ndarray, chip: np.ndarray, scale: Scale, size: tuple[int, int], color: str, strength: float
 ) -> None:
-    """Tints the cells of a chip [4] (image frame) as strongly as values [rows, columns] in 0..1 say."""
+    """Tint the cells of a chip [4] (image frame) by values [rows, columns] in 0..1."""
     x1, y1, x2, y2 = (float(side) for side in chip)
     height, width = pyramid.chip_size(chip, pyramid.factor(*size, scale))
     tint = np.empty((*values.shape, 4))
@@ -61,13 +63,13 @@ def cells(
 
 
 def outline(axes: Axes, boxes: np.ndarray, color: str, width: float) -> None:
-    """Boxes [n, 4] (image frame) as lines of `width` points."""
+    """Draw boxes [n, 4] (image frame) as lines of `width` points."""
     patches = [Rectangle((x1, y1), x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes]
     axes.add_collection(PatchCollection(patches, facecolor="none", edgecolor=color, linewidth=width))
 
 
 def legend(sketch: Figure, looks: Mapping[str, str]) -> Figure:
-    """What the colours mean, below the figure; returns the figure."""
+    """Write a legend of the colours below the figure and return the figure."""
     handles = [Patch(facecolor=color, edgecolor=figure.GREY, linewidth=0.5) for color in looks.values()]
     sketch.legend(handles, list(looks), loc="outside lower center", ncols=len(looks), handlelength=1.0)
     return sketch

@@ -60,7 +60,7 @@ class Arguments(DetectorInputs):
 
 
 def run(arguments: Arguments, config: Config, track: Track) -> Result:
-    """The experiment: search, confirmation on the images of the search, and the curve on --split."""
+    """Run the experiment: search, confirmation on the images of the search, and the curve on --split."""
     if len(config.scales) < 2:
         raise ConfigError(f"config {config.name!r} has one scale; a trade-off needs two or more")
     choose_on = dataclasses.replace(arguments, split=arguments.search_split, limit=arguments.search_images)
@@ -121,7 +121,7 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
 def searched(
     run: Run, levels: int, rules: Sequence[Sequence[ChipRule]], savings: Sequence[float], track: Track
 ) -> tuple[list[Point], list[Point]]:
-    """rule_search.per_budget that shows how far it is."""
+    """Return rule_search.per_budget, with progress."""
     steps = iter(track(itertools.count(1), "search"))
 
     def counted(rules: Rules) -> Point:
@@ -132,7 +132,7 @@ def searched(
 
 
 def replayed_point(config: Config, rules: Rules, kept: Kept, dataset: Dataset) -> Point:
-    """What the cascade would give with these rules; runs no detector."""
+    """Return the replayed result of the cascade with these rules; no detector runs."""
     found, cost = replay(kept.levels, config, Plan.of(config, chip_functions(rules)))
     scores = measure.points(measure.score(config.metric, dataset, found, kept.indices))
     first, second = _headline(config, scores)
@@ -140,12 +140,12 @@ def replayed_point(config: Config, rules: Rules, kept: Kept, dataset: Dataset) -
 
 
 def measured(config: Config, rules: Rules, detect: AnyDetect, dataset: Dataset, chosen: Sequence[int]) -> Point:
-    """A real run of the cascade with these rules."""
+    """Return the result of a real run of the cascade with these rules."""
     return _point(config, Plan.of(config, chip_functions(rules)), rules, detect, dataset, chosen)
 
 
 def lower_scales(config: Config, rules: Rules, detect: AnyDetect, dataset: Dataset, chosen: Sequence[int]) -> Point:
-    """A real run over the first len(rules) + 1 scales, of which the last answers for all smaller sizes."""
+    """Return the result of the first len(rules) + 1 scales, the last of which answers for all smaller sizes."""
     count = len(rules) + 1
     scales = list(config.scales[:count])
     last = scales[-1]
@@ -171,7 +171,9 @@ def report_rows(
     chosen: Sequence[Point], confirmed: Sequence[Point], curve: Sequence[Point], lower: Sequence[Point], pyramid: Point,
     names: tuple[str, str] = ("AP", "AP50"),
 ) -> list[dict]:  # fmt: skip
-    """A row for the pyramid, for each chosen point and for each run of lower scales alone; names: of the two scores."""
+    """Return a row for the pyramid, for each chosen point and for each run of lower scales. names: of the two
+    scores.
+    """
 
     def row(what: str, point: Point, real: Point | None = None, replayed: Point | None = None) -> dict:
         return {
@@ -193,10 +195,10 @@ def report_rows(
 
 
 def summary(curve: Sequence[Point], pyramid: Point) -> dict[str, float | None]:
-    """The largest saving before AP falls 0.3 below the pyramid's, and the AP lost at five times fewer pixels.
+    """Return the largest saving before AP falls 0.3 below the pyramid's, and the AP lost at five times fewer pixels.
 
-    The former of the last point before the first that is lower, from most pixels to fewest. The latter of the point of
-    highest AP among those with a fifth of the pyramid's pixels or less; None without one.
+    The saving is that of the last point before the first lower one, from most pixels to fewest. The loss is that of the
+    point of highest AP with at most a fifth of the pyramid's pixels; None without such a point.
     """
     saving = 1.0
     for point in sorted(curve, key=lambda point: -point.pixels):
@@ -213,7 +215,7 @@ def summary(curve: Sequence[Point], pyramid: Point) -> dict[str, float | None]:
 def draw(
     curve: Sequence[Point], lower: Sequence[Point], pyramid: Point, names: tuple[str, str] = ("AP", "AP50")
 ) -> Figure:
-    """Both scores against pixels, side by side; names: of the scores."""
+    """Draw both scores against pixels, side by side. names: of the scores."""
     sketch, axes = figure.new(width=figure.PAGE, height=2.6, columns=2)
     auto = sorted({*curve, pyramid}, key=lambda point: point.pixels)
     low = sorted([*lower, pyramid], key=lambda point: point.pixels)

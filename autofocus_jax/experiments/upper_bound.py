@@ -57,7 +57,7 @@ class Setting(NamedTuple):
 def image_cost(
     size: tuple[int, int], truth: GroundTruth, scales: Sequence[Scale], focus_range: FocusRange, setting: Setting
 ) -> Cost:
-    """What a cascade with perfect focus maps costs on one image of `size` (height, width); padding is not counted."""
+    """Return the cost of a cascade with perfect focus maps on one image of `size` (height, width), without padding."""
     plan = Plan(tuple(scales), rules=tuple(_chip_functions(size, scales, setting)))
     stages = oracle_chips(size, truth, plan, focus_range)
     levels = np.array([pyramid.level_size(*size, scale) for scale in scales], np.int64)
@@ -72,7 +72,7 @@ def measure(
     focus_range: FocusRange,
     settings: Sequence[Setting],
 ) -> list[Cost]:
-    """The sum of image_cost over images ((height, width), ground truth), one for each setting."""
+    """Return the sum of image_cost over images ((height, width), ground truth), one for each setting."""
     totals = [Cost.none(len(scales)) for _ in settings]
     for size, truth in items:
         costs = (image_cost(size, truth, scales, focus_range, setting) for setting in settings)
@@ -81,7 +81,7 @@ def measure(
 
 
 def run(arguments: Arguments, config: Config, track: Track) -> Result:
-    """The experiment; opens no image."""
+    """Run the experiment; no image is opened."""
     settings = _settings(arguments, config)
     dataset = open_dataset(arguments, config)
     chosen = indices(arguments, dataset)
@@ -112,9 +112,10 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
 def report_rows(
     settings: Sequence[Setting], totals: Sequence[Cost], printed: Mapping[int, float]
 ) -> list[dict[str, Any]]:
-    """A row for each setting: pixels an image, their side, speed-up over the pyramid, share of each level, its chips.
+    """Return a row for each setting: pixels an image, their side, speed-up over the pyramid, share of each level, its
+    chips.
 
-    printed: the paper's speed-up for some k, as paper.UPPER_BOUND; it stands beside d = 3.
+    `printed` is the paper's speed-up for some k (paper.UPPER_BOUND); it stands beside d = 3.
     """
     rows = []
     for setting, info in zip(settings, totals, strict=True):
@@ -138,7 +139,7 @@ def report_rows(
 
 
 def draw(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Speed-up against k, a line for each d and level."""
+    """Draw the speed-up against k, a line for each d and level."""
     sketch, (axes,) = figure.new(height=2.8)
     lines = list(dict.fromkeys((row["d"], row["k in px of"]) for row in rows))
     for number, (dilation, level) in enumerate(lines):

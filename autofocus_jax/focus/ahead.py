@@ -1,4 +1,4 @@
-"""Work that runs in threads ahead of whoever asks for it, in order and bounded."""
+"""Work in threads ahead of its consumer, in order and bounded."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Result = TypeVar("Result")
 def ahead(
     tasks: Iterable[Callable[[], Result]], threads: int, most: int, name: str = "ahead"
 ) -> Generator[Result, None, None]:
-    """Yield what each task returns, in the order of the tasks, while threads already run the next ones.
+    """Yield the result of each task in the order of the tasks, while threads already run the next tasks.
 
-    The tasks themselves are taken from their iterable in the thread that asks, one by one. An error of a task is raised
-    in its place and ends the generator; so does closing it.
+    Tasks are taken from their iterable one by one in the consumer's thread. An error of a task is raised in its place
+    and ends the generator; closing the generator ends it too.
 
     Args:
         tasks: functions without arguments.
-        threads: how many tasks run at once.
-        most: how many results may wait, or be in the making, beside the one that was last yielded.
+        threads: number of tasks that run at once.
+        most: number of results that may wait, or be in the making, beside the last yielded one.
         name: prefix of the threads' names.
     """
     begun: deque[Future[Result]] = deque()

@@ -1,4 +1,4 @@
-"""What a detector answers for a batch, checked and taken apart chip by chip."""
+"""Checks of a detector's answer for a batch, and its split into chips."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _LEAST_SIDE = 0.1  # image px: what a box keeps inside its chip, or it is no box
 
 
 def read_output(chips: Sequence[Chip], output: DetectorOutput, plan: Plan) -> list[Found]:
-    """Return what is worth keeping of a batch's answer, chip by chip, in the image frame and cut at its chip.
+    """Return the useful part of a batch's answer, chip by chip, in the image frame and cut at the chips.
 
-    Waits for the device. Focus maps are copies, so that the memory of the batch is let go. They are not read at the
-    last scale.
+    The function waits for the device. Focus maps are copied, so that the memory of the batch can be freed. They are not
+    read at the last scale.
 
     Args:
-        chips: those of the batch, in the order of its rows, all of one bucket.
-        output: what the detector answered. `focus` may be None where the rule of every chip is `whole_level`.
-        plan: its score threshold and its rules decide what is kept.
+        chips: chips of the batch, all of one bucket, in the order of its rows.
+        output: the detector's answer. `focus` may be None if the rule of every chip is `whole_level`.
+        plan: its score threshold and rules decide what is kept.
 
     Raises:
         DetectorError: the answer is no DetectorOutput for the batch, or holds a box that is not finite.
@@ -40,12 +40,12 @@ def read_output(chips: Sequence[Chip], output: DetectorOutput, plan: Plan) -> li
 
 
 def read_host_answer(chips: Sequence[Chip], answer: HostAnswer, plan: Plan) -> list[Found]:
-    """Return what is worth keeping of the answer of a detector on the host; the rest as `read_output`.
+    """Return the useful part of a host detector's answer, as `read_output` does.
 
     Args:
         chips: all chips of one image and scale.
-        answer: what the detector answered for them.
-        plan: its score threshold and its rules decide what is kept.
+        answer: the detector's answer for these chips.
+        plan: its score threshold and rules decide what is kept.
 
     Raises:
         DetectorError: the answer is no HostAnswer for these chips.

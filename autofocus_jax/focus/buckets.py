@@ -1,6 +1,6 @@
 """Buckets: the few padded shapes that chips are batched in, so that the device compiles once per shape.
 
-Landscape and portrait are separate buckets; chips are never transposed.
+Landscape and portrait are separate buckets. Chips are never transposed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from autofocus_jax.structures import STRIDE, Bucket, ChipBatch, Scale
 
 @dataclasses.dataclass(frozen=True)
 class Multiple:
-    """Buckets made on demand, for a detector that takes chips of any size: sides are padded to multiples of `side`.
+    """Buckets made on demand: sides are padded to multiples of `side`. For a detector that takes chips of any size.
 
-    A program that is compiled for each shape wants a few fixed buckets instead.
+    A detector that compiles a program for each shape needs a few fixed buckets instead.
     """
 
     side: int = STRIDE  # px, a multiple of STRIDE, so that a bucket holds whole cells of the focus map
@@ -32,9 +32,11 @@ class Multiple:
             raise BucketError(f"batch must be at least 1, got {self.batch}")
 
     def fit(self, sizes: np.ndarray, shrink: float) -> tuple[list[Bucket], np.ndarray]:
-        """Return a bucket for each chip of sizes [n, 2] (height, width, px), and the sizes that the chips are to have.
+        """Return a bucket for each chip, and the sizes [n, 2] that the chips shall have.
 
-        The bucket has the smallest sides that are at least (1 - shrink) times those of the chip, as with `fit` below.
+        Args:
+            sizes: [n, 2] (height, width) of the chips, px.
+            shrink: largest share of its sides that a chip may lose.
         """
         sizes = np.asarray(sizes, np.int64).reshape(-1, 2)
         sides = -(-np.ceil(sizes * (1 - shrink)).astype(np.int64) // self.side) * self.side
@@ -43,13 +45,14 @@ class Multiple:
 
 @dataclasses.dataclass(frozen=True)
 class Loose:
-    """No buckets, for a detector on the host: it gets all chips of one image and scale in one call, each as it is.
+    """No buckets: a detector on the host (focus.flow.HostDetect) gets all chips of one image and scale in one call,
+    unpadded.
 
-    Such a detector is a focus.flow.HostDetect. Chips are never made smaller.
+    Chips are never made smaller.
     """
 
     def fit(self, sizes: np.ndarray, shrink: float) -> tuple[list[Bucket], np.ndarray]:
-        """Return a bucket that is full with these chips for each of them, and their sizes [n, 2] as they are."""
+        """Return for each chip a bucket that these chips fill, and the unchanged sizes [n, 2]."""
         sizes = np.asarray(sizes, np.int64).reshape(-1, 2)
         return [Bucket(0, 0, len(sizes))] * len(sizes), sizes
 
@@ -59,7 +62,7 @@ Some = TypeVar("Some", tuple[Bucket, ...], Buckets)  # what is given is what com
 
 
 def shapes(buckets: Sequence[Bucket]) -> np.ndarray:
-    """(height, width) of each bucket, [k, 2] int64, as `choose_all` and `fit` take them."""
+    """Return the (height, width) of each bucket, [k, 2] int64, for `choose_all` and `fit`."""
     return np.array([(bucket.height, bucket.width) for bucket in buckets], np.int64).reshape(-1, 2)
 
 
@@ -68,18 +71,19 @@ _FEWEST, _IMAGES_PER_BUCKET = 8, 16
 
 
 def for_images(buckets: Some, images: int) -> Some:
-    """Return the buckets that a run over so many images should compile: few for a short run, all for a long one.
+    """Return the buckets that a run over so many images shall compile: few for a short run, all for a long run.
 
-    The number depends on `images` alone, so that a run that goes on uses the buckets that it began with.
+    The choice depends on `images` alone, so that a resumed run uses the same buckets.
     """
     return fewer(buckets, _FEWEST + images // _IMAGES_PER_BUCKET) if isinstance(buckets, tuple) else buckets
 
 
 def fewer(buckets: Sequence[Bucket], count: int) -> tuple[Bucket, ...]:
-    """Return at most `count` of the buckets, in their order, that hold whatever all of them hold.
+    """Return at most `count` of the buckets, in their order, that hold every size that all of them hold.
 
-    Buckets that no other holds stay, even if they are more than `count`. The others are added greedily: always the one
-    that saves most padding if each bucket of the list stands for chips of its own size and for equally many pixels.
+    A bucket that no other bucket holds always stays, even above `count`. The rest is added greedily: always the bucket
+    that saves the most padding, if each bucket of the list stands for chips of its own size and for equally many
+    pixels.
     """
     sides = shapes(buckets)
     holds = (sides[:, None] >= sides).all(axis=2)
@@ -96,9 +100,10 @@ def fewer(buckets: Sequence[Bucket], count: int) -> tuple[Bucket, ...]:
 
 
 def holding(buckets: Some, scales: Sequence[Scale]) -> Some:
-    """Return the buckets, and one for each scale whose whole level fits none of them, in either orientation.
+    """Return `buckets` plus one bucket (landscape and portrait) for each scale whose full level fits no existing
+    bucket.
 
-    Buckets that are made on demand hold every level.
+    Buckets made on demand hold every level and are returned unchanged.
     """
     if isinstance(buckets, Multiple | Loose):
         return buckets
@@ -112,12 +117,16 @@ def holding(buckets: Some, scales: Sequence[Scale]) -> Some:
 
 
 def choose(height: int, width: int, buckets: Sequence[Bucket]) -> int:
-    """Index of the bucket with the fewest pixels that holds a chip of this size (px); BucketError when none does."""
+    """Return the index of the bucket with the fewest pixels that holds a chip of this size (px).
+
+    Raises:
+        BucketError: no bucket holds the chip.
+    """
     return int(choose_all(np.array([[height, width]]), shapes(buckets))[0])
 
 
 def choose_all(sizes: np.ndarray, shapes: np.ndarray) -> np.ndarray:
-    """`choose` for chips of sizes [n, 2] (height, width in px) and buckets of shapes [k, 2]: indices [n]."""
+    """Return `choose` for chips of sizes [n, 2] (height, width, px) and buckets of shapes [k, 2]: indices [n]."""
     fits = np.all(sizes[:, None, :] <= shapes, axis=2)
     misfits = np.flatnonzero(~fits.any(axis=1))
     if len(misfits):
@@ -129,11 +138,21 @@ def choose_all(sizes: np.ndarray, shapes: np.ndarray) -> np.ndarray:
 
 
 def fit(sizes: np.ndarray, shapes: np.ndarray, shrink: float) -> tuple[np.ndarray, np.ndarray]:
-    """Buckets for chips that may be resized a little smaller: indices [n], and the sizes [n, 2] that they are to have.
+    """Choose a bucket for each chip, which may be resized a little smaller.
 
-    sizes [n, 2]: (height, width), px; shapes [k, 2]: those of the buckets. Each chip takes the bucket of fewest pixels
-    whose sides are at least (1 - shrink) times its own, and is made as small as that bucket where it is larger. With
-    shrink 0 this is choose_all. BucketError when a chip fits no bucket.
+    A chip takes the bucket of fewest pixels whose sides are at least (1 - shrink) times its own. If that bucket is
+    smaller than the chip, the chip is resized to fit. With shrink 0 this is `choose_all`.
+
+    Args:
+        sizes: [n, 2] (height, width) of the chips, px.
+        shapes: [k, 2] (height, width) of the buckets, px.
+        shrink: largest share of its sides that a chip may lose.
+
+    Returns:
+        Indices [n] of the buckets, and the sizes [n, 2] that the chips shall have.
+
+    Raises:
+        BucketError: a chip fits no bucket.
     """
     sizes = np.asarray(sizes, np.int64).reshape(-1, 2)
     chosen = choose_all(np.ceil(sizes * (1 - shrink)).astype(np.int64), shapes)
@@ -141,10 +160,16 @@ def fit(sizes: np.ndarray, shapes: np.ndarray, shrink: float) -> tuple[np.ndarra
 
 
 def group(sizes: np.ndarray, buckets: Sequence[Bucket]) -> list[tuple[int, np.ndarray]]:
-    """Batches for chips of sizes [n, 2] (height, width in px): pairs of bucket index and rows [<= batch] of `sizes`.
+    """Return batches for chips: pairs of a bucket's index and rows of `sizes`, at most the bucket's batch.
 
-    Every row is in exactly one batch; rows of a bucket keep their order, and only its last batch is not full.
-    BucketError when a chip fits no bucket.
+    Every row is in exactly one batch. Rows of a bucket keep their order, and only its last batch may be partial.
+
+    Args:
+        sizes: [n, 2] (height, width) of the chips, px.
+        buckets: the shapes.
+
+    Raises:
+        BucketError: a chip fits no bucket.
     """
     chosen = choose_all(np.asarray(sizes).reshape(-1, 2), shapes(buckets))
     batches = []
@@ -156,10 +181,16 @@ def group(sizes: np.ndarray, buckets: Sequence[Bucket]) -> list[tuple[int, np.nd
 
 
 def pad(chips: Sequence[np.ndarray], bucket: Bucket) -> ChipBatch:
-    """One ChipBatch of the bucket's shape from chips [h, w, 3] uint8: zeros below, to the right and in empty rows.
+    """Return a ChipBatch of the bucket's shape, with zeros below and to the right of the chips and in empty rows.
 
-    Empty rows have size (0, 0) and valid False; no chip is ever repeated. BucketError when a chip, or their number,
-    is too large.
+    Empty rows have size (0, 0) and valid False. No chip is repeated.
+
+    Args:
+        chips: uint8 [h, w, 3] each.
+        bucket: the shape.
+
+    Raises:
+        BucketError: a chip, or the number of chips, is too large.
     """
     if len(chips) > bucket.batch:
         raise BucketError(f"{len(chips)} chips for a batch of {bucket.batch}; split them with buckets.group")

@@ -1,11 +1,11 @@
-"""The loop over scales, for a stream of images: detect, turn focus maps into chips, zoom into them, stack the results.
+"""The loop over scales for a stream of images: detect, turn focus maps into chips, zoom into them, stack the results.
 
-The detector is an argument and so is the plan, whose rules make chips. The full image pyramid is this same loop with
-`Plan.pyramid()`, and a single scale is the loop over that scale alone.
+The detector and the plan are arguments; the plan's rules make chips. `Plan.pyramid()` makes this loop the full image
+pyramid, and `Plan.alone(n)` a single scale.
 
-Images pass through a window: chips of all images in it, whatever their scale, are pooled per bucket, so that the first
-scale of later images fills the batches that the last scale of earlier ones leaves open. `schedule.decide` says what is
-dispatched when; it depends on the images alone, never on the clock.
+Images pass through a window. Chips of all images in the window are pooled per bucket, whatever their scale. So scale 1
+of later images fills the batches that the last scale of earlier images leaves open. `schedule.decide` chooses the next
+action from the images alone, never from the clock.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ _RESULTS = 2  # finished images that may wait for the caller where each of them 
 def cascade(
     images: Sequence[np.ndarray], detect: AnyDetect, plan: Plan, keys: Sequence[Hashable] | None = None
 ) -> tuple[list[Detections], Cost, list[list[Stage]]]:
-    """Run a few images through the scales, coarse to fine. `stream` does the same for any number of them.
+    """Run a few images through the scales, coarse to fine. `stream` does the same for any number of images.
 
     Args:
-        images: uint8 RGB [h, w, 3] each; all of them share batches.
+        images: uint8 RGB [h, w, 3] each; all share batches.
         detect: the detector.
         plan: the scales, buckets and rules.
-        keys: what the placements call the images; by default their positions.
+        keys: names of the images in placements; by default their positions.
 
     Returns:
-        The detections of each image (image frame), what all of them cost, and a Stage per image and scale.
+        Detections of each image (image frame), the cost of all images, and for each image a Stage per scale.
 
     Raises:
         ImageError: an image is no array of uint8 RGB.
         BucketError: a chip is larger than every bucket.
-        DetectorError: the detector fails, or answers something that is no answer for its chips.
-        RuleError: a rule answers boxes that are no chips.
+        DetectorError: the detector fails, or its answer does not fit its chips.
+        RuleError: a rule returns boxes that are no valid chips.
     """
     keys = range(len(images)) if keys is None else keys
     for key, image in zip(keys, images, strict=True):
@@ -71,25 +71,26 @@ def stream(
     keep_stages: bool = False,
     keep_images: bool = False,
 ) -> Generator[Outcome, None, None]:
-    """Yield the Outcome of every image, in the order of their readers, which run in threads ahead of the device.
+    """Yield the Outcome of every image, in the order of the readers, which run in threads ahead of the device.
 
-    A reader's ImageError becomes an Outcome with `error`. So does a DetectorError where the plan's buckets are Loose,
-    since all chips of a call are of one image then. Other errors end the stream. At most 2 * `plan.window` + 4
-    decoded images are held at a time, whatever the number of threads: those of the window, as many that are read ahead,
-    and those that were just finished.
+    A reader's ImageError becomes an Outcome with `error`. If the plan's buckets are Loose, a DetectorError does too,
+    because a call then holds chips of one image only. Other errors end the stream. At most 2 * `plan.window` + 4
+    decoded images are held at a time, whatever the number of threads.
 
     Args:
-        images: (key, reader) of each image. The key is the caller's own: it comes back in Outcome and Placement.
+        images: (key, reader) of each image. The caller chooses the key; it comes back in Outcome and Placement.
         detect: the detector. `detect.concurrency` threads call it at once (default 1).
         plan: the scales, buckets and rules.
-        threads: that read, and as many that crop, resize and stack, while the device works.
+        threads: number of reading threads, and of threads that crop, resize and stack.
         keep_stages: fill Outcome.stages.
         keep_images: fill Outcome.image.
 
     Raises:
-        ImageError: a reader returns something that is no array of uint8 RGB.
-        BucketError, RuleError: as `cascade`.
-        DetectorError: as `cascade` for a detector that gets batches; the first images all failed for one on the host.
+        ImageError: a reader returns no array of uint8 RGB.
+        BucketError: as `cascade`.
+        RuleError: as `cascade`.
+        DetectorError: as `cascade` for a detector of batches; for a host detector, if it fails on all of the first
+            images.
     """
     return _stream(images, detect, plan, plan.window, threads, keep_stages, keep_images, goes_on=True)
 

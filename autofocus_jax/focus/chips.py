@@ -1,4 +1,4 @@
-"""FocusChips: from a focus map to the few rectangles that the next scale sees (Algorithm 1 of the paper)."""
+"""FocusChips: from a focus map to the few rectangles of the next scale (Algorithm 1 of the paper)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,25 @@ _EIGHT_CONNECTED = np.ones((3, 3), bool)
 
 
 def focus_chips(focus: np.ndarray, level_size: tuple[int, int], rule: ChipRule, stride: int = STRIDE) -> np.ndarray:
-    """Algorithm 1: threshold, dilate, 8-connected components, enclosing boxes of a least size, merge what overlaps.
+    """Return FocusChips of a focus map by Algorithm 1 of the paper.
 
-    focus [ceil(H / stride), ceil(W / stride)]: FocusPixel probabilities of a level of level_size (H, W) px. A
-    threshold of 0 or less takes every cell; else NaN takes no part. Boxes smaller than rule.min_size grow about their
-    centre and are shifted to stay inside the level; where the level itself is shorter they take its whole length.
+    Cells at or above the threshold are dilated, joined by 8-connectivity and enclosed in boxes of a least size. Boxes
+    that overlap are merged. A threshold of 0 or less takes every cell. NaN cells take no part otherwise. Boxes below
+    rule.min_size grow about their centre and shift to stay inside the level; on a shorter level they take its whole
+    length.
 
-    Returns [n, 4] int32 xyxy, half-open, level frame: disjoint, inside the level, covering every cell over the
-    threshold; [0, 4] when there is none. Raises AutoFocusError when the map does not belong to such a level.
+    Args:
+        focus: [ceil(H / stride), ceil(W / stride)] FocusPixel probabilities.
+        level_size: (H, W) of the level, px.
+        rule: threshold, dilation and least size.
+        stride: px of a cell.
+
+    Returns:
+        [n, 4] int32 boxes, xyxy, half-open, level frame. They are disjoint, lie inside the level and cover every cell
+        at or above the threshold.
+
+    Raises:
+        AutoFocusError: the map does not belong to such a level.
     """
     height, width = level_size
     if focus.shape != (-(-height // stride), -(-width // stride)):
@@ -45,15 +56,15 @@ def focus_chips(focus: np.ndarray, level_size: tuple[int, int], rule: ChipRule, 
 
 
 def whole_level(focus: np.ndarray, level_size: tuple[int, int]) -> np.ndarray:
-    """The rule of the full image pyramid: one chip [1, 4], the whole level, whatever the focus map says."""
+    """Return the whole level as one chip [1, 4], whatever the focus map holds: the rule of the full image pyramid."""
     height, width = level_size
     return np.array([[0, 0, width, height]], np.int32)
 
 
 def merge_overlapping(boxes: np.ndarray) -> np.ndarray:
-    """Replaces boxes [n, 4] that overlap (with positive area) by their enclosing box until nothing overlaps.
+    """Replace boxes [n, 4] that overlap with positive area by their enclosing box, until nothing overlaps.
 
-    The result does not depend on the order of merging. Returns [m, 4], m <= n.
+    The result [m, 4], m <= n, does not depend on the order of merging.
     """
     while len(boxes) > 1:
         overlaps = _overlaps(boxes)
@@ -72,11 +83,13 @@ def merge_overlapping(boxes: np.ndarray) -> np.ndarray:
 
 
 def whole_pixels(boxes: np.ndarray) -> np.ndarray:
-    """Rounds disjoint boxes [n, 4] (image frame, fractions of px) outward to whole px, keeping them disjoint.
+    """Round disjoint boxes [n, 4] (image frame, fractions of px) outward to whole px and keep them disjoint.
 
-    Where rounding makes two boxes share a column of pixels, the left one gives it up; where they share a row alone, the
-    upper one does. So boxes that meet only at a corner lose a column and no row. A box that has nothing else is left
-    out. Returns [m, 4] int32.
+    If two rounded boxes share a column of pixels, the left box gives it up. If they share a row alone, the upper box
+    does. So boxes that meet at a corner lose a column and no row. A box without a pixel is left out.
+
+    Returns:
+        [m, 4] int32.
     """
     rounded = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1).astype(np.int32)
     one, other = np.nonzero(_overlaps(rounded))
@@ -91,7 +104,7 @@ def whole_pixels(boxes: np.ndarray) -> np.ndarray:
 
 
 def checked(answer: np.ndarray, level_size: tuple[int, int]) -> np.ndarray:
-    """Return what a chip function answered as boxes [n, 4] float64, level frame.
+    """Return the answer of a chip function as boxes [n, 4] float64, level frame.
 
     Args:
         answer: boxes [n, 4], level frame.

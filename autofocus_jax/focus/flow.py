@@ -1,4 +1,4 @@
-"""The images of a window on their way through the cascade: waiting in queues, flying on the device, coming back."""
+"""The images of a window on their way through the cascade: queues of chips, batches in flight, finished walks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _HOPELESS = 8  # images that a detector may fail on before it has answered for a
 
 
 class Stage(NamedTuple):
-    """What happened to one image at one scale, for pictures and for judging the focus maps (image frame)."""
+    """Record of one image at one scale (image frame), for pictures and for measuring focus maps."""
 
     chips: np.ndarray  # [c, 4] float32, the chips processed
     focus: tuple[np.ndarray, ...]  # c focus maps, each cut at its chip's true size; empty at the last scale
@@ -83,7 +83,7 @@ class _Entry(NamedTuple):
 
 
 class Flow:
-    """The images of a window and their chips: waiting in queues, flying on the device, coming back."""
+    """The images of a window and their chips: queued, in flight, or finished."""
 
     def __init__(self, detect: Detect | HostDetect, plan: Plan, keep_stages: bool, keep_images: bool, pool: Executor,
                  caller: Executor, goes_on: bool):  # fmt: skip
@@ -102,7 +102,7 @@ class Flow:
         self.clock = threading.Lock()  # for device_free
 
     def waiting(self) -> list[Waiting]:
-        """The queues that are not empty, for `decide`."""
+        """Return the queues that are not empty, for `decide`."""
         queued = [(bucket, queue) for bucket, queue in self.queues.items() if queue]
         return [Waiting(len(queue), bucket.batch, queue[0].walk.number) for bucket, queue in queued]
 
@@ -119,7 +119,7 @@ class Flow:
         self._retire()
 
     def send(self, position: int) -> None:
-        """Send a batch of the queue at this position of `waiting` to the detector."""
+        """Send a batch to the detector, from the queue at this position of `waiting`."""
         bucket, queue = [(bucket, queue) for bucket, queue in self.queues.items() if queue][position]
         entries = [queue.popleft() for _ in range(min(bucket.batch, len(queue)))]
         if not queue and not isinstance(self.plan.buckets, tuple):
@@ -137,7 +137,7 @@ class Flow:
         self.flying.append((entries, answer))
 
     def receive(self) -> None:
-        """Take the oldest batch from the device; walks it completes go on to their next scale or to stacking."""
+        """Take the oldest batch from the device. Completed walks continue with their next scale or with stacking."""
         entries, future = self.flying.popleft()
         begin = time.perf_counter()
         try:
@@ -157,7 +157,7 @@ class Flow:
         self._retire()
 
     def finished(self, most: int) -> Iterator[Outcome]:
-        """Yield the outcomes that are ready, in order; wait for others only while more than `most` are there."""
+        """Yield ready outcomes in order. Wait for further ones only while more than `most` are pending."""
         while self.results:
             first = self.results[0]
             if isinstance(first, Future) and not first.done() and len(self.results) <= most:

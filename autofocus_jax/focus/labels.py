@@ -17,17 +17,23 @@ def focus_labels(
     areas: np.ndarray | None = None,
     ignore: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Labels of the stride x stride cells of a chip, from its ground truth.
+    """Return the FocusPixel labels of a chip's cells from its ground truth.
 
-    boxes [G, 4] in the chip frame; height, width: true size of the chip in px. A cell is FOCUS when it overlaps (with
-    positive area) a box with a < sqrt(area) < b; else IGNORE when it overlaps one with sqrt(area) <= a or
-    b <= sqrt(area) <= c; else BACKGROUND.
+    A cell is FOCUS if it overlaps (with positive area) a box with a < sqrt(area) < b. Otherwise it is IGNORE if it
+    overlaps a box with sqrt(area) <= a or b <= sqrt(area) <= c, or an ignore region. Otherwise it is BACKGROUND. Boxes
+    may reach over the chip; the size of the whole box counts.
 
-    Boxes may reach over the chip: the size that counts is that of the box as given, the cells are those inside the
-    chip. areas [G]: areas in chip px^2 of the uncut boxes, for boxes that were already cut. ignore [G] bool: crowd or
-    ignore regions, whose cells are IGNORE, whatever their size, unless another box makes them FOCUS.
+    Args:
+        boxes: [G, 4], chip frame.
+        height: true height of the chip, px.
+        width: true width of the chip, px.
+        focus_range: (a, b, c), chip px.
+        stride: side of a cell, px.
+        areas: [G] areas of the uncut boxes, chip px^2, if `boxes` are already cut.
+        ignore: [G] bool, True for crowds and ignore regions.
 
-    Returns int8 [ceil(height / stride), ceil(width / stride)].
+    Returns:
+        int8 [ceil(height / stride), ceil(width / stride)].
     """
     rows, columns = -(-height // stride), -(-width // stride)
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)

@@ -1,4 +1,6 @@
-"""A detector made from ground truth: the upper bound of section 5.1 of the paper; it also tests the cascade alone."""
+"""A detector made from ground truth. It gives the upper bound of the paper's section 5.1 and tests the
+cascade alone.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +30,16 @@ def oracle_detect(
     num_classes: int,
     stride: int = STRIDE,
 ) -> Detect:
-    """Return a `detect` that knows the answer.
+    """Return a `detect` that answers from ground truth.
 
-    In each chip it finds every object (not the ignore regions) of which the chip shows some area, as its box cut at the
-    chip, with score 1 in its class; the border rules then drop what was cut. The focus map is 1 on FOCUS cells and 0
-    elsewhere, labelled by the size of the whole object in chip px even where the chip cuts it, so what it costs is the
-    upper bound for a perfect focus map.
+    In each chip it finds every visible object except ignore regions: the box cut at the chip, score 1 in its class. The
+    border rules later drop cut boxes. The focus map is 1 on FOCUS cells and 0 elsewhere, labelled by the size of the
+    whole object in chip px. So the cascade's cost is that of a perfect focus map.
 
     Args:
-        ground_truths: of each image, by its key. A list does where the keys are positions in it.
+        ground_truths: ground truth of each image, by its key. A list serves if keys are positions in it.
         focus_range: sizes of the objects that are FOCUS, chip px.
-        num_classes: how many classes there are.
+        num_classes: number of classes.
         stride: px of a cell of the focus map.
     """
 

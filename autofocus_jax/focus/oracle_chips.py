@@ -25,16 +25,16 @@ class ScaleChips(NamedTuple):
 def oracle_chips(
     size: tuple[int, int], truth: GroundTruth, plan: Plan, focus_range: FocusRange
 ) -> list[ScaleChips]:
-    """Return what the cascade would process of one image if every focus map were its FocusPixel labels.
+    """Return the chips that the cascade would process if every focus map equalled its FocusPixel labels.
 
-    Equal, chip by chip and in the same order, to `cascade` with `oracle_detect` and the same plan, which need the
-    image's pixels. The rules get a map of 1 on FOCUS cells and 0 elsewhere, labelled by the size of the whole object
-    in chip px, also where the chip cuts it.
+    The chips equal, in number and order, those of `cascade` with `oracle_detect` and the same plan. No pixels are
+    needed. The rules get a map of 1 on FOCUS cells and 0 elsewhere, labelled by the size of the whole object in chip
+    px.
 
     Args:
         size: (height, width) of the image, px.
         truth: its objects, image frame.
-        plan: the scales and rules. Its buckets count where chips may shrink to fit them.
+        plan: the scales and rules. Its buckets matter if chips may shrink to fit them.
         focus_range: sizes of the objects that are FOCUS, chip px.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The plan of a cascade: everything it needs beside images and a detector."""
+"""The plan of a cascade: scales, buckets, rules and stacking."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from autofocus_jax.structures import STRIDE, Bucket, Scale, ValidRange
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How images are processed, coarse to fine.
+    """Settings of a cascade: everything that it needs beside images and a detector.
 
     Args:
         scales: the pyramid, coarse to fine.
-        buckets: padded shapes of the chips: a tuple of `Bucket`, or `Multiple(n)`, which pads sides to multiples of n,
-            or `Loose()`, for a detector on the host that takes chips as they are.
+        buckets: padded shapes of the chips: a tuple of `Bucket`; `Multiple(n)`, which pads sides to multiples of n; or
+            `Loose()`, for a detector on the host that takes chips as they are.
         stacking: how the detections of all scales are merged.
-        rules: what turns a focus map into chips, one function for each scale but the last. None stands for Algorithm 1
-            with the `ChipRule` of each scale.
-        shrink: share of its sides that a chip may lose, at most, to fit a smaller bucket.
-        window: images that are on their way at once and share batches.
+        rules: one function for each scale but the last, from a focus map to chips. None stands for Algorithm 1 with the
+            `ChipRule` of each scale.
+        shrink: largest share of its sides that a chip may lose to fit a smaller bucket.
+        window: number of images in progress, which share batches.
 
     Raises:
         PlanError: the parts do not fit each other.
@@ -53,13 +53,13 @@ class Plan:
 
     @classmethod
     def of(cls, config: Any, rules: Sequence[ChipFunction] | None = None) -> Plan:
-        """Return the plan of what has a config's settings of it; `rules` take the place of the config's."""
+        """Return the plan of a config, or of any object with its settings. `rules` replace the config's rules."""
         given = config.rules if rules is None else tuple(rules)
         return cls(config.scales, config.buckets, config.stacking, given, config.shrink, config.window)
 
     @functools.cached_property
     def functions(self) -> tuple[ChipFunction, ...]:
-        """The chip function of each scale but the last: `rules`, or Algorithm 1."""
+        """Return the chip function of each scale but the last: `rules`, or Algorithm 1."""
         if self.rules is not None:
             return self.rules
         rules = (scale.chips for scale in self.scales[:-1])
@@ -96,10 +96,11 @@ class Plan:
         Valid ranges stay as they are, because they are in image pixels.
 
         Args:
-            sides: (min side, max side) of each scale, px; or of one scale alone, which then answers for every size.
+            sides: (min side, max side) of each scale, px. One pair makes a plan of one scale, which answers for every
+                size.
 
         Raises:
-            PlanError: another number of them.
+            PlanError: the number of pairs does not fit.
         """
         plan = self.alone(len(self.scales)) if len(sides) == 1 else self
         if len(sides) != len(plan.scales):
@@ -109,7 +110,7 @@ class Plan:
         return dataclasses.replace(plan, scales=scales, buckets=bucket_ops.holding(self.buckets, scales))
 
     def fit(self, sizes: np.ndarray) -> tuple[list[Bucket], np.ndarray]:
-        """Return the bucket of each chip and the sizes [n, 2] that the chips are to have.
+        """Return the bucket of each chip, and the sizes [n, 2] that the chips shall have.
 
         Args:
             sizes: [n, 2] (height, width) of the chips, px.

@@ -1,4 +1,4 @@
-"""The image pyramid: factors, level sizes, and crops that are resized one by one, so that no whole level is made."""
+"""The image pyramid: factors, level sizes and crops. Crops are resized one by one; no whole level is made."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from autofocus_jax.structures import ImageError, Scale
 
 
 def factor(height: int, width: int, scale: Scale) -> float:
-    """Level pixels per image pixel at a scale, for an image of this size.
+    """Return level pixels per image pixel at a scale.
 
-    min_side / shorter side, or max_side / longer side when the first would make the longer side pass max_side.
+    The factor is min_side / shorter side, or max_side / longer side if the longer side would pass max_side.
+
+    Args:
+        height: of the image, px.
+        width: of the image, px.
+        scale: the scale.
     """
     shorter, longer = min(height, width), max(height, width)
     by_shorter = scale.min_side / shorter
@@ -21,32 +26,43 @@ def factor(height: int, width: int, scale: Scale) -> float:
 
 
 def chip_size(box: np.ndarray, factor: float) -> tuple[int, int]:
-    """(height, width) in chip px of the crop of `box` [4] (image frame, whole px) resized by `factor`; at least 1."""
+    """Return (height, width) in chip px of `box` [4] (image frame, whole px) resized by `factor`; at least 1 each."""
     x1, y1, x2, y2 = (int(side) for side in box)
     return max(1, round((y2 - y1) * factor)), max(1, round((x2 - x1) * factor))
 
 
 def level_size(height: int, width: int, scale: Scale) -> tuple[int, int]:
-    """(height, width) in level px of the whole image at a scale; at least 1 each."""
+    """Return (height, width) in level px of the whole image at a scale; at least 1 each."""
     return chip_size(np.array([0, 0, width, height]), factor(height, width, scale))
 
 
 def axis_factors(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """[2] float32: chip px per image px along (x, y) of a chip of `size` (height, width) that shows `box` [4]."""
+    """Return [2] float32: chip px per image px along (x, y) for a chip of `size` (height, width) that shows
+    `box` [4].
+    """
     return np.array([size[1] / (box[2] - box[0]), size[0] / (box[3] - box[1])], np.float32)
 
 
 def crop(
     image: np.ndarray, box: np.ndarray, factor: float, size: tuple[int, int] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cuts a rectangle out of an image and resizes it; only the rectangle is resized, never the level.
+    """Cut a rectangle out of an image and resize it. Only the rectangle is resized, never the level.
 
-    image [h, w, 3] uint8; box [4] xyxy in the image frame, rounded outward to whole pixels and cut at the image;
-    factor: level px per image px of the scale. Returns what a Placement keeps beside the pixels: the chip's pixels
-    [H, W, 3] uint8, the box really shown [4] float32 (image frame), and the factors along (x, y) [2] float32,
-    which are chip side over box side, so that projecting back is exact. Sides are round(box side * factor), at
-    least 1, or `size` (height, width) where it is given; without it the whole image gives exactly level_size. Resized
-    with area means downward (no aliasing) and linearly upward. A box without a pixel in the image is an ImageError.
+    Resizing takes area means downward (no aliasing) and is linear upward.
+
+    Args:
+        image: uint8 [h, w, 3].
+        box: [4] xyxy, image frame; rounded outward to whole pixels and cut at the image.
+        factor: level px per image px of the scale.
+        size: (height, width) of the chip. By default round(box side * factor), at least 1, so that the whole image
+            gives exactly level_size.
+
+    Returns:
+        The chip's pixels [H, W, 3] uint8, the box shown [4] float32 (image frame), and the factors along (x, y) [2]
+        float32. Factors are chip side over box side, so projecting back is exact.
+
+    Raises:
+        ImageError: the box holds no pixel of the image.
     """
     height, width = image.shape[:2]
     x1, y1 = max(0, math.floor(box[0])), max(0, math.floor(box[1]))

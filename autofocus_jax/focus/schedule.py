@@ -1,4 +1,4 @@
-"""What the cascade does next: a decision on plain numbers, without threads, images or a detector."""
+"""The next action of the cascade: a decision on plain numbers, without threads, images or a detector."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Waiting(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything a decision depends on."""
+    """Everything that a decision depends on."""
 
     more: bool  # images may be left to read
     held: int  # images that have arrived and are not through
@@ -36,7 +36,7 @@ class Send(NamedTuple):
 
 
 class Receive(NamedTuple):
-    """Wait for the batch that was sent first."""
+    """Wait for the oldest batch in flight."""
 
 
 class Done(NamedTuple):
@@ -46,12 +46,12 @@ class Done(NamedTuple):
 def decide(state: State) -> Admit | Send | Receive | Done:
     """Return the next action. It depends on the images alone, never on the clock.
 
-    - Admit images as long as the window has room and no batch is full.
+    - Admit images while the window has room and no batch is full.
     - Send a full batch while at most `concurrency` batches are in flight: that many run, and one more is ready for the
-      thread that is free first. The batch whose first chip is the oldest goes first.
-    - Send a batch that is not full only when no image can be admitted and the detector is about to idle, because the
-      batches in flight may still fill it. The fullest batch goes first.
-    - Else receive the batch that was sent first.
+      first free thread. The batch with the oldest first chip goes first.
+    - Send a partial batch only if no image can be admitted and the detector is about to idle. The batches in flight may
+      still fill the partial one. The fullest batch goes first.
+    - Otherwise receive the oldest batch in flight.
     """
     shares = [min(1.0, queue.chips / queue.batch) for queue in state.waiting]
     fullest = max(shares, default=0.0)

@@ -1,4 +1,4 @@
-"""Focus stacking (section 4.3 of the paper): which detections of each chip count, and merging them over all scales."""
+"""Focus stacking (section 4.3 of the paper): selection of each chip's detections, and merging over all scales."""
 
 from __future__ import annotations
 
@@ -27,59 +27,81 @@ class ScaleDetections(NamedTuple):
 
 
 class Stacked(NamedTuple):
-    """What focus stacking made of one image's detections at one scale (image frame)."""
+    """Result of focus stacking for one image at one scale (image frame)."""
 
     kept: Detections  # went on to the merging of all scales
     removed: Detections  # in the valid range, but cut by a border of its chip
 
 
 def project(boxes: np.ndarray, placement: Placement) -> np.ndarray:
-    """Boxes [n, 4] from the chip frame to the image frame. placement may hold one chip or one for each row."""
+    """Return boxes [n, 4] projected from the chip frame to the image frame. `placement` holds one chip, or one for each
+    row.
+    """
     factor, box = np.asarray(placement.factor), np.asarray(placement.box)
     return box_ops.shift(box_ops.scale(boxes, 1 / factor[..., 0], 1 / factor[..., 1]), box[..., 0], box[..., 1])
 
 
 def border_mask(boxes: np.ndarray, chip: np.ndarray, image_size: tuple[int, int], tolerance: float) -> np.ndarray:
-    """[n] bool: which detections no border of their chip has cut.
+    """Return which detections no border of their chip has cut, [n] bool.
 
-    boxes [n, 4] and chip [4] or [n, 4] in the image frame; image_size (height, width). A detection is cut when one of
-    its sides is at most `tolerance` image px inside that side of its chip (or beyond it), unless that side of the
-    chip lies on the image's own border. Every side is judged by itself.
+    A detection is cut if one of its sides is at most `tolerance` inside that side of its chip, or beyond it. Sides of
+    the chip on the image's own border do not count. Every side is judged alone.
+
+    Args:
+        boxes: [n, 4], image frame.
+        chip: [4] or [n, 4], image frame.
+        image_size: (height, width), px.
+        tolerance: image px.
     """
     return _inside(boxes, _limits(chip, image_size, tolerance))
 
 
 def valid_mask(boxes: np.ndarray, valid: ValidRange) -> np.ndarray:
-    """[n] bool: sqrt(area) of boxes [n, 4] (image frame) lies in the valid range, both ends included."""
+    """Return which boxes [n, 4] (image frame) have sqrt(area) in the valid range, both ends included: [n] bool."""
     return valid.holds(np.sqrt(box_ops.area(boxes)))
 
 
 def gaussian_decay(sigma: float) -> Decay:
-    """exp(-IoU^2 / sigma): soft-NMS, Bodla et al. 2017."""
+    """Return the decay exp(-IoU^2 / sigma) of soft-NMS (Bodla et al. 2017)."""
     return lambda iou: np.exp(iou * iou * (-1 / sigma))
 
 
 def hard_decay(nms_iou: float) -> Decay:
-    """0 above an IoU of nms_iou, else 1: ordinary greedy NMS."""
+    """Return the decay of ordinary greedy NMS: 0 above an IoU of nms_iou, else 1."""
     return lambda iou: (iou <= nms_iou).astype(np.float32)
 
 
 def soft_nms(
     boxes: np.ndarray, scores: np.ndarray, sigma: float, score_threshold: float, limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gaussian soft-NMS of one class, exact.
+    """Run exact Gaussian soft-NMS on one class.
 
-    boxes [n, 4], scores [n]. Picks the best row, decays the rest, and goes on while a score is above score_threshold
-    and fewer than `limit` rows are picked. Returns the picked rows [m] of `boxes`, best first, and their scores [m].
+    The best row is picked and the scores of the rest decay. This repeats while a score is above score_threshold and
+    fewer than `limit` rows are picked.
+
+    Args:
+        boxes: [n, 4].
+        scores: [n].
+        sigma: of the decay.
+        score_threshold: scores at or below it are not picked.
+        limit: most rows to pick.
+
+    Returns:
+        The picked rows [m] of `boxes`, best first, and their decayed scores [m].
     """
     return _pick(boxes, scores, np.zeros(len(boxes), np.int32), gaussian_decay(sigma), score_threshold, limit)
 
 
 def merge(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, config: StackingConfig) -> Detections:
-    """NMS of every class and the best config.max_detections of all classes together.
+    """Run NMS on every class and keep the best config.max_detections of all classes together.
 
-    One row per (box, class): boxes [n, 4], scores [n], labels [n]; scores not above config.score_threshold (NaN
-    included) take no part. Equal to running each class to its end and sorting, because decay only lowers scores.
+    The result equals running each class to its end and sorting, because decay only lowers scores.
+
+    Args:
+        boxes: [n, 4], one row per (box, class).
+        scores: [n]. Scores not above config.score_threshold, and NaN, take no part.
+        labels: [n].
+        config: kind of NMS, threshold and number of detections.
     """
     decay = gaussian_decay(config.soft_nms_sigma) if config.nms_iou is None else hard_decay(config.nms_iou)
     rows, picked = _pick(boxes, scores, labels, decay, config.score_threshold, config.max_detections)
@@ -89,10 +111,17 @@ def merge(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, config: Sta
 def stack(
     found: Sequence[ScaleDetections], image_size: tuple[int, int], scales: Sequence[Scale], config: StackingConfig
 ) -> tuple[Detections, list[Stacked]]:
-    """Focus stacking of one image: valid ranges and border rules at each scale, then merging over the scales.
+    """Stack the detections of one image: valid ranges and border rules at each scale, then merging over the scales.
 
-    found: one entry per scale. Returns the image's detections, best first, and what was kept and removed per scale.
-    Detections out of a scale's valid range are another scale's business and appear in neither.
+    Args:
+        found: one entry per scale.
+        image_size: (height, width), px.
+        scales: the pyramid.
+        config: border tolerance and merging.
+
+    Returns:
+        The image's detections, best first, and the kept and removed detections per scale. Detections out of a scale's
+        valid range are in neither: another scale answers for them.
     """
     stages = []
     for (detections, chip, chips), scale in zip(found, scales, strict=True):
@@ -104,7 +133,7 @@ def stack(
 
 
 def merge_all(parts: Sequence[Detections], config: StackingConfig) -> Detections:
-    """Return what `merge` makes of all parts together, of which there is at least one."""
+    """Return `merge` of all parts together. There must be at least one part."""
     boxes, scores, labels = (np.concatenate(fields) for fields in zip(*parts))
     return merge(boxes, scores, labels, config)
 

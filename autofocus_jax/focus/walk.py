@@ -1,4 +1,4 @@
-"""One image's way through the scales, as host functions: which chips it needs next, what came back, what it costs."""
+"""One image's way through the scales, as host functions: its next chips, its answers, its cost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autofocus_jax.structures import STAGES, Bucket, Cost, Detections, ImageErro
 
 
 class Chip(NamedTuple):
-    """One chip that is to be processed."""
+    """One chip to be processed."""
 
     place: Placement
     size: tuple[int, int]  # (height, width), chip px
@@ -26,7 +26,7 @@ class Chip(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What the detector answered for one chip."""
+    """The detector's answer for one chip."""
 
     detections: Detections  # above the score threshold, one row per (box, class), image frame, cut at the chip
     focus: np.ndarray | None  # focus map cut at the chip's true size
@@ -34,7 +34,9 @@ class Found(NamedTuple):
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Walk:
-    """An image on its way, and everything that is known of it. Lists have an entry for each scale it has reached."""
+    """An image in progress and all that is known of it. Lists have an entry for each scale that the image has
+    reached.
+    """
 
     key: Hashable  # the caller's own
     number: int  # how many images arrived before it
@@ -55,13 +57,13 @@ def start(key: Hashable, number: int, image: np.ndarray, plan: Plan, read: float
 
     Args:
         key: the caller's name of the image.
-        number: how many images arrived before it.
+        number: number of images that arrived before.
         image: uint8 RGB [h, w, 3].
-        plan: what is to be done with it.
-        read: seconds that reading it took.
+        plan: scales, buckets and rules.
+        read: seconds that reading took.
 
     Raises:
-        ImageError: it is no array of uint8 RGB.
+        ImageError: the image is no array of uint8 RGB.
         BucketError: the whole image, at that scale, is larger than every bucket.
     """
     check_image(image, key)
@@ -86,10 +88,10 @@ def whole_image(size: tuple[int, int]) -> np.ndarray:
 
 
 def enter(walk: Walk, regions: np.ndarray, plan: Plan) -> list[Chip]:
-    """Take a walk to its next scale and return the chips that are to be processed there.
+    """Take a walk to its next scale and return the chips to be processed there.
 
     Args:
-        walk: changed in place; it now waits for as many answers.
+        walk: changed in place; it then waits for as many answers.
         regions: boxes [c, 4] int32, image frame.
         plan: says which scale is next.
 
@@ -130,13 +132,13 @@ def spend(walk: Walk, chip: Chip, runs: int, pixels: int) -> None:
 
 
 def receive(walk: Walk, chip: Chip, found: Found) -> None:
-    """Take the detector's answer for one chip."""
+    """Store the detector's answer for one chip in its walk."""
     walk.found[-1][chip.row] = found
     walk.awaited -= 1
 
 
 def next_regions(walk: Walk, plan: Plan) -> np.ndarray:
-    """Return what the next scale sees, boxes [n, 4] int32 in the image frame; [0, 4] after the last scale.
+    """Return the regions of the next scale, boxes [n, 4] int32 in the image frame; [0, 4] after the last scale.
 
     All chips of the walk's newest scale must be answered.
     """
@@ -148,18 +150,18 @@ def next_regions(walk: Walk, plan: Plan) -> np.ndarray:
 
 
 def zoom(chips: Sequence[Chip], maps: Sequence[np.ndarray | None], rule: ChipFunction) -> np.ndarray:
-    """Return what the next scale sees: boxes [n, 4] int32 in the image frame, disjoint and in whole px.
+    """Return the regions of the next scale: boxes [n, 4] int32 in the image frame, disjoint and in whole px.
 
     Chips are mapped with whole numbers (chip px * box side / chip side). So a chip of the whole level is exactly its
-    parent's box, and one inside it never leaves it.
+    parent's box, and a chip inside the parent never leaves it.
 
     Args:
-        chips: those of one image and scale.
-        maps: the focus map of each, cut at its true size; None for a rule that looks at none.
+        chips: chips of one image and scale.
+        maps: the focus map of each, cut at its true size; None for a rule that ignores the map.
         rule: turns a focus map into chips.
 
     Raises:
-        RuleError: the rule answers boxes that are no chips.
+        RuleError: the rule returns boxes that are no valid chips.
     """
     regions: list[np.ndarray] = [np.zeros((0, 4), np.int32)]
     for (parent, (height, width), *_), focus in zip(chips, maps, strict=True):
@@ -174,7 +176,7 @@ def zoom(chips: Sequence[Chip], maps: Sequence[np.ndarray | None], rule: ChipFun
 
 
 def cost(walk: Walk, plan: Plan) -> Cost:
-    """Return what a walk has cost so far."""
+    """Return the cost of a walk so far."""
     levels = [np.prod(pyramid.level_size(*walk.size, scale)) for scale in plan.scales]
     missing = [0] * (len(plan.scales) - len(walk.chips))
     pixels = [sum(chip.size[0] * chip.size[1] for chip in chips) for chips in walk.chips]

@@ -65,7 +65,7 @@ def detector_around(
     channels: str,
     same_size: bool = False,
 ) -> CropDetector:
-    """A CropDetector around `run`; with same_size, crops of one call are of one size."""
+    """Return a CropDetector around `run`. With same_size, crops of one call have one size."""
     classes = None if categories is None else len(categories)
 
     def find(crops: Sequence[np.ndarray]) -> list[Found]:

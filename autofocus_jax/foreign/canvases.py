@@ -70,7 +70,7 @@ class Spent(NamedTuple):
 
     @property
     def fill(self) -> float:
-        """Share of the pixels that show a photograph."""
+        """Return the share of the pixels that show a photograph."""
         return self.filled / max(1, self.pixels)
 
     def __add__(self, other: Spent) -> Spent:  # type: ignore[override]  # no tuple that grows

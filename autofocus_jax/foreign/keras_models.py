@@ -23,7 +23,7 @@ _COCO_SLOTS = 91  # classes of a model that counts by COCO's category ids
 
 
 def is_keras(model: Any) -> bool:
-    """Whether a Python object is an object detector of KerasHub."""
+    """Return True for an object detector of KerasHub."""
     return hasattr(model, "stateless_call") and hasattr(model, "decode_predictions")
 
 

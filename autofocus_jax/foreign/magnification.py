@@ -45,7 +45,7 @@ class Trial(NamedTuple):
 
     @property
     def found(self) -> np.ndarray:
-        """[S, G] bool: found there."""
+        """Return which objects were found at each side, [S, G] bool."""
         return self.scores >= KNOWN
 
 

@@ -11,7 +11,7 @@ from autofocus_jax.foreign.layouts import Layout
 
 
 def names_in(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Names of the classes as the metadata have them: a dictionary or a list, as Ultralytics writes it."""
+    """Return the names of the classes in the metadata: a dictionary or a list, as Ultralytics writes it."""
     text = metadata.get("names")
     if text is None:
         return None
@@ -24,7 +24,7 @@ def names_in(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
 
 
 def categories(raw: Raw, names: tuple[str, ...] | None, layout: Layout, given: bool) -> tuple[tuple[str, ...], str]:
-    """The names of all classes, and where they come from."""
+    """Return the names of all classes, and their origin."""
     count = raw.scores.shape[1] if raw.labels is None else None
     if names is not None:
         if count not in (None, len(names)):
@@ -38,7 +38,7 @@ def categories(raw: Raw, names: tuple[str, ...] | None, layout: Layout, given: b
 
 
 def positions(only: tuple[str, ...] | None, known: tuple[str, ...]) -> tuple[int, ...] | None:
-    """Labels of the classes that count, None for all; ForeignError for a name that is not known."""
+    """Return the labels of the classes that count, None for all. Raises ForeignError for an unknown name."""
     if only is None:
         return None
     unknown = [name for name in only if name not in known]

@@ -44,13 +44,13 @@ class Session(NamedTuple):
 
     @property
     def sides(self) -> tuple[int | None, int | None]:
-        """(height, width) of the image input, None for a free one."""
+        """Return (height, width) of the image input, None for a free one."""
         shape = self.image.shape[-3:]
         return (shape[1], shape[2]) if self.channels_first else (shape[0], shape[1])
 
     @property
     def batch(self) -> int | None:
-        """Images a run takes; None for any number."""
+        """Return the number of images of a run; None for any number."""
         return self.image.shape[0] if len(self.image.shape) == 4 else 1
 
     def answer(self, pixels: np.ndarray, size: tuple[int, int]) -> dict[str, np.ndarray]:

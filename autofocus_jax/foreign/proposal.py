@@ -68,7 +68,7 @@ def proposal(
     focus_threshold: float = THRESHOLD,
     side: int | None = None,
 ) -> Proposal:
-    """As `propose`, with the reasons."""
+    """Return the plan of `propose` with its reasons."""
     if not len(sizes):
         raise ForeignError("no photograph to propose a plan for; give at least one (height, width)")
     own = own_side(detector) if side is None else side

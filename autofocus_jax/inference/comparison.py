@@ -30,7 +30,7 @@ Stream = Callable[[Iterable[tuple[Hashable, Reader]]], Generator[Any, None, None
 
 
 class Way(NamedTuple):
-    """A way to process images, which may end in several rows: what they share is done once and counted in each."""
+    """A way to process images. It may end in several rows: shared work is done once and counted in each row."""
 
     stream: Stream  # reads in threads, ahead of the detector
     rows: Mapping[str, Callable[[Any], Answer]]  # by name
@@ -63,7 +63,7 @@ def by_plan(name: str, detect: AnyDetect, plan: Plan) -> Way:
 
 
 def one_by_one(process: Callable[[np.ndarray], Any]) -> Stream:
-    """Return the stream of a function of an image, uint8 RGB [h, w, 3], which runs while the next ones are read."""
+    """Return the stream of a function of one image (uint8 RGB [h, w, 3]). The next images are read meanwhile."""
 
     def stream(images: Iterable[tuple[Hashable, Reader]]) -> Generator[Any, None, None]:
         threads = engine.host_threads()
@@ -76,17 +76,20 @@ def one_by_one(process: Callable[[np.ndarray], Any]) -> Stream:
 
 
 class Comparison:
-    """Ways that are run over images of a dataset, and what each row found and cost so far.
+    """Ways that run over images of a dataset, with the results and costs of each row so far.
 
     Attributes:
-        reading: seconds of one reading and decoding of every image; each way reads anew, in threads.
-        running: seconds that all ways together took, what rows share counted once.
-        reading_cpu: seconds of processor time of one reading and decoding of every image.
-        skipped: images that could not be read, or that the detector failed on in any of the ways.
+        reading: seconds of one reading and decoding of every image. Each way reads anew, in threads.
+        running: seconds of all ways together, shared work counted once.
+        skipped: images that could not be read, or that the detector failed on in one of the ways.
     """
 
     def __init__(self, dataset: Dataset, ways: Sequence[Way]):
-        """Take the ways; nothing is run yet. AutoFocusError where two rows have a name."""
+        """Take the ways. Nothing is run yet.
+
+        Raises:
+            AutoFocusError: two rows have the same name.
+        """
         names = [name for way in ways for name in way.rows]
         double = [name for name, count in Counter(names).items() if count > 1]
         if double:
@@ -102,13 +105,13 @@ class Comparison:
         self._seconds, self._cpu = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
 
     def run(self, indices: Sequence[int], progress: Callable[[float], None] | None = None) -> None:
-        """Run every way over these images, which are added to those before. Those that fail count in no row.
+        """Run every way over these images and add the results. Images that fail count in no row.
 
         Each way reads the images anew, as a run of its own does. Each block of images begins with another way.
 
         Args:
             indices: which images.
-            progress: called with the images that were dealt with since the last call; one way is a share of an image.
+            progress: called with the number of images done since the last call; one way is a fraction of an image.
 
         Raises:
             DetectorError: the detector failed on each of the first HOPELESS images.
@@ -155,15 +158,19 @@ class Comparison:
 
     @property
     def images(self) -> int:
-        """Images that were processed."""
+        """Return the number of images that were processed."""
         return len(self._indices)
 
     def detections(self, name: str) -> list[Detections]:
-        """Return what a row found in each image that was processed."""
+        """Return the detections of a row in each image that was processed."""
         return self._found[name]
 
     def measurement(self, name: str) -> Measurement:
-        """Return what a row found and cost so far; AutoFocusError where no image could be processed."""
+        """Return the results and cost of a row so far.
+
+        Raises:
+            AutoFocusError: no image could be processed.
+        """
         if not self._indices:
             reason = f"; the first: {self.skipped[0].reason}" if self.skipped else ""
             raise AutoFocusError(f"none of the images could be processed{reason}")
@@ -180,7 +187,7 @@ class Comparison:
         return self._cpu[name]
 
     def fill(self, name: str) -> float:
-        """Return the share of the pixels that the detector ran on for a row that show a photograph."""
+        """Return the share of the detector's input pixels of a row that show a photograph."""
         (way,) = (way for way in self.ways if name in way.rows)
         if way.fill is not None:
             return way.fill()

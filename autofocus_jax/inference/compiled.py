@@ -1,4 +1,4 @@
-"""The detector compiled ahead of time, one program per bucket for what depends on the bucket's exact shape."""
+"""The detector compiled ahead of time: one program per bucket for the part that depends on the bucket's exact shape."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _MAPS_PER_PROGRAM = 250  # memory maps, of which Linux allows a process 65530; 1
 
 
 class Parts:
-    """Programs of the detector's functions by the shapes that they are called with; shared by copies of a detector.
+    """Compiled programs of the detector's functions, by the shapes of their arguments. Copies of a detector share them.
 
-    A program is compiled by the first thread that asks for it, while those of other shapes can be used and compiled.
+    The first thread that asks for a program compiles it. Meanwhile other programs can be used and compiled.
     """
 
     def __init__(self, mesh: jax.sharding.Mesh):
@@ -41,7 +41,7 @@ class Parts:
         return len(self._programs)
 
     def jitted(self, function: Callable[[Variables, Any], Any]) -> Callable:
-        """`function` mapped over the devices: variables on all of them, the other argument split."""
+        """Return `function` mapped over the devices: variables on all devices, the other argument split."""
 
         def traced(variables: Variables, value: Any) -> Any:
             self.traces += 1
@@ -50,7 +50,7 @@ class Parts:
         return jax.jit(parallel.pmap(traced, self.mesh, replicated=(True, False)))
 
     def program(self, function: Any, variables: Variables, like: Any) -> Callable:
-        """The compiled program of a `jitted` function for arrays of these shapes."""
+        """Return the compiled program of a `jitted` function for arrays of these shapes."""
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(like))
         with self._lock:
             known = self._programs.get((function, shapes))
@@ -70,15 +70,16 @@ class Parts:
 
 
 class CompiledDetector:
-    """A `detect` for the cascade: looks up the programs of a batch's shape, and never traces while it runs.
+    """A `detect` for the cascade that looks up the program of a batch's shape and never traces while it runs.
 
-    Batch norms that follow a convolution are folded into it, which changes the answers by float rounding alone.
+    Batch norms are folded into the convolutions before them, which changes answers by float rounding only.
 
-    The cascade calls it from `concurrency` threads at once. A CPU runs the programs of one thread one after the other,
-    which leaves cores idle. The third call keeps the cores busy while the thread of a finished batch waits for the GIL.
+    The cascade calls the detector from `concurrency` threads at once. A CPU runs the programs of one thread one after
+    the other, which leaves cores idle. The third call keeps the cores busy while the thread of a finished batch waits
+    for the GIL.
 
-    Programs are compiled when they are first used, or all at once by `warm_up`. `compilations` counts them; `traces`
-    counts how often JAX really traced a part of the detector.
+    Programs are compiled on first use, or all at once by `warm_up`. `compilations` counts programs. `traces` counts how
+    often JAX traced a part of the detector.
     """
 
     concurrency = 3  # focus.cascade.Detect
@@ -90,14 +91,17 @@ class CompiledDetector:
         devices: Sequence[jax.Device] | None = None,
         detector: Detector | None = None,
     ):
-        """Makes the detector; compiles nothing yet.
+        """Make the detector without compiling anything.
 
         Args:
-          devices: each batch is split evenly over these, so that it must be a multiple of their number; by default the
-            first one alone. parallel.spread makes buckets for several.
-          detector: what is compiled, for these variables; by default config.detector's.
+            config: settings of the detector and its buckets.
+            variables: parameters and batch statistics.
+            devices: each batch is split evenly over these; by default the first device alone. parallel.spread makes
+                buckets for several.
+            detector: the detector to compile for these variables; by default config.detector's.
 
-        Raises: BucketError for an uneven batch.
+        Raises:
+            BucketError: a bucket's batch does not split evenly over the devices.
         """
         devices = jax.local_devices()[:1] if devices is None else devices
         for bucket in config.buckets:
@@ -126,15 +130,21 @@ class CompiledDetector:
         return self._parts.traces
 
     def using(self, variables: Variables) -> CompiledDetector:
-        """The same programs, and those compiled later too, with other variables of the same shapes."""
+        """Return a detector with other variables of the same shapes. Present and later programs are shared."""
         other = copy.copy(self)
         other._variables = parallel.replicate(self._prepare(variables), self._mesh)
         return other
 
     def __call__(self, chips: ChipBatch, placements: Sequence[Placement] = ()) -> DetectorOutput:
-        """Dispatches a batch of a bucket's shape; returns at once, with arrays that are still being computed.
+        """Start the detection of a batch and return arrays that are still being computed.
 
-        Raises BucketError for a shape that is no bucket's, CompileError when a program has no room.
+        Args:
+            chips: a batch of a bucket's shape.
+            placements: ignored.
+
+        Raises:
+            BucketError: the shape is no bucket's.
+            CompileError: there is no room for another program.
         """
         batch, height, width = chips.pixels.shape[:3]
         if Bucket(height, width, batch) not in self.buckets:
@@ -153,9 +163,10 @@ class CompiledDetector:
         return self._parts.program(function, self._variables, value)(self._variables, value)
 
     def warm_up(self, progress: Callable[[Bucket], None] | None = None) -> None:
-        """Compiles every bucket's programs, several at a time, and runs them once: a first run takes longer.
+        """Compile the programs of every bucket, several at a time, and run each once, because first runs are slow.
 
-        Calls `progress` after each.
+        Args:
+            progress: called after each bucket.
         """
         pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
         try:
@@ -171,14 +182,24 @@ class CompiledDetector:
 def compile_detector(
     config: Config, variables: Variables, devices: Sequence[jax.Device] | None = None
 ) -> CompiledDetector:
-    """The detector of a config and its variables, ready to be passed to the cascade; as CompiledDetector."""
+    """Return a CompiledDetector of a config and variables, to be passed to the cascade.
+
+    Args:
+        config: settings of the detector and its buckets.
+        variables: parameters and batch statistics (`load_variables`).
+        devices: each batch is split evenly over these; by default the first device alone.
+
+    Raises:
+        BucketError: a bucket's batch does not split evenly over the devices.
+    """
     return CompiledDetector(config, variables, devices)
 
 
 def make_room() -> None:
-    """Lets go of programs that nobody can reach when the process nears Linux's limit of memory maps.
+    """Free unreachable programs if the process nears Linux's limit of memory maps.
 
-    Raises CompileError when the limit would still be passed; without this check LLVM aborts the process.
+    Raises:
+        CompileError: the limit would still be passed. Otherwise LLVM would abort the process.
     """
     limit, used = Path("/proc/sys/vm/max_map_count"), Path("/proc/self/maps")
     if not limit.is_file() or not used.is_file():

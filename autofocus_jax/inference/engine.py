@@ -1,4 +1,4 @@
-"""The engine: runs a stream of images with the threads of this host, and keeps finished pieces on disk."""
+"""The engine: runs a stream of images with the threads of this host and keeps finished pieces on disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Streamed = Callable[[Iterable[tuple[Hashable, Reader]]], Generator[Outcome, None
 
 
 class RunResult(NamedTuple):
-    """Detections of a run over part of a dataset; `indices` are the images that did not fail, in the order asked."""
+    """Detections of a run over a part of a dataset. `indices` are the images that did not fail, in the order asked."""
 
     indices: list[int]
     detections: list[Detections]  # one per entry of `indices`
@@ -36,7 +36,7 @@ class RunResult(NamedTuple):
 
 
 def host_threads() -> int:
-    """Threads worth having beside the device: the cores that this process may use, at most 16."""
+    """Return the number of threads worth having beside the device: the cores of this process, at most 16."""
     return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
@@ -49,15 +49,15 @@ def stream(
     keep_stages: bool = False,
     keep_images: bool = False,
 ) -> Generator[Outcome, None, None]:
-    """Yield the Outcome of every image, in the order of their readers; as focus.cascade.stream.
+    """Yield the Outcome of every image, in the order of their readers, as focus.cascade.stream does.
 
-    What the heap keeps of freed images is given back to the system every GIVE_BACK seconds.
+    Free heap memory is returned to the operating system every GIVE_BACK seconds.
 
     Args:
         images: (key, reader) of each image.
         detect: the detector.
         plan: the scales, buckets and rules.
-        threads: that read, and as many that crop, resize and stack; by default host_threads().
+        threads: number of reading threads, and of threads that crop, resize and stack; by default host_threads().
         keep_stages: fill Outcome.stages.
         keep_images: fill Outcome.image.
     """
@@ -83,18 +83,18 @@ def run(
 ) -> RunResult:
     """Run a stream over the images of `indices` and gather its results, in pieces of `piece` images.
 
-    The key of an image is its index, whatever part of the run is done already or left to other processes. An image
-    whose Outcome is an error is left out and reported in `skipped`; other errors end the run.
+    The key of an image is its index, also in resumed and shared runs. An image whose Outcome is an error is left out
+    and reported in `skipped`. Other errors end the run.
 
     Args:
         dataset: gives the images.
-        indices: which of them.
+        indices: which images.
         streamed: the stream.
-        progress: called with the number of images that were dealt with, skipped ones and stored ones included.
-        folder: existing; every piece is written there when it is finished. Pieces that lie there already are not done
-            again, so the caller answers for their being of the same run.
+        progress: called with the number of images done, skipped and stored ones included.
+        folder: existing folder for finished pieces. Existing pieces are not done again, so they must be of the same
+            run.
         share: (k, n) does only every n-th piece, beginning with the k-th, as one of n processes.
-        piece: images whose results are written together.
+        piece: number of images whose results are written together.
     """
     count = -(-len(indices) // piece)
     files = [None if folder is None else folder / f"{number:06d}.npz" for number in range(count)]
@@ -131,10 +131,16 @@ def run(
 
 
 def gather(count: int, folder: Path, patience: float = 60.0, piece: int = PIECE) -> RunResult:
-    """Return the result of a run of `count` images whose pieces other processes have finished in a shared folder.
+    """Return the result of a run whose pieces other processes have finished in a shared folder.
 
-    patience: seconds that a piece may need to show up on a network file system. Raises PieceError, which names a piece
-    that does not: no process does it once more.
+    Args:
+        count: number of images of the run.
+        folder: the shared folder.
+        patience: seconds that a piece may take to appear on a network file system.
+        piece: number of images of a piece.
+
+    Raises:
+        PieceError: a piece is missing; the message names it.
     """
     parts, end = [], time.monotonic() + patience
     for number in range(-(-count // piece)):

@@ -28,7 +28,7 @@ _SURE = 0.5  # threshold of a network that nobody chose one for
 
 
 class FocusNetwork(NamedTuple):
-    """A focus network with what is known of it."""
+    """A focus network with its settings."""
 
     settings: FocusNetworkConfig
     variables: Variables
@@ -36,7 +36,11 @@ class FocusNetwork(NamedTuple):
 
 
 def read_network(weights: str | os.PathLike) -> FocusNetwork:
-    """Read a focus network from a .safetensors file, or the name of a shipped one; WeightsError for others."""
+    """Read a focus network from a .safetensors file, or by the name of a shipped one.
+
+    Raises:
+        WeightsError: the file holds no focus network.
+    """
     path = safetensors.find(weights)
     variables, metadata = safetensors.load(path)
     stored = dict(metadata["config"].get("detector", {}))

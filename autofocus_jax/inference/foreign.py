@@ -1,4 +1,4 @@
-"""A detector that is not ours, of whatever kind, ready for the cascade: what `load(detector=...)` is made of."""
+"""A foreign detector of any kind, ready for the cascade (`load(detector=...)`)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Propose = Callable[[Sequence[tuple[int, int]]], Plan]  # (height, width) of phot
 
 
 class Ready(NamedTuple):
-    """A detector that is not ours, with what a Model wants beside it."""
+    """A foreign detector with the values that a Model needs beside it."""
 
     detect: ForeignDetect
     categories: tuple[str, ...]
@@ -33,18 +33,17 @@ class Ready(NamedTuple):
 def ready(
     detector: Any, focus: str | os.PathLike | Where | None = "weak", categories: Sequence[str] | None = None
 ) -> Ready:
-    """Make a detector ready for the cascade.
+    """Make a foreign detector ready for the cascade.
 
     Args:
-        detector: an .onnx file, a CropDetector, a ForeignDetect (whose own `where` counts, not `focus`), or a Python
-            object as foreign.python_models.from_model takes it.
-        focus: where to look again: "weak", the .safetensors file of a focus network, a function, or None for
-            everywhere, which is the full image pyramid.
-        categories: names of the classes; by default those that the detector knows.
+        detector: an .onnx file, a CropDetector, a ForeignDetect (whose own `where` replaces `focus`), or a Python
+            object that foreign.python_models.from_model accepts.
+        focus: where to look again: "weak", a function, or None for everywhere (the full image pyramid).
+        categories: names of the classes; by default the detector's own.
 
     Raises:
-        ForeignError: what is wrong with the detector.
-        ConfigError: names that are not known or do not fit, or another word for `focus`.
+        ForeignError: the detector cannot be used; the message says why.
+        ConfigError: names are unknown or do not fit, or `focus` is another word.
     """
     names = None if categories is None else tuple(categories)
     detect = detector if isinstance(detector, ForeignDetect) else ForeignDetect(_crops(detector, names), _where(focus))

@@ -1,4 +1,4 @@
-"""How sure a difference of two runs over the same images is."""
+"""Confidence of a difference between two runs over the same images."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ WIDTH = 2.26  # Student's t for 95% of GROUPS - 1 degrees of freedom
 
 
 def margin(score: Callable[[Sequence[int]], float], count: int) -> float:
-    """Return the half width of the 95% interval of a score over images, by leaving out a tenth of them in turn.
-
-    That is the delete-a-group jackknife. NaN where some tenth leaves nothing to score.
+    """Return the half width of the 95% interval of a score over images (delete-a-group jackknife over tenths).
 
     Args:
-        score: positions of the images that count -> the score, for example the AP lost between two runs.
-        count: how many images there are, at least GROUPS.
+        score: function from positions of images to the score, for example the AP lost between two runs.
+        count: number of images, at least GROUPS.
+
+    Returns:
+        The half width; NaN if some tenth leaves nothing to score.
     """
     if count < GROUPS:
         raise ValueError(f"{count} images; want at least {GROUPS}")

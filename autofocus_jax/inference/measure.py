@@ -1,4 +1,4 @@
-"""What a detector with a plan finds and costs on a dataset: scores, the rows of a table by name, and the table."""
+"""Scores and cost of a detector with a plan on a dataset, the rows of a table by name, and the table."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Scores = coco.CocoScores | voc.VocScores
 
 
 class Measurement(NamedTuple):
-    """What a detector with a plan found and cost."""
+    """Results and cost of a detector with a plan."""
 
     scores: Scores  # as the metric says
     run: engine.RunResult
@@ -44,12 +44,12 @@ class Measurement(NamedTuple):
 
     @property
     def cost(self) -> Cost:
-        """Summed over the images that were processed."""
+        """Return the cost, summed over the images that were processed."""
         return self.run.cost
 
 
 def rows(plan: Plan) -> dict[str, Plan]:
-    """Return the rows of a table: scale1, scale2 … (each alone over its whole level), pyramid and autofocus."""
+    """Return the rows of a table by name: scale1, scale2 … (each alone over its whole level), pyramid and autofocus."""
     alone = {f"scale{number}": plan.alone(number) for number in range(1, len(plan.scales) + 1)}
     return {**alone, PYRAMID: plan.pyramid(), AUTOFOCUS: plan}
 
@@ -66,9 +66,10 @@ def measure(
     name: str = "measure",
     max_detections: int = coco.MAX_DETECTIONS,
 ) -> Measurement:
-    """Run a detector over images of a dataset, timed with reading and decoding, and score those that did not fail.
+    """Run a detector over images of a dataset, time it with reading and decoding, and score the images that did not
+    fail.
 
-    Several processes (jax.distributed) share the images if they share `folder`; all return the same measurement, and
+    Several processes (jax.distributed) share the images if they share `folder`. All return the same measurement, and
     its seconds are those of an average process. Without a folder each process does everything.
 
     Args:
@@ -77,13 +78,13 @@ def measure(
         plan: the scales, buckets and rules.
         metric: "coco" or "voc".
         indices: which images; by default all.
-        progress: called with the number of images that were dealt with since the last call.
-        folder: existing; finished pieces are kept and looked for there, as in inference.engine.run.
-        name: what processes call this run when they wait for each other.
-        max_detections: how many detections of an image the metric "coco" counts.
+        progress: called with the number of images done since the last call.
+        folder: existing folder for finished pieces, as in inference.engine.run.
+        name: name of this run, by which processes wait for each other.
+        max_detections: number of detections of an image that the metric "coco" counts.
 
     Raises:
-        AutoFocusError: not one image could be processed, or the metric is not known.
+        AutoFocusError: no image could be processed, or the metric is unknown.
     """
     from autofocus_jax import parallel  # imports JAX, which those that only list rows need not wait for
 
@@ -118,16 +119,18 @@ def score(
     indices: Sequence[int],
     max_detections: int = coco.MAX_DETECTIONS,
 ) -> Scores:
-    """Return the scores of detections of the images `indices` by a metric, "coco" or "voc", which counts all."""
+    """Return the scores of detections of the images `indices` by a metric, "coco" or "voc". VOC counts all
+    detections.
+    """
     if metric == "coco":
         return coco.evaluate(dataset, detections, indices, max_detections)
     return voc.evaluate(dataset, detections, indices)
 
 
 def points(scores: Scores) -> dict[str, float | None]:
-    """Return scores by name, in points of 100; None where there is no object.
+    """Return scores by name, in points of 100; None without an object.
 
-    With VOC's metric AP50 and AP70 are those of the 11-point form (VOC 2007), AP50area and AP70area of the other.
+    With VOC's metric, AP50 and AP70 have the 11-point form (VOC 2007); AP50area and AP70area have the area form.
     """
     if isinstance(scores, voc.VocScores):
         found = {"AP50": scores.ap50, "AP70": scores.ap70, "AP50area": scores.ap50_area, "AP70area": scores.ap70_area}
@@ -155,7 +158,7 @@ def metrics(measured: Measurement) -> dict[str, Any]:
 
 
 def details(measured: Measurement) -> dict[str, Any]:
-    """Return more of a row, for details.json: AP of each category, padding, and the images that were skipped."""
+    """Return a row of details.json: AP of each category, padding, and the images that were skipped."""
     cost = measured.cost
     # Of VOC's four numbers a category the first, AP50 of the 11-point form.
     first = lambda value: value[0] if isinstance(value, tuple) else value  # noqa: E731
@@ -172,7 +175,9 @@ def details(measured: Measurement) -> dict[str, Any]:
 
 
 def table(rows: Mapping[str, Mapping[str, Any]], title: str = "") -> Table:
-    """Return a table with a line for each row of metrics.json; pixels as the side of a square, as in Table 1."""
+    """Return a table with a line for each row of metrics.json. Pixels are the side of a square, as in the paper's Table
+    1.
+    """
     shown = {key: heading for key, heading in _HEADINGS.items() if all(key in row for row in rows.values())}
     result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     result.add_column("", no_wrap=True)
@@ -186,7 +191,7 @@ def table(rows: Mapping[str, Mapping[str, Any]], title: str = "") -> Table:
 
 
 def comparison(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return one line: what AutoFocus saves against the pyramid and what it gains or loses."""
+    """Return one line: the saving of AutoFocus against the pyramid, and its gain or loss of AP."""
     whole, ours = rows[PYRAMID], rows[AUTOFOCUS]
     line = (
         f"AutoFocus against the pyramid: {whole['pixels_per_image'] / ours['pixels_per_image']:.2f} times fewer "
@@ -197,7 +202,7 @@ def comparison(rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def headline(row: Mapping[str, Any]) -> str:
-    """Return the key of the score that a row of metrics.json is judged by: AP, or AP50 of VOC."""
+    """Return the key of a row's main score in metrics.json: AP, or AP50 for VOC."""
     return next(keys[0] for keys in HEADLINES.values() if keys[0] in row)
 
 

@@ -29,28 +29,31 @@ from autofocus_jax.structures import Bucket, ImageError, Where
 class Model:
     """A detector with the AutoFocus cascade around it, and the names of its classes.
 
-    `load` makes one of stored weights or of a detector that is not ours, `Model.compiled` one of variables in memory.
-    `Model(detect, plan, names)` takes any detector, with no config and no weights behind it. Calls may come from
-    several threads at once if `detect` bears that, as a compiled detector does. What it finds in an image does not
-    depend on the images beside it, except that a plan that is still to be proposed depends on their sizes.
+    - `load` makes a Model from stored weights or a foreign detector, and `Model.compiled` from variables in memory.
+    - `Model(detect, plan, names)` takes any detector, without config or weights.
+    - Several threads may call a Model at once if `detect` allows that, as a compiled detector does.
+    - The detections of an image do not depend on the other images, unless a plan is proposed from their sizes.
 
-    Attributes: `detect` (a focus.cascade.Detect), `plan` (None while it is to be proposed, see `proposed`),
-    `categories`, and `config` (None for a detector without one).
+    Attributes:
+        detect: the detector (a focus.cascade.Detect).
+        plan: the scales, buckets and rules; None until one is proposed (see `proposed`).
+        categories: names of the classes.
+        config: settings of the detector; None for a detector without a config.
     """
 
     def __init__(self, detect: AnyDetect, plan: Plan | None, categories: Sequence[str], config: Config | None = None,
                  propose: Propose | None = None):  # fmt: skip
-        """Put a detector and a plan together.
+        """Join a detector and a plan.
 
         Args:
             detect: the detector.
-            plan: the scales, buckets and rules; None where `propose` makes one.
+            plan: the scales, buckets and rules; None if `propose` makes the plan.
             categories: name of each class that the detector scores.
-            config: the settings that the detector was made with, for `changed`.
-            propose: sizes (height, width) of images, px -> a plan for them.
+            config: settings that the detector was made with, for `changed`.
+            propose: function from sizes (height, width) of images, px, to a plan.
         """
         if plan is None and propose is None:
-            raise ConfigError("a model wants a plan, or a function that proposes one; give one of them")
+            raise ConfigError("a model needs a plan or a function that proposes one; give one of them")
         self.detect, self.plan, self.categories, self.config = detect, plan, tuple(categories), config
         self._propose = propose
         self._compile: Callable[[Config], CompiledDetector] | None = None
@@ -64,14 +67,14 @@ class Model:
         rules: Sequence[ChipFunction] | None = None,
         devices: Sequence[jax.Device] | None = None,
     ) -> Model:
-        """Return a Model of variables of config.detector, compiled once for each bucket, when it is first needed.
+        """Return a Model of the variables of config.detector. Each bucket is compiled once, on first use.
 
         Args:
             config: the settings.
-            variables: those of config.detector.
+            variables: parameters and batch statistics of config.detector.
             categories: name of each class.
-            rules: chip rules of one's own, one for each scale but the last; by default Algorithm 1.
-            devices: batches are split over these; by default all of this process.
+            rules: your chip rules, one for each scale but the last; by default Algorithm 1.
+            devices: batches are split over these; by default all devices of this process.
         """
         devices = jax.local_devices() if devices is None else list(devices)
 
@@ -86,10 +89,15 @@ class Model:
         return model
 
     def changed(self, change: Callable[[Config], Config]) -> Model:
-        """Return the same detector run with other settings, as `with_sides` and `with_thresholds` make them.
+        """Return the same detector with other settings, as `with_sides` and `with_thresholds` make them.
 
-        Compiled programs are shared unless the buckets differ. Rules of one's own stay. Raises ConfigError for another
-        detector, and for a Model without a config.
+        Compiled programs are shared unless the buckets differ. Your own rules stay.
+
+        Args:
+            change: function from the config to another config.
+
+        Raises:
+            ConfigError: the change is of the detector itself, or the Model has no config.
         """
         if self.config is None or self._compile is None:
             raise ConfigError("this model has no config to change; use Model.planned with another plan")
@@ -105,15 +113,15 @@ class Model:
         return other
 
     def planned(self, plan: Plan) -> Model:
-        """Return the same detector run with another plan, for example `model.plan.pyramid()`."""
+        """Return the same detector with another plan, for example `model.plan.pyramid()`."""
         other = copy.copy(self)
         other.plan = plan
         return other
 
     def proposed(self, sizes: Sequence[tuple[int, int]]) -> Model:
-        """Return the same with the plan that is proposed for images of these sizes; itself where it has a plan.
+        """Return the Model with the plan that is proposed for images of these sizes; unchanged if it has a plan.
 
-        One plan serves all of them; foreign.proposal.propose makes it for the median of their longer sides.
+        One plan serves all images. foreign.proposal.propose makes it for the median of their longer sides.
 
         Args:
             sizes: (height, width) of the images, px.
@@ -121,7 +129,11 @@ class Model:
         return self if self.plan is not None else self.planned(self._propose(sizes))
 
     def renamed(self, categories: Sequence[str]) -> Model:
-        """Return the same with other names of its classes; ConfigError unless there are as many."""
+        """Return the Model with other names of its classes.
+
+        Raises:
+            ConfigError: the number of names differs.
+        """
         if len(categories) != len(self.categories):
             raise ConfigError(f"{len(categories)} names of categories for a detector of {len(self.categories)}; "
                               "give as many")  # fmt: skip
@@ -130,20 +142,23 @@ class Model:
         return other
 
     def warm_up(self, progress: Callable[[Bucket], None] | None = None) -> None:
-        """Compile the program of every bucket and call `progress` after each, if the detector compiles any."""
+        """Compile the program of every bucket, if the detector compiles any, and call `progress` after each."""
         if hasattr(self.detect, "warm_up"):
             self.detect.warm_up(progress)
 
     def __call__(self, images: Image | Sequence[Image], score: float = 0.5, stages: bool = False) -> Any:
-        """Return the Result of one image, or a list of them for a list or tuple of images, whose chips share batches.
+        """Detect objects in one image, or in a list or tuple of images, whose chips share batches.
 
         Args:
             images: paths, NumPy arrays of uint8 or PIL images.
-            score: detections below it are left out.
+            score: detections below this score are left out.
             stages: keep chips and focus maps of every scale in Result.stages.
 
+        Returns:
+            A Result for one image, a list of Results otherwise.
+
         Raises:
-            ImageError: names the first image that cannot be read.
+            ImageError: an image cannot be read; the message names the first one.
         """
         several = isinstance(images, list | tuple)
         given = list(images) if several else [images]
@@ -172,8 +187,9 @@ class Model:
         Args:
             images: (key, reader) of each image; readers return uint8 RGB [h, w, 3] or raise ImageError.
             stages: fill Outcome.stages.
-            window: images that share batches, and a bound of those that are held; by default that of the plan.
-            threads: that read, and as many that crop and stack; by default one for each core, at most 16.
+            window: number of images in progress, which share batches; by default that of the plan.
+            threads: number of reading threads, and of threads that crop and stack; by default one for each core, at
+                most 16.
             keep_images: fill Outcome.image.
         """
         if self.plan is None:
@@ -198,26 +214,29 @@ def load(
     focus: str | os.PathLike | Where | None = "weak",
     plan: Plan | None = None,
 ) -> Model:
-    """Return a Model of stored weights, or of a detector that is not ours.
+    """Return a Model of stored weights or of a foreign detector.
 
     Args:
-        weights: a .safetensors file, a training's --workdir, or the name of shipped weights ("demo").
-        config: of the weights; by default the one that they were made with, which lies beside them.
-        categories: names of the classes; by default those that the weights or the detector know, else, for weights,
-            "class 0", "class 1" …
-        rules: of the weights: chip rules of one's own, one for each scale but the last; by default Algorithm 1.
-        detector: in place of weights: an .onnx file, a CropDetector, a ForeignDetect, a model of SAHI, Ultralytics,
-            torchvision, transformers or MMDetection, or a function image -> detections. docs/any_detector.md has more.
-        focus: of a detector: where to look again; "weak" (where it found something small, however weakly), the
-            .safetensors file of a focus network, a function of autofocus_jax.where, or None for everywhere.
-        plan: of a detector, with loose chips; by default one is proposed from its input and the sizes of the images of
-            a call, or of `Model.proposed`.
+        weights: a .safetensors file, a training's workdir, or the name of shipped weights ("demo").
+        config: settings for the weights; by default those stored beside them.
+        categories: names of the classes; by default those of the weights or the detector, else "class 0", "class 1" …
+            for weights.
+        rules: for weights: your chip rules, one for each scale but the last; by default Algorithm 1.
+        detector: instead of weights: an .onnx file, a CropDetector, a ForeignDetect, a model of SAHI, Ultralytics,
+            torchvision, transformers or MMDetection, or a function image -> detections (docs/any_detector.md).
+        focus: for a detector: where to look again. "weak" means where it found something small, however weakly; a
+            function of autofocus_jax.where; None means everywhere.
+        plan: for a detector: a plan with loose chips; by default one is proposed from the detector's input and the
+            sizes of a call's images, or by `Model.proposed`.
 
     Raises:
-        WeightsError, CheckpointError, ConfigError, ForeignError: one line.
+        WeightsError: the weights are missing, broken or do not fit.
+        CheckpointError: a checkpoint is missing, unreadable or made with another config.
+        ConfigError: settings, names or arguments do not fit.
+        ForeignError: the detector cannot be loaded or understood.
     """
     if (weights is None) == (detector is None):
-        raise ConfigError("load wants weights or a detector, one of them")
+        raise ConfigError("load needs either weights or a detector; give one of them")
     if detector is None:
         if plan is not None:
             raise ConfigError("plan goes with detector; for weights use load(weights).planned(plan)")
@@ -225,7 +244,7 @@ def load(
     if config is not None or rules is not None:
         raise ConfigError("config and rules go with weights; a detector takes a plan, which holds the rules")
     if plan is not None and not isinstance(plan.buckets, Loose):
-        raise ConfigError("the plan of a detector wants loose chips; give Plan(..., buckets=Loose())")
+        raise ConfigError("the plan of a detector needs loose chips; give Plan(..., buckets=Loose())")
     made = ready(detector, focus, categories)
     return Model(made.detect, plan, made.categories, propose=made.propose)
 

@@ -1,4 +1,4 @@
-"""Finished parts of a run on disk, each whole or not at all, so that an interrupted run can go on."""
+"""Finished parts of a run on disk, each whole or not at all, so that an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Skipped(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """What a run found and spent on some of its images."""
+    """Detections and cost of some images of a run."""
 
     indices: list[int]  # images that were processed, in the order asked
     detections: list[Detections]  # one per entry of `indices`
@@ -32,7 +32,7 @@ class Piece(NamedTuple):
 
 
 def save(path: Path, piece: Piece) -> None:
-    """Writes a piece (npz); raises WriteError when that is not possible."""
+    """Write a piece as npz. Raises WriteError."""
     empty = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
     boxes, scores, labels = (np.concatenate(parts) for parts in zip(empty, *piece.detections))
     counts = [len(found.scores) for found in piece.detections]
@@ -44,7 +44,11 @@ def save(path: Path, piece: Piece) -> None:
 
 
 def load(path: Path) -> Piece:
-    """Reads a piece that `save` wrote; raises PieceError when it is damaged."""
+    """Read a piece that `save` wrote.
+
+    Raises:
+        PieceError: the piece is damaged.
+    """
     try:
         content = files.read_npz(path)
         bounds = np.cumsum(content["counts"])[:-1]

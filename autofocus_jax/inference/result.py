@@ -1,4 +1,4 @@
-"""What was found in one image, and its forms for other programs."""
+"""The detections of one image, and their forms for other programs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ from autofocus_jax.structures import AutoFocusError
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Detections of one image, best first, and what they cost.
+    """Detections of one image, best first, and their cost.
 
-    boxes [n, 4] float32 xyxy, half-open, image frame (pixels of the image as it was given); scores [n] float32;
-    labels [n] int32, positions in `categories`. size: (height, width) of the image. pixels: level pixels that
-    AutoFocus looked at; pyramid_pixels: what all levels hold. name: path of the image, if it came from one. stages:
-    chips and focus maps of every scale (focus.cascade.Stage), when they were asked for.
+    Attributes:
+        boxes: [n, 4] float32 xyxy, half-open, image frame (pixels of the image as given).
+        scores: [n] float32.
+        labels: [n] int32, positions in `categories`.
+        categories: names of the classes.
+        size: (height, width) of the image.
+        pixels: level pixels that AutoFocus processed.
+        pyramid_pixels: level pixels of the full image pyramid.
+        name: path of the image, if it came from a file.
+        stages: chips and focus maps of every scale (focus.cascade.Stage), if they were asked for.
     """
 
     boxes: np.ndarray
@@ -36,16 +42,16 @@ class Result:
 
     @property
     def names(self) -> list[str]:
-        """Name of the category of each detection."""
+        """Return the name of the category of each detection."""
         return [self.categories[label] for label in self.labels]
 
     def above(self, score: float) -> Result:
-        """The detections with at least this score."""
+        """Return the detections with at least this score."""
         keep = self.scores >= score
         return dataclasses.replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep])
 
     def to_numpy(self) -> np.ndarray:
-        """[n] structured array of x1, y1, x2, y2, score (float32) and label (int32)."""
+        """Return an [n] structured array of x1, y1, x2, y2, score (float32) and label (int32)."""
         fields = [(name, np.float32) for name in ("x1", "y1", "x2", "y2", "score")] + [("label", np.int32)]
         rows = np.empty(len(self), np.dtype(fields))
         for column, name in enumerate(("x1", "y1", "x2", "y2")):
@@ -54,9 +60,14 @@ class Result:
         return rows
 
     def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
-        """Entries of COCO's results format: bbox as x, y, width, height; label k is category_ids[k], by default k + 1.
+        """Return entries of COCO's results format: bbox as x, y, width, height.
 
-        Raises AutoFocusError unless there is an id for every category.
+        Args:
+            image_id: id of the image.
+            category_ids: id of each category; by default label k becomes k + 1.
+
+        Raises:
+            AutoFocusError: the number of ids is not the number of categories.
         """
         ids = range(1, len(self.categories) + 1) if category_ids is None else category_ids
         if len(ids) != len(self.categories):
@@ -69,9 +80,10 @@ class Result:
         ]
 
     def to_supervision(self) -> Any:
-        """supervision.Detections, with the names of the categories in its data.
+        """Return supervision.Detections with the names of the categories in its data.
 
-        Raises ImportError when supervision is not installed.
+        Raises:
+            ImportError: supervision is not installed.
         """
         try:
             import supervision

@@ -13,7 +13,12 @@ from autofocus_jax.focus.plan import Plan
 def with_sides(config: Config, sides: Sequence[tuple[int, int]]) -> Config:
     """Return the config with other (min side, max side) of its scales, as Plan.with_sides does.
 
-    One pair makes a config of one scale. Raises PlanError unless there is one, or one for every scale.
+    Args:
+        config: the settings.
+        sides: (min side, max side) of each scale, px. One pair makes a config of one scale.
+
+    Raises:
+        PlanError: the number of pairs does not fit.
     """
     plan, training = Plan.of(config).with_sides(sides), config.training
     if len(plan.scales) < len(config.scales):  # one scale alone: what it was trained for no longer counts
@@ -25,6 +30,11 @@ def with_sides(config: Config, sides: Sequence[tuple[int, int]]) -> Config:
 def with_thresholds(config: Config, thresholds: Sequence[float]) -> Config:
     """Return the config with other thresholds of its chip rules, as Plan.with_thresholds does.
 
-    thresholds: one for all of them or one for each scale but the last; PlanError for another number.
+    Args:
+        config: the settings.
+        thresholds: one for all rules, or one for each scale but the last.
+
+    Raises:
+        PlanError: the number of thresholds does not fit.
     """
     return dataclasses.replace(config, scales=Plan.of(config).with_thresholds(*thresholds).scales)

@@ -1,4 +1,4 @@
-"""Stored weights and what lies beside them: settings, and names of the classes."""
+"""Stored weights with their settings and names of the classes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SOURCES = {kind.__name__: kind for kind in (CocoSource, ScenesSource, TfdsSource
 def read_weights(
     weights: str | os.PathLike, config: Config | None = None, categories: Sequence[str] | None = None
 ) -> tuple[Config, Variables, tuple[str, ...]]:
-    """What `load` makes a Model of, as `load` finds it: settings, variables of the detector, names of the classes."""
+    """Return settings, variables and names of the classes of stored weights; the arguments are those of `load`."""
     path = safetensors.find(weights)
     if path.is_dir():
         metadata = {"config": trained_with(path), "categories": notes(path).get("categories")}
@@ -42,7 +42,7 @@ def read_weights(
 
 
 def stored_categories(metadata: Mapping[str, Any], config: Config) -> tuple[str, ...]:
-    """Names of the classes: those beside the weights, those of the rendered scenes, or numbered ones."""
+    """Return the names of the classes: those beside the weights, those of the rendered scenes, or numbered names."""
     names = metadata.get("categories")
     if isinstance(names, list) and len(names) == config.detector.num_classes:
         return tuple(map(str, names))
@@ -52,7 +52,11 @@ def stored_categories(metadata: Mapping[str, Any], config: Config) -> tuple[str,
 
 
 def checked_names(categories: Sequence[str], config: Config) -> tuple[str, ...]:
-    """Return the names; ConfigError unless there is one for each class of the config's detector."""
+    """Return the names.
+
+    Raises:
+        ConfigError: the number of names is not the number of classes of the config's detector.
+    """
     if len(categories) != config.detector.num_classes:
         raise ConfigError(f"{len(categories)} names of categories for a detector of {config.detector.num_classes}; "
                           "give as many")  # fmt: skip

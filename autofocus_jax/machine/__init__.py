@@ -1,1 +1,1 @@
-"""What the machine gives: cores, the heap of the C library, a terminal."""
+"""Facts and settings of the machine: cores, the heap of the C library, the terminal."""

@@ -1,8 +1,8 @@
-"""The heap of the C library, for programs that run long; does nothing where it is not glibc's.
+"""Settings of glibc's heap for programs that run long. Other C libraries are left alone.
 
-glibc gives a thread a heap of its own, and every one of them keeps what was freed in it. Images, crops and the arrays
-of compiled programs come and go in many threads and sizes, so a stream of images holds much more than it uses, and
-more with every gap that a later array does not fit into. Results do not depend on any of this.
+glibc gives each thread a malloc arena, and each arena keeps freed memory. Images, crops and arrays of compiled programs
+come and go in many threads and sizes. So a stream of images holds much more memory than it uses. Results do not depend
+on these settings.
 """
 
 from __future__ import annotations
@@ -16,29 +16,38 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # M_* in malloc.h
 
 
 def share_one() -> bool:
-    """Lets all threads use one heap, of those that have none yet: to be called before the work begins.
+    """Limit glibc to one malloc arena. Call it before threads start.
 
-    For work that keeps what it frees: threads that allocate much wait for one another, and searching one heap with many
-    gaps takes long, so inference keeps heaps apart and gives back instead (docs/benchmarks.md has the numbers).
+    Use one arena for work that keeps its memory. Threads that allocate much wait for one another, and searching one
+    arena with many gaps is slow. So inference keeps separate arenas and calls give_back (docs/benchmarks.md has the
+    numbers).
 
-    Whether it does; not where the environment says how many there are to be (MALLOC_ARENA_MAX).
+    Returns:
+        True if the limit was set; False on other systems or if MALLOC_ARENA_MAX is set.
     """
     library = _glibc()
     return library is not None and "MALLOC_ARENA_MAX" not in os.environ and bool(library.mallopt(_ARENA_MAX, 1))
 
 
 def give_back() -> bool:
-    """Gives free pages back to the system, those between used ones too; whether there were any. Takes milliseconds."""
+    """Return unused heap memory to the operating system (`malloc_trim`). Takes milliseconds.
+
+    Returns:
+        True if any memory was released.
+    """
     library = _glibc()
     return library is not None and bool(library.malloc_trim(0))
 
 
 def keep_freed() -> bool:
-    """Keeps all that is freed, arrays above 32 MB too, which otherwise are new memory every time; whether it does.
+    """Make glibc keep all freed memory, also arrays above 32 MB, which are otherwise new memory every time.
 
-    New memory is filled with zeros page by page when it is first touched, which costs a program that allocates the
-    same large arrays again and again a good part of its time. For work that repeats itself, such as training: what
-    was once used stays with the process.
+    The system zeroes new memory page by page on first use. That costs programs that allocate the same large arrays
+    again and again much of their time. Use it for repetitive work such as training, because used memory stays with the
+    process.
+
+    Returns:
+        True if the setting was made.
     """
     library = _glibc()
     if library is None:

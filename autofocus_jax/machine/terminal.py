@@ -1,4 +1,4 @@
-"""What programs show: text as it is, whatever the names of files and categories hold."""
+"""Text for terminals: escaped, whatever the names of files and categories hold."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 
 
 def printable(text: str | os.PathLike, keep: str = "") -> str:
-    """Return text in one line that any terminal shows: other characters are escaped, as \\x1b, but those to `keep`."""
+    r"""Return text in one line that any terminal shows. Other characters are escaped, as \x1b, except those in
+    `keep`.
+    """
     text = os.fspath(text)
     if text.isprintable():
         return text

@@ -1,4 +1,4 @@
-"""How far detections agree with other detections of the same images, where nobody drew boxes."""
+"""Agreement of detections with other detections of the same images, for images without ground truth."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Agreement(NamedTuple):
 def agreement(reference: Sequence[Detections], detections: Sequence[Detections]) -> Agreement:
     """Compare detections of images with those of a reference, image by image.
 
-    A detection is sure from a score of SURE; it is found on the other side where a detection of its class with a score
-    from KNOWN overlaps it by an IoU of IOU.
+    A detection is sure from a score of SURE. It is found on the other side if a detection of its class with a score of
+    at least KNOWN overlaps it by an IoU of at least IOU.
     """
     pairs = list(zip(reference, detections, strict=True))
     found = np.concatenate([np.zeros(0, bool), *(_found(one, other) for one, other in pairs)])

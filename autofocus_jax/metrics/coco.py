@@ -18,7 +18,7 @@ MAX_DETECTIONS = 100  # COCO scores the best 100 detections of an image
 
 
 class CocoScores(NamedTuple):
-    """Average precision in points of 100; NaN where there is no object to find."""
+    """Average precision in points of 100; NaN without an object to find."""
 
     ap: float  # mean over IoU 0.50, 0.55 .. 0.95 and over categories
     ap50: float
@@ -35,10 +35,16 @@ def evaluate(
     indices: Sequence[int],
     max_detections: int = MAX_DETECTIONS,
 ) -> CocoScores:
-    """Scores detections, one Detections for each image of `indices`, against the dataset's ground truth.
+    """Score detections against a dataset's ground truth by COCO's average precision.
 
-    Ignore regions are COCO's crowds: what lies on them is neither right nor wrong. Small, medium and large go by the
-    area of the box, not of a mask, as GroundTruth holds boxes only. The best `max_detections` of an image count.
+    Ignore regions are COCO's crowds: detections on them are neither right nor wrong. Small, medium and large go by the
+    area of the box, not of a mask, because GroundTruth holds boxes only.
+
+    Args:
+        dataset: the ground truth.
+        detections: one Detections for each image of `indices`.
+        indices: which images.
+        max_detections: number of best detections of an image that count.
     """
     if len(detections) != len(indices):
         raise ValueError(f"{len(detections)} Detections for {len(indices)} images; give one for each")
@@ -67,12 +73,14 @@ def evaluate(
 
 
 def crowded(dataset: Dataset, indices: Sequence[int], most: int) -> int:
-    """Return how many images have more than `most` objects, so that their average precision cannot reach 100."""
+    """Return the number of images with more than `most` objects. The average precision of such images cannot
+    reach 100.
+    """
     return sum(int((~dataset.ground_truth(index).ignore).sum()) > most for index in indices)
 
 
 def coco_results(dataset: Dataset, detections: Sequence[Detections], indices: Sequence[int]) -> list[dict[str, Any]]:
-    """Detections in COCO's results format: image and category ids of the dataset, bbox as x, y, width, height."""
+    """Return detections in COCO's results format: the dataset's image and category ids, bbox as x, y, width, height."""
     ids = category_ids(dataset)
     results = []
     for index, found in zip(indices, detections, strict=True):
@@ -89,7 +97,7 @@ def coco_results(dataset: Dataset, detections: Sequence[Detections], indices: Se
 
 
 def category_ids(dataset: Dataset) -> np.ndarray:
-    """[K] ids that the annotation file gives the categories; 1..K for a dataset that has no `category_ids`."""
+    """Return the ids [K] of the categories in the annotation file; 1..K for a dataset without `category_ids`."""
     count = len(dataset.categories)
     return np.asarray(getattr(dataset, "category_ids", np.arange(1, count + 1)), np.int64)
 

@@ -1,4 +1,4 @@
-"""What share of the objects FocusPixels and FocusChips find, against the share of the area they take (section 5.1)."""
+"""Share of the objects that FocusPixels and FocusChips find, against the share of the area they take (section 5.1)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autofocus_jax.structures import FOCUS
 
 
 class FocusCurve(NamedTuple):
-    """One point per threshold; recall is NaN where there was nothing to find."""
+    """One point per threshold; recall is NaN if there was nothing to find."""
 
     thresholds: np.ndarray  # [T]
     recall: np.ndarray  # [T], share of the FOCUS cells at or above the threshold
@@ -20,7 +20,9 @@ class FocusCurve(NamedTuple):
 
 
 def pixel_curve(maps: Sequence[np.ndarray], labels: Sequence[np.ndarray], thresholds: np.ndarray) -> FocusCurve:
-    """Recall of FocusPixels over all images: focus maps [h, w] against labels [h, w], shapes differing by image."""
+    """Return the recall of FocusPixels over all images: focus maps [h, w] against labels [h, w]. Shapes may differ by
+    image.
+    """
     for number, (focus, label) in enumerate(zip(maps, labels, strict=True)):
         if focus.shape != label.shape:
             raise ValueError(f"focus map {number} has shape {focus.shape}, its labels {label.shape}; want the same")
@@ -33,10 +35,16 @@ def pixel_curve(maps: Sequence[np.ndarray], labels: Sequence[np.ndarray], thresh
 def chip_recall(
     chips: Sequence[np.ndarray], boxes: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]]
 ) -> tuple[float, float]:
-    """(recall, area) of disjoint FocusChips [n, 4] against boxes [G, 4], one of each per image, in the same frame.
+    """Return (recall, area) of disjoint FocusChips against boxes.
 
-    recall: share of the boxes that lie in one chip as a whole. area: share that the chips have of images of `sizes`
-    (height, width). NaN where there is no box, or no image.
+    Args:
+        chips: [n, 4] for each image.
+        boxes: [G, 4] for each image, in the frame of the chips.
+        sizes: (height, width) of each image, in the same frame.
+
+    Returns:
+        recall: share of the boxes that lie whole in one chip; NaN without boxes.
+        area: share of the images' area that chips cover; NaN without images.
     """
     found = total = 0
     asked = whole = 0.0

@@ -19,9 +19,9 @@ _RECALLS = np.arange(0.0, 1.1, 0.1)
 
 
 class VocScores(NamedTuple):
-    """Average precision in points of 100: means over the categories that have an object to find, else NaN.
+    """Average precision in points of 100, averaged over the categories that have an object to find, else NaN.
 
-    VOC 2007, and the paper's Table 2, use the 11-point form; VOC since 2010 uses the area.
+    VOC 2007 and the paper's Table 2 use the 11-point form. VOC since 2010 uses the area under the curve.
     """
 
     ap50: float  # 11-point form at IoU 0.5
@@ -42,10 +42,10 @@ class _Matches(NamedTuple):
 
 
 def evaluate(dataset: Dataset, detections: Sequence[Detections], indices: Sequence[int]) -> VocScores:
-    """Scores detections, one Detections for each image of `indices`, against the dataset's ground truth.
+    """Score detections, one Detections for each image of `indices`, against the dataset's ground truth.
 
-    The ignore flags of the ground truth are VOC's `difficult`: such objects need not be found, and detections on them
-    are neither right nor wrong.
+    Ignore flags of the ground truth are VOC's `difficult`: such objects need not be found, and detections on them are
+    neither right nor wrong.
     """
     if len(detections) != len(indices):
         raise ValueError(f"{len(detections)} Detections for {len(indices)} images; give one for each")
@@ -68,23 +68,25 @@ def evaluate(dataset: Dataset, detections: Sequence[Detections], indices: Sequen
 
 
 def precision_recall(right: np.ndarray, counted: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
-    """(precision, recall) [n] after each detection of one category, best score first.
+    """Return (precision, recall) [n] after each detection of one category, best score first.
 
-    right [n] bool: it finds an object that nothing better found; counted [n] bool: it is right or wrong, not on a
-    difficult object; wanted: objects that are not difficult, at least 1.
+    Args:
+        right: [n] bool, the detection finds an object that no better detection found.
+        counted: [n] bool, the detection is right or wrong, not on a difficult object.
+        wanted: number of objects that are not difficult, at least 1.
     """
     true, all_counted = np.cumsum(right), np.cumsum(counted)
     return true / np.maximum(all_counted, np.finfo(np.float64).eps), true / wanted
 
 
 def eleven_point(precision: np.ndarray, recall: np.ndarray) -> float:
-    """AP of VOC 2007: mean of the best precisions at recalls of at least 0, 0.1 .. 1."""
+    """Return the AP of VOC 2007: the mean of the best precisions at recalls of at least 0, 0.1 .. 1."""
     reached = recall >= _RECALLS[:, None]
     return float(np.where(reached, precision, 0).max(axis=1, initial=0).mean())
 
 
 def area_under(precision: np.ndarray, recall: np.ndarray) -> float:
-    """AP of VOC since 2010: area under the curve of precision over recall, made falling."""
+    """Return the AP of VOC since 2010: the area under the curve of precision over recall, made falling."""
     falling = np.maximum.accumulate(precision[::-1])[::-1]
     return float(np.diff(recall, prepend=0) @ falling)
 

@@ -1,8 +1,8 @@
-"""Chooses buckets for the chips of a data set: the padded shapes that waste few pixels.
+"""Choice of buckets for the chips of a data set: the padded shapes that waste the fewest pixels.
 
-A chip goes into the shape of fewest pixels that holds it, so choosing `count` shapes is a k-median problem over the
-sizes of the chips, whose candidates are rectangles with the height of one chip and the width of another. Empty rows of
-batches that do not fill are no matter of the shapes and are not counted here.
+A chip uses the shape of fewest pixels that holds it. So the choice is a k-median problem over the sizes of the chips.
+The candidates are rectangles with the height of one chip and the width of another. Empty rows of partial batches do not
+depend on the shapes and are not counted.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _MOST_COSTS = 2**26  # numbers in the table of costs (float32); beyond it sides 
 
 
 class ChipSizes(NamedTuple):
-    """How often chips of which size occur."""
+    """Sizes of chips and how often each occurs."""
 
     sizes: np.ndarray  # [n, 2] int64, distinct (height, width), chip px
     counts: np.ndarray  # [n] int64
 
 
 class Choice(NamedTuple):
-    """Shapes for buckets, and how good they are on the chips that they were chosen for."""
+    """Shapes for buckets, and their padding of the chips that they were chosen for."""
 
     shapes: np.ndarray  # [k, 2] int64, (height, width), fewest pixels first
     padding: float  # pixels that padding adds, over the chips' own
@@ -45,7 +45,12 @@ class _Problem(NamedTuple):
 
 
 def count_sizes(sizes: np.ndarray, counts: np.ndarray | None = None) -> ChipSizes:
-    """Merges equal sizes [m, 2] (height, width in px) that occur counts [m] times, by default once each."""
+    """Merge equal sizes.
+
+    Args:
+        sizes: [m, 2] (height, width), px.
+        counts: [m] how often each occurs; by default once.
+    """
     sizes = np.asarray(sizes, np.int64).reshape(-1, 2)
     counts = np.ones(len(sizes), np.int64) if counts is None else np.asarray(counts, np.int64)
     distinct, row = np.unique(sizes, axis=0, return_inverse=True)
@@ -55,9 +60,9 @@ def count_sizes(sizes: np.ndarray, counts: np.ndarray | None = None) -> ChipSize
 
 
 def largest_levels(scales: Sequence[Scale], step: int = STRIDE) -> np.ndarray:
-    """Shapes [m, 2], sides multiples of `step`, that hold every level of any image, and so every chip.
+    """Return shapes [m, 2], sides multiples of `step`, that hold every level of any image, and so every chip.
 
-    A level is at most min_side by max_side, landscape or portrait; of these shapes the ones that no other holds.
+    A level is at most min_side by max_side, landscape or portrait. Shapes that another one holds are left out.
     """
     sides = np.array([(scale.min_side, scale.max_side) for scale in scales], np.int64)
     shapes = np.unique(_up(np.concatenate([sides, sides[:, ::-1]]), step), axis=0)
@@ -66,10 +71,15 @@ def largest_levels(scales: Sequence[Scale], step: int = STRIDE) -> np.ndarray:
 
 
 def padding(chips: ChipSizes, shapes: np.ndarray, shrink: float = 0.0) -> float:
-    """Pixels that padding adds over those that the chips really have, each in its shape of [k, 2].
+    """Return the pixels that padding adds to the chips, each in its shape of [k, 2].
 
-    shrink: share of their sides, at most, that chips may lose to fit a smaller shape (buckets.fit). Raises BucketError
-    when a chip fits no shape, or when there is no chip.
+    Args:
+        chips: sizes and counts.
+        shapes: [k, 2] (height, width), px.
+        shrink: largest share of its sides that a chip may lose to fit a smaller shape (buckets.fit).
+
+    Raises:
+        BucketError: a chip fits no shape, or there is no chip.
     """
     _check(chips)
     chosen, sizes = fit(chips.sizes, shapes, shrink)
@@ -78,16 +88,18 @@ def padding(chips: ChipSizes, shapes: np.ndarray, shrink: float = 0.0) -> float:
 
 
 def shrunk(chips: ChipSizes, shrink: float) -> ChipSizes:
-    """The least sizes that chips may be given; shapes that hold these hold the chips."""
+    """Return the least sizes that chips may be shrunk to. Shapes that hold these sizes hold the chips."""
     return count_sizes(np.ceil(chips.sizes * (1 - shrink)).astype(np.int64), chips.counts)
 
 
 def choose_shapes(chips: ChipSizes, scales: Sequence[Scale], count: int) -> Choice:
-    """At most `count` shapes that pad the chips least, the largest levels of `scales` among them.
+    """Choose at most `count` shapes that pad the chips least. The largest levels of `scales` are always among them.
 
-    So every chip that the scales can ask for has a bucket, whether it was seen or not. Found by greedy choice and
-    swaps; deterministic. Raises BucketError when there is no chip, a chip is larger than every level, or `count` is too
-    small for the largest levels.
+    So every chip that the scales can produce has a bucket. The choice is greedy with swaps, and deterministic.
+
+    Raises:
+        BucketError: there is no chip, a chip is larger than every level, or `count` is too small for the largest
+            levels.
     """
     problem = _problem(chips, scales)
     if count < problem.required:
@@ -100,9 +112,9 @@ def choose_shapes(chips: ChipSizes, scales: Sequence[Scale], count: int) -> Choi
 
 
 def padding_by_count(chips: ChipSizes, scales: Sequence[Scale], most: int) -> dict[int, float]:
-    """Number of shapes, from that of the largest levels up to `most` -> pixels that padding adds over the chips' own.
+    """Return the added pixels of padding by number of shapes, from the number of the largest levels up to `most`.
 
-    Chosen greedily, so `choose_shapes` does a little better. Raises BucketError as it does.
+    The choice is greedy, so `choose_shapes` is a little better. Raises BucketError as `choose_shapes` does.
     """
     problem = _problem(chips, scales)
     costs = greedy_costs(problem.costs, problem.weights, max(most, problem.required), problem.required)
@@ -110,9 +122,10 @@ def padding_by_count(chips: ChipSizes, scales: Sequence[Scale], most: int) -> di
 
 
 def with_batches(shapes: np.ndarray, batch_pixels: int) -> tuple[Bucket, ...]:
-    """Buckets of the shapes [k, 2] whose batches have about equal pixels: as many chips as batch_pixels hold, or one.
+    """Return buckets of the shapes [k, 2] whose batches have about equal pixels.
 
-    On a CPU, which gains nothing from batches, that may be one chip for all.
+    A batch holds as many chips as fit into `batch_pixels`, at least one. A CPU gains nothing from batches, so one chip
+    a batch is fine there.
     """
     return tuple(Bucket(height, width, max(1, batch_pixels // (height * width))) for height, width in shapes.tolist())
 

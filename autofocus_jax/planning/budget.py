@@ -1,7 +1,7 @@
-"""Choosing the thresholds of the chip rules for a budget of pixels, or for a loss of AP that one accepts.
+"""Choice of the chip rules' thresholds for a budget of pixels, or for an accepted loss of AP.
 
-All thresholds move together, by one shift of their logits: threshold' = 1 / (1 + exp(-(logit(threshold) + shift))).
-That keeps what was chosen between the scales and leaves one number to search; dilations and least sizes stay.
+All thresholds move together, by one shift of their logits: threshold' = 1 / (1 + exp(-(logit(threshold) + shift))). The
+balance between the scales is kept, and one number is searched. Dilations and least sizes stay.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ STEPS = 9  # halvings of that interval: the shift is found to 0.05
 
 
 class Reached(NamedTuple):
-    """What the cascade does with some thresholds."""
+    """Results of the cascade with some thresholds."""
 
     ap: float  # points
     pixels: float  # per image
 
 
 class Choice(NamedTuple):
-    """The thresholds that were chosen."""
+    """The chosen thresholds."""
 
     scales: tuple[Scale, ...]
     cost: Reached  # on the images they were chosen on
 
 
 def shifted(scales: Sequence[Scale], shift: float) -> tuple[Scale, ...]:
-    """The scales with the logits of their thresholds moved; thresholds stay above 1e-6 and at most 1 - 1e-6."""
+    """Return the scales with the logits of their thresholds moved. Thresholds stay within [1e-6, 1 - 1e-6]."""
 
     def rule(old: ChipRule) -> ChipRule:
         inside = min(max(old.threshold, 1e-6), 1 - 1e-6)
@@ -44,10 +44,15 @@ def shifted(scales: Sequence[Scale], shift: float) -> tuple[Scale, ...]:
 
 
 def for_pixels(scales: Sequence[Scale], measure: Callable[[Sequence[Scale]], Reached], pixels: float) -> Choice:
-    """The lowest thresholds whose cost is at most `pixels` level pixels per image.
+    """Return the lowest thresholds whose cost is at most `pixels` level pixels per image.
 
-    measure: scales -> what the cascade does with them, on images that are not reported. Raises BudgetError when the
-    first scale alone costs more.
+    Args:
+        scales: the pyramid.
+        measure: function from scales to the results of the cascade, on images that are not reported.
+        pixels: the budget.
+
+    Raises:
+        BudgetError: the first scale alone costs more.
     """
     return _search(
         scales, measure, lambda cost: cost.pixels <= pixels, highest=False,
@@ -57,9 +62,15 @@ def for_pixels(scales: Sequence[Scale], measure: Callable[[Sequence[Scale]], Rea
 
 
 def for_drop(scales: Sequence[Scale], measure: Callable[[Sequence[Scale]], Reached], least_ap: float) -> Choice:
-    """The highest thresholds, so the cheapest, that keep AP at least_ap; AP is taken to fall with the thresholds.
+    """Return the highest (cheapest) thresholds that keep AP at `least_ap`. AP is assumed to fall with the thresholds.
 
-    measure: as in for_pixels. Raises BudgetError when not even the lowest thresholds do.
+    Args:
+        scales: the pyramid.
+        measure: as in `for_pixels`.
+        least_ap: the AP to keep.
+
+    Raises:
+        BudgetError: the lowest thresholds do not keep that AP either.
     """
     return _search(
         scales, measure, lambda cost: cost.ap >= least_ap, highest=True,

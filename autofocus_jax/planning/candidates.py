@@ -1,4 +1,4 @@
-"""Pyramids that may suit a data set: sides, valid ranges and chip rules that follow from what a detector needs."""
+"""Candidate pyramids for a data set: sides, valid ranges and chip rules that follow from a detector's needs."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ DILATIONS, THRESHOLDS = (1, 3), (0.05, 0.2)  # cells; the first of all threshold
 
 
 class Sizes(NamedTuple):
-    """What a suggestion is made of. N images, G objects that are no ignore regions."""
+    """Sizes of N images, and of G objects that are no ignore regions."""
 
     images: np.ndarray  # [N, 2] (height, width), px
     objects: np.ndarray  # [G] sqrt(box area), image px
 
     @property
     def smallest(self) -> float:
-        """What the smallest tenth of the objects is below, image px."""
+        """Return the size below which the smallest tenth of the objects lies, image px."""
         return float(np.percentile(self.objects, 10))
 
 
 @dataclasses.dataclass(frozen=True)
 class Needs:
-    """What a detector needs of the pictures that it is shown; the defaults are the paper's.
+    """Needs of a detector; the defaults are the paper's.
 
     Args:
         chip: side of a training chip, px.
-        seen: sqrt(area) of an object, level px, from which a scale sees it well.
-        context: least side of a chip, px of the level that it shows.
-        longest: of the finest level's longer side, px.
+        seen: sqrt(area) of an object, level px, from which a scale sees the object well.
+        context: least side of a chip, px of the level that the chip shows.
+        longest: longest longer side of the finest level, px.
 
     Raises:
-        ConfigError: a need that no pyramid meets.
+        ConfigError: no pyramid meets a need.
     """
 
     chip: int = CHIP
@@ -72,13 +72,13 @@ class Needs:
 
     @property
     def focus(self) -> FocusRange:
-        """The paper's focus range: what is too small for such training chips, and what is seen better one scale on."""
+        """Return the focus range: the paper's (a, b, c), scaled to such training chips."""
         a, b, c = FOCUS
         return FocusRange(a * self.chip / CHIP, *(round(side * self.seen / PAPER_SEEN, 2) for side in (b, c)))
 
 
 class Candidate(NamedTuple):
-    """A pyramid with all that a cascade needs of it."""
+    """A pyramid with everything that a cascade needs of it."""
 
     plan: Plan
     focus_range: FocusRange
@@ -86,7 +86,7 @@ class Candidate(NamedTuple):
 
     @property
     def leading(self) -> int:
-        """How many scales only lead."""
+        """Return the number of scales that only lead."""
         return sum(scale.leads for scale in self.plan.scales)
 
 
@@ -105,7 +105,7 @@ def usual(given: Sizes) -> tuple[float, float]:
 
 
 def finest_factor(given: Sizes, needs: Needs) -> tuple[float, float]:
-    """Return (wanted, possible): how many times the finest scale should enlarge an image, and how many it can."""
+    """Return (wanted, possible): the enlargement that the finest scale should have, and the largest possible one."""
     short, _ = usual(given)
     oblong = float(np.percentile(given.images.max(axis=1) / given.images.min(axis=1), 75))
     wanted = SMALLEST * needs.seen / given.smallest
@@ -115,7 +115,7 @@ def finest_factor(given: Sizes, needs: Needs) -> tuple[float, float]:
 def candidates(given: Sizes, needs: Needs) -> Iterator[Candidate]:
     """Yield the pyramids that meet the needs, each with every dilation of its chip rules.
 
-    One scale where a training chip shows the smallest objects nearly as large as the finest scale would.
+    The pyramid has one scale if a training chip shows the smallest objects nearly as large as the finest scale would.
     """
     _, long = usual(given)
     _, finest = finest_factor(given, needs)
@@ -203,7 +203,7 @@ def _sides(given: Sizes, needs: Needs, factors: Sequence[float]) -> list[tuple[i
 
 
 def nice(side: float) -> float:
-    """Return a length rounded to what one would write: whole px, from 50 on multiples of 5."""
+    """Return a length rounded as people write it: whole px, from 50 on multiples of 5."""
     if not math.isfinite(side):
         return side
     return float(round(side)) if side < 50 else 5.0 * round(side / 5)

@@ -1,4 +1,4 @@
-"""What a plan would cost and reach if its focus maps were perfect: the upper bound of section 5.1, from boxes alone."""
+"""Cost and reach of a plan with perfect focus maps: the upper bound of section 5.1, from boxes alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from autofocus_jax.structures import Dataset, FocusRange, GroundTruth
 
 
 class Forecast(NamedTuple):
-    """What perfect focus maps would cost and reach. S scales."""
+    """Cost and reach of perfect focus maps. S scales."""
 
     images: int
     pixels: np.ndarray  # [S] per image
@@ -28,12 +28,12 @@ class Forecast(NamedTuple):
 
     @property
     def factor(self) -> float:
-        """How many times fewer pixels than the whole pyramid."""
+        """Return how many times fewer pixels than the whole pyramid are processed."""
         return float(self.full_pixels.sum() / self.pixels.sum())
 
     @property
     def side(self) -> float:
-        """Side of a square of as many pixels as an image takes."""
+        """Return the side of a square with as many pixels as an image costs."""
         return math.sqrt(self.pixels.sum())
 
 
@@ -44,7 +44,7 @@ def forecast(
     focus_range: FocusRange,
     progress: Callable[[int, int], None] | None = None,
 ) -> Forecast:
-    """Work out the chips of perfect focus maps; no image is opened.
+    """Compute the chips of perfect focus maps, without opening images.
 
     Args:
         dataset: sizes of images, and their objects.

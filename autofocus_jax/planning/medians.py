@@ -1,7 +1,7 @@
-"""The k-median problem: open `count` candidates so that serving all points is cheap.
+"""The k-median problem: choose `count` candidates so that serving all points is cheap.
 
-Candidates are taken greedily and then swapped, one out and one in, until no swap helps. The answer need not be the best
-one. On COCO's chips it added 21.44% padding where a Lagrangian bound proved that no answer adds less than 21.29%.
+Candidates are taken greedily and then swapped, one out and one in, until no swap helps. The result need not be optimal.
+On COCO's chips it added 21.44% padding; a Lagrangian bound proved that no choice adds less than 21.29%.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ _ROWS = 64  # candidates looked at together, so that what is computed of them st
 
 
 class Medians(NamedTuple):
-    """Chosen candidates and what they cost."""
+    """Chosen candidates and their cost."""
 
     chosen: np.ndarray  # [count] intp, candidates; the required ones first
     cost: float
 
 
 def k_medians(costs: np.ndarray, weights: np.ndarray, count: int, required: int) -> Medians:
-    """Choose candidates that make the sum over points of weight times the cost of the cheapest chosen one small.
+    """Choose candidates that keep the sum over points of weight times cost of the cheapest chosen candidate small.
 
-    Deterministic. When there are at most `count` candidates, all are chosen.
+    The result is deterministic. If there are at most `count` candidates, all are chosen.
 
     Args:
-        costs: [C, P] whole numbers below 2^24, of serving point p by candidate c; inf where it cannot.
+        costs: [C, P] whole numbers below 2^24, of serving point p by candidate c; inf if c cannot serve p.
         weights: [P] whole numbers.
-        count: how many candidates to choose.
-        required: the first so many are always chosen; together they must serve every point.
+        count: number of candidates to choose.
+        required: number of first candidates that are always chosen; together they must serve every point.
 
     Returns:
-        The candidates, from which no swap of one that is not required lowers the cost.
+        The candidates. No swap of a candidate that is not required lowers the cost.
 
     Raises:
         ValueError: the required candidates are more than `count` or leave a point unserved.

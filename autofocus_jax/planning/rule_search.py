@@ -1,6 +1,6 @@
-"""The grid search of chip rules (section 5.4): first at the last scale, then, with those fixed, at the one before.
+"""The grid search of chip rules (section 5.4), from the last scale to the first. Rules of finer scales are fixed.
 
-One search with two ways to choose: the best points per budget of pixels, or the cheapest within a loss of AP.
+There are two ways to choose: the best points per budget of pixels, or the cheapest point within a loss of AP.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Rules = tuple[ChipRule | None, ...]  # of every scale but the last, coarse to fi
 
 
 class Point(NamedTuple):
-    """What the cascade reaches with some rules."""
+    """Results of the cascade with some rules."""
 
     rules: Rules
     ap: float  # points of 100; AP, or AP50 of VOC's metric (inference.measure.HEADLINES)
@@ -37,11 +37,11 @@ def grids(
 
     Args:
         scales: the pyramid.
-        size: (height, width) of a usual image, px: it decides how many times larger the next level is.
+        size: (height, width) of a usual image, px; decides how many times larger the next level is.
         thresholds: to try.
         dilations: to try, cells.
         min_sizes: least sides of a chip to try, px of the level that predicts the map.
-        contexts: the same in px of the NEXT level, which is what the detector sees.
+        contexts: least sides of a chip to try, px of the NEXT level, which the detector sees.
     """
     factors = [pyramid.factor(*size, scale) for scale in scales]
     made = []
@@ -64,12 +64,13 @@ def search(
     grids: Sequence[Sequence[ChipRule]],
     keep: Callable[[Point, list[Point], list[Point], int], list[Point]],
 ) -> tuple[list[Point], list[Point]]:
-    """Search the rules of one scale after the other, from the finest; coarser scales pass on their whole level.
+    """Search the rules of one scale after the other, from the finest. Coarser scales pass on their whole level
+    meanwhile.
 
     Args:
-        run: what rules give.
-        levels: how many scales have a rule, that is all but the last.
-        grids: of each scale the rules to try, with every choice kept so far for the finer ones.
+        run: function from rules to their results.
+        levels: number of scales with a rule: all but the last.
+        grids: the rules to try at each scale, with every choice kept so far for the finer scales.
         keep: (point of the whole pyramid, kept so far, new points, scales done) -> points to keep.
 
     Returns:
@@ -90,8 +91,13 @@ def per_budget(
 ) -> tuple[list[Point], list[Point]]:
     """Return (chosen, tried) of `search`: the best points per pixel budget, most pixels first.
 
-    savings: budgets, as times fewer pixels than the whole pyramid. What a choice gives with the whole level of a scale
-    stays a candidate, so the first chosen point may be the pyramid.
+    A choice with the whole level of a scale stays a candidate, so the first chosen point may be the pyramid.
+
+    Args:
+        run: function from rules to their results.
+        levels: number of scales with a rule: all but the last.
+        grids: the rules to try at each scale.
+        savings: budgets, as times fewer pixels than the whole pyramid.
     """
     def keep(pyramid: Point, kept: list[Point], new: list[Point], done: int) -> list[Point]:
         return best_per_budget([*kept, *new], pyramid.pixels, savings)
@@ -102,9 +108,10 @@ def per_budget(
 def within_drop(
     run: Callable[[Rules], Point], levels: int, grids: Sequence[Sequence[ChipRule]], drop: float
 ) -> Point:
-    """Return the cheapest point that costs at most `drop` points of AP below the pyramid, each scale an equal share.
+    """Return the cheapest point that loses at most `drop` points of AP against the pyramid. Each scale has an equal
+    share.
 
-    Where no rule of a scale keeps to its share, the one of highest AP is taken.
+    If no rule of a scale keeps its share, the rule of highest AP is taken.
     """
     def keep(pyramid: Point, kept: list[Point], new: list[Point], done: int) -> list[Point]:
         good = [point for point in new if point.ap >= pyramid.ap - drop * done / levels]
@@ -115,10 +122,10 @@ def within_drop(
 
 
 def best_per_budget(points: Sequence[Point], pyramid_pixels: float, savings: Sequence[float]) -> list[Point]:
-    """For each budget of pyramid_pixels / saving pixels, and for no budget, the point of highest AP that keeps it.
+    """Return the point of highest AP for each budget of pyramid_pixels / saving pixels, and for no budget.
 
-    Of equal AP the cheaper one. A point that is best for several budgets is there once; a budget that no point keeps
-    gives none. Most pixels first.
+    Ties in AP go to the point with fewer pixels. A point that wins several budgets is returned once. Budgets that no
+    point meets are skipped. Points come with most pixels first.
     """
     chosen: list[Point] = []
     for budget in (float("inf"), *(pyramid_pixels / saving for saving in sorted(savings))):
@@ -130,15 +137,15 @@ def best_per_budget(points: Sequence[Point], pyramid_pixels: float, savings: Seq
 
 
 def chip_functions(rules: Rules) -> tuple[ChipFunction, ...]:
-    """What the cascade takes."""
+    """Return the chip functions of rules, for the cascade."""
     return tuple(whole_level if rule is None else functools.partial(focus_chips, rule=rule) for rule in rules)
 
 
 def describe(rules: Rules) -> list[dict | None]:
-    """For JSON: threshold, dilation and min_size of each scale, None for the whole level."""
+    """Return rules as JSON data: threshold, dilation and min_size of each scale, None for the whole level."""
     return [None if rule is None else dataclasses.asdict(rule) for rule in rules]
 
 
 def short(rules: Rules) -> str:
-    """For a table: (t, d, k) of each scale."""
+    """Return rules for a table: (t, d, k) of each scale."""
     return " ".join("whole" if r is None else f"({r.threshold:g}, {r.dilation}, {r.min_size})" for r in rules)

@@ -1,7 +1,7 @@
-"""The pyramid of fewest pixels that shows a detector what it needs, from a data set's boxes alone.
+"""The pyramid of fewest pixels that meets a detector's needs, from a data set's boxes alone.
 
 Every candidate (planning.candidates) is tried on the boxes with perfect focus maps (planning.forecast). The cheapest
-one that loses few objects at chip borders is taken.
+candidate that loses few objects at chip borders is taken.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Choice(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Suggestion:
-    """Settings for a data set, with the reasons for them; `verdict` says whether the method helps, in numbers."""
+    """Settings for a data set, with reasons. `verdict` says in numbers whether the method helps."""
 
     needs: Needs
     candidate: Candidate
@@ -73,7 +73,11 @@ def spread(count: int, most: int) -> np.ndarray:
 
 
 def checked_sizes(dataset: Dataset) -> Sizes:
-    """Return the sizes of a data set; ConfigError when there is no object to learn from."""
+    """Return the sizes of a data set.
+
+    Raises:
+        ConfigError: the data set has no object.
+    """
     given = sizes(dataset)
     if not len(given.objects):
         raise ConfigError(f"none of {len(given.images)} images has an object; there are no sizes to go by")
@@ -103,7 +107,9 @@ def best(dataset: Dataset, given: Sizes, needs: Needs, progress: Progress | None
 
 
 def tried(dataset: Dataset, needs: Needs, progress: Progress | None = None) -> list[Choice]:
-    """Return the best pyramid for each of a row of sizes that objects are seen with; one is that of the needs."""
+    """Return the best pyramid for each of several sizes from which objects are seen well. One size is that of the
+    needs.
+    """
     given = checked_sizes(dataset)
     choices = []
     for number, times in enumerate(SEEN, 1):
@@ -115,7 +121,7 @@ def tried(dataset: Dataset, needs: Needs, progress: Progress | None = None) -> l
 
 
 def frontier(choices: Sequence[Choice]) -> list[Choice]:
-    """Return the choices without those that show objects no larger than a cheaper one; fewest pixels first."""
+    """Return the choices, fewest pixels first, without those that show objects no larger than a cheaper choice does."""
     enough = min(REACHED, max(choice.forecast.reached for choice in choices) - 0.01)
     choices = [choice for choice in choices if choice.forecast.reached >= enough]
     kept: list[Choice] = []
@@ -126,10 +132,10 @@ def frontier(choices: Sequence[Choice]) -> list[Choice]:
 
 
 def within(choices: Sequence[Choice], side: float) -> Choice:
-    """Return the choice that shows objects largest among those of at most `side` squared pixels an image.
+    """Return the choice of at most `side` squared pixels an image that shows objects largest.
 
     Raises:
-        ConfigError: none is so cheap.
+        ConfigError: no choice is so cheap.
     """
     good = [choice for choice in choices if choice.forecast.side <= side]
     if not good:
@@ -146,12 +152,12 @@ def suggest(
 
     Args:
         dataset: boxes and sizes of images; no image is opened.
-        needs: what the detector needs.
-        sample: images, spread over the data set, whose chips are worked out in the end.
+        needs: needs of the detector.
+        sample: number of images, spread over the data set, whose chips are computed at the end.
         progress: called with (done, all) of the candidates, then of the images.
 
     Raises:
-        ConfigError: there is no object to learn the sizes from.
+        ConfigError: the data set has no object.
     """
     given = checked_sizes(dataset)
     return finished(dataset, given, best(dataset, given, needs, progress), sample, progress)

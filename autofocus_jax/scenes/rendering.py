@@ -20,7 +20,7 @@ SMALL, MEDIUM, LARGE = (10.0, 40.0), (40.0, 110.0), (110.0, 400.0)  # sqrt(area)
 
 
 def render_scene(generator: np.random.Generator) -> tuple[np.ndarray, GroundTruth]:
-    """Renders a scene: (uint8 RGB [h, w, 3], ground truth). The generator decides everything."""
+    """Render a scene and return (uint8 RGB [h, w, 3], ground truth). The generator decides everything."""
     height, width = IMAGE_SIZES[generator.choice(len(IMAGE_SIZES), p=IMAGE_SIZE_ODDS)]
     angle = generator.uniform(0.15, 0.85) * np.pi
     light = np.array([np.cos(angle), -np.sin(angle)])
@@ -162,12 +162,12 @@ def _camera(generator: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def image_generator(seed: int, split: str, index: int) -> np.random.Generator:
-    """The randomness of one image; it depends on nothing but its place in the data set."""
+    """Return the generator of one image. It depends on the image's place in the data set alone."""
     return np.random.default_rng([seed, SPLITS.index(split), index])
 
 
 def render_files(folder: Path, seed: int, split: str, indices: range) -> Iterator[dict]:
-    """Renders images into folder/%06d.jpg, yielding for each a dict: index, height, width, boxes, labels, ignore."""
+    """Render images into folder/%06d.jpg. Yield a dict for each: index, height, width, boxes, labels, ignore."""
     for index in indices:
         image, truth = render_scene(image_generator(seed, split, index))
         ok, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
@@ -179,5 +179,5 @@ def render_files(folder: Path, seed: int, split: str, indices: range) -> Iterato
 
 
 def render_part(folder: Path, seed: int, split: str, indices: range) -> list[dict]:
-    """The records of render_files; a process of the pool of source.py runs it."""
+    """Return the records of render_files, for a process of source.py's pool."""
     return list(render_files(folder, seed, split, indices))

@@ -1,4 +1,4 @@
-"""The embedded data set: scenes rendered from a seed, kept on disk as a COCO-format folder, read by the COCO reader."""
+"""The embedded data set: scenes rendered from a seed, kept on disk as a folder in COCO's format."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ IMAGES_PER_WORKER = 40  # fewer are not worth starting a process for
 
 @dataclasses.dataclass(frozen=True)
 class ScenesSource(DataSource):
-    """Rendered scenes. train, val, tune: images of each split. folder: where splits are kept, else the cache."""
+    """Rendered scenes. train, val, tune: number of images of each split. folder: where splits are kept, else
+    the cache.
+    """
 
     seed: int = 0
     train: int = 2400
@@ -42,7 +44,7 @@ class ScenesSource(DataSource):
     folder: str | None = None
 
     def open(self, split: str) -> CocoDataset:
-        """The images of a split, rendered now if they are not on disk yet (about 10 s for 200 images on two cores)."""
+        """Return the images of a split. They are rendered first if needed (about 10 s for 200 images on two cores)."""
         if split not in SPLITS:
             raise AutoFocusError(f"scenes have no split {split!r}; use one of {', '.join(SPLITS)}")
         count = getattr(self, split)

@@ -12,7 +12,7 @@ from autofocus_jax.config import AugmentationConfig
 
 
 class Change(NamedTuple):
-    """What is done to a chip's pixels once they are cut out."""
+    """Change of a chip's pixels after cutting."""
 
     mirror: bool  # left and right change sides
     flip: bool  # top and bottom do
@@ -28,9 +28,9 @@ def zoomed(
     Args:
         window: [4] int32, image frame.
         ratio: level px per image px of the scale.
-        side: of a training chip, px.
-        settings: `scale` is how many times larger or smaller at most; 1 draws nothing.
-        generator: draws the zoom, and the part where the whole window is larger than a chip.
+        side: side of a training chip, px.
+        settings: `scale` is the largest zoom in or out; 1 draws nothing.
+        generator: draws the zoom, and the part if the whole window is larger than a chip.
     """
     if settings.scale == 1:
         return window, 1.0
@@ -43,7 +43,7 @@ def zoomed(
 
 
 def draw(settings: AugmentationConfig, generator: np.random.Generator) -> Change:
-    """Draw what is done to a chip; a setting that is off draws nothing."""
+    """Draw the change of a chip. A setting that is off draws nothing."""
     mirror = settings.mirror and generator.random() < 0.5
     flip = settings.flip and generator.random() < 0.5
     turn = settings.turn and generator.random() < 0.5
@@ -52,7 +52,7 @@ def draw(settings: AugmentationConfig, generator: np.random.Generator) -> Change
 
 
 def change_pixels(pixels: np.ndarray, change: Change) -> np.ndarray:
-    """Return pixels [h, w, 3] uint8 changed; [w, h, 3] where they are turned."""
+    """Return changed pixels of [h, w, 3] uint8; [w, h, 3] if they are turned."""
     if (change.colour != 1).any():
         pixels = _recoloured(pixels, change.colour)
     if change.mirror:

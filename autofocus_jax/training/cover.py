@@ -16,19 +16,24 @@ def cover(
     generator: np.random.Generator,
     least: int = 1,
 ) -> np.ndarray:
-    """Again and again the window that holds most boxes, not held before, whole.
+    """Choose windows greedily: repeatedly take the window that holds the most boxes not held so far.
 
-    Candidate windows lie on a grid of `step` that starts at a random offset, and at the image's edges. A box that no
-    window holds (one longer than about side - step) is left to coarser scales. Of windows that hold as many boxes, one
-    wins whose boxes few other windows hold, which saves windows later; what is still equal is decided at random.
+    Candidate windows lie on a grid of `step` with a random offset, and at the image's edges. A box that no window holds
+    (longer than about side - step) is left to coarser scales. Ties go to the window whose boxes few other windows hold,
+    which saves windows later, then to chance.
 
     Args:
-      boxes: [G, 4]. height, width: of the image. side: of the window. step: of the grid. All in the same frame, px.
-      generator: draws the offset of the grid, along x and y, then what breaks ties.
-      least: ends when no window holds so many boxes that are not held yet; at least 1.
+        boxes: [G, 4].
+        height: of the image.
+        width: of the image.
+        side: of the window.
+        step: of the grid. All lengths are in the frame of the boxes, px.
+        generator: draws the offsets of the grid along x and y, then breaks ties.
+        least: stop when no window holds so many new boxes; at least 1.
 
-    Returns: [n, 4] int32 windows, cut at the image, in order of choice. They hold ever fewer new boxes, so those of a
-    larger `least` are the first of those of a smaller one.
+    Returns:
+        [n, 4] int32 windows, cut at the image, in order of choice. Each holds no more new boxes than the one before, so
+        the windows of a larger `least` are the first ones of a smaller `least`.
     """
     least = max(least, 1)
     if len(boxes) < least:

@@ -1,4 +1,4 @@
-"""A picture of a training: its loss and its validations against steps, from its log."""
+"""A picture of a training from its log: loss and validations against steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SCORES = ("AP", "AP50")
 
 
 def draw(workdir: str | os.PathLike) -> Path | None:
-    """Write curves.png of a training folder; returns its path, or None where nothing was logged yet.
+    """Write curves.png of a training folder and return its path, or None if nothing was logged yet.
 
     Raises:
         WriteError: the file cannot be written.

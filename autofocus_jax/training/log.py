@@ -1,4 +1,4 @@
-"""The log of a training: TensorBoard, the same numbers as JSON lines, and pictures; a resumed run goes on in it."""
+"""The log of a training: TensorBoard, the same numbers as JSON lines, and pictures. A resumed run continues the log."""
 
 from __future__ import annotations
 
@@ -23,23 +23,32 @@ LINES, EVENTS, PICTURES = "log.jsonl", "tensorboard", "panels"  # in the workdir
 
 
 class Log(Protocol):
-    """Where a training writes what it measured."""
+    """Log that a training writes its measurements to."""
 
     def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
-        """Numbers that belong to a step; None is what cannot be measured, as the AP of a class without objects."""
+        """Write numbers of a step. None stands for values that cannot be measured, such as the AP of a class without
+        objects.
+        """
 
     def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """Pictures [H, W, 3] uint8 RGB that belong to a step."""
+        """Write pictures [H, W, 3] uint8 RGB of a step."""
 
 
 @contextlib.contextmanager
 def open_log(workdir: str | os.PathLike, first_step: int, write: bool = True) -> Iterator[Log]:
-    """The log of a workdir, for a run that goes on from first_step; 0 for one that begins.
+    """Open the log of a workdir for a run that continues from first_step; 0 for a new run.
 
-    What a killed run wrote of later steps is dropped first, as this run takes those steps again: lines and pictures for
-    good, TensorBoard's events in what TensorBoard shows. write: False gives a log that writes nothing, for processes
-    other than the first. Raises OSError when the workdir cannot be written to, AutoFocusError for a picture of another
-    type.
+    Entries of a killed run after first_step are dropped first, because this run takes those steps again: lines and
+    pictures are deleted, TensorBoard's events are hidden.
+
+    Args:
+        workdir: folder of the training.
+        first_step: the step to continue from.
+        write: False returns a log that writes nothing, for processes other than the first.
+
+    Raises:
+        OSError: the workdir cannot be written to.
+        AutoFocusError: a picture has another type.
     """
     if not write:
         yield _Nothing()
@@ -76,7 +85,7 @@ def _failures(board: SummaryWriter) -> list[OSError]:
 
 
 def drop_after(workdir: Path, step: int) -> None:
-    """Drops lines and pictures of later steps, and lines that were cut off; the file of lines is replaced at once."""
+    """Drop lines and pictures of later steps, and broken lines. The file of lines is replaced at once."""
     path = workdir / LINES
     if path.exists():
         before = path.read_bytes()
@@ -90,14 +99,14 @@ def drop_after(workdir: Path, step: int) -> None:
 
 
 def read(workdir: str | os.PathLike) -> list[dict]:
-    """The lines of a workdir's log, oldest first; [] without a log. A last line that was cut off is left out."""
+    """Return the lines of a workdir's log, oldest first; [] without a log. A broken last line is left out."""
     path = Path(workdir) / LINES
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if _step(line) < math.inf]
 
 
 def seconds(workdir: str | os.PathLike, batch: int) -> float:
-    """Return how long all steps of a workdir's log took, those before it was resumed too, without validations, s."""
+    """Return the seconds that all steps of a workdir's log took, without validations, earlier runs included."""
     total, before = 0.0, 0
     for entry in read(workdir):
         if entry.get("chips_per_second"):

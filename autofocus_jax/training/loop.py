@@ -1,4 +1,4 @@
-"""The loop of training: batches in, states and a log out."""
+"""The training loop: takes batches, returns states, writes a log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Step = Callable[[TrainState, TrainBatch], tuple[TrainState, dict]]
 
 
 class Source(Protocol):
-    """Batches without end that know where they are; position is that of the batch that comes next."""
+    """Endless batches. `position` is the position of the next batch."""
 
     position: Position
 
@@ -30,15 +30,17 @@ class Source(Protocol):
 
 
 class Hooks(NamedTuple):
-    """What the loop calls, and when; each after the step it speaks of.
+    """Functions that the loop calls after a step.
 
-    log: every log_every steps and after the last one, with means over the steps since the last call.
-    save: every checkpoint_every steps, after a validation and after the last step, with the state, the position of the
-      next batch, and the scores of a validation of that state, if there was one.
-    validate: every validate_every steps, and after the last one; None: never. When it raises, the state is saved first.
-    diverged: where the numbers went bad: step, position of its batch, what the step returned. Its answer, what was kept
-      to look at, ends the error's message.
-    stop: asked after every step whether it is to be the last.
+    Attributes:
+        log: called every log_every steps and after the last one, with means over the steps since the last call.
+        save: called every checkpoint_every steps, after a validation and after the last step, with the state, the
+            position of the next batch, and the scores of a validation of that state, if there was one.
+        validate: called every validate_every steps and after the last one; None: never. If it raises, the state is
+            saved first.
+        diverged: called with the step, the position of its batch and the step's info when numbers are not finite. Its
+            answer, the name of the kept batch, ends the error's message.
+        stop: called after every step; True ends the training.
     """
 
     log: Callable[[dict[str, float]], None]
@@ -63,14 +65,23 @@ def run(
     step: Step, state: TrainState, batches: Source, training: TrainingConfig, hooks: Hooks,
     put: Callable[[TrainBatch], TrainBatch] = lambda batch: batch,
 ) -> TrainState:  # fmt: skip
-    """Takes steps until training.steps, or until hooks.stop says so; the state's step tells which.
+    """Take steps until training.steps, or until hooks.stop returns True. The state's step is the number of steps taken.
 
-    put: takes a batch to the devices, without waiting. Steps are sent ahead of the device, AHEAD of them at most, and
-    what they return is fetched only for a log or a checkpoint. The log has what the step returned, "chips_per_second",
-    and "data_wait": the fraction of the time in which the device had nothing to do because a batch was not there.
+    Steps are sent ahead of the device, at most AHEAD of them. Their info is fetched only for a log or a checkpoint. The
+    log has the step's info, "chips_per_second", and "data_wait": the share of time in which the device waited for a
+    batch.
 
-    Raises DivergenceError when the loss or the gradient's norm was not finite since the last log or checkpoint, or the
-    parameters are not: no such state is saved, and what was saved before stays.
+    Args:
+        step: (state, batch) -> (state, info).
+        state: the state to start from.
+        batches: endless batches.
+        training: the settings.
+        hooks: functions to call.
+        put: sends a batch to the devices without waiting.
+
+    Raises:
+        DivergenceError: the loss or the gradient's norm was not finite since the last log or checkpoint, or the
+            parameters are not. No such state is saved, and earlier checkpoints stay.
     """
     record = _Record(hooks)
     with ThreadPoolExecutor(1, "finished") as watcher:

@@ -1,7 +1,7 @@
 """Negative chips (SNIPER, section 3.2): windows full of proposals that no positive chip shows.
 
-Training on windows around objects alone never shows a detector what looks like an object and is none. A network of
-region proposals that was trained for a short time, without negatives, finds such places.
+Training on windows around objects never shows a detector the places that only look like an object. A region proposal
+network that was trained briefly, without negatives, finds such places.
 """
 
 from __future__ import annotations
@@ -24,13 +24,20 @@ def negative_windows(
     proposals: np.ndarray, positive: Sequence[np.ndarray], height: int, width: int, scales: Sequence[Scale],
     training: TrainingConfig, generator: np.random.Generator,
 ) -> list[np.ndarray]:  # fmt: skip
-    """Of each scale the windows [n, 4] int32 (image frame) that hold many proposals which no positive window holds.
+    """Return the windows of each scale, [n, 4] int32 (image frame), with many proposals that no positive window holds.
 
-    At each scale the proposals in its training range that no positive window of that scale holds whole are covered
-    greedily; the windows that newly hold more than training.negative_proposals[scale - 1] of them stay. None are of a
-    scale that only leads, nor of the coarsest scale, whose positive windows show nearly everything.
+    At each scale, the proposals in its training range that no positive window of that scale holds whole are covered
+    greedily. Windows that newly hold more than training.negative_proposals[scale - 1] of them stay. A scale that only
+    leads has none, and neither has the coarsest scale, whose positive windows show nearly everything.
 
-    Args: proposals: [p, 4] image px. positive: windows [n, 4] of each scale (sampling.positive_windows).
+    Args:
+        proposals: [p, 4], image px.
+        positive: windows [n, 4] of each scale (sampling.positive_windows).
+        height: of the image, px.
+        width: of the image, px.
+        scales: the pyramid.
+        training: the settings.
+        generator: draws the grids of windows and breaks ties.
     """
     windows = [np.zeros((0, 4), np.int32)]
     boxes = np.asarray(proposals, np.float32).reshape(-1, 4)
@@ -49,7 +56,7 @@ def negative_windows(
 
 
 def held(boxes: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """[p] bool: which boxes [p, 4] lie whole inside one of the windows [n, 4] (one frame)."""
+    """Return which boxes [p, 4] lie whole inside one of the windows [n, 4] of the same frame: [p] bool."""
     x1, y1, x2, y2 = np.ascontiguousarray(boxes.T)
     left, upper, right, lower = windows.T[..., None]
     return ((left <= x1) & (upper <= y1) & (x2 <= right) & (y2 <= lower)).any(axis=0)

@@ -13,10 +13,11 @@ from autofocus_jax.detector.kinds import detector_of
 
 
 def schedule(training: TrainingConfig) -> optax.Schedule:
-    """Learning rate by step: linear warm-up, then one drop by 10 at `drop_at` of the steps, or a cosine to 0.
+    """Return the learning rate by step: linear warm-up, then one drop by 10 at `drop_at` of the steps, or a cosine to
+    0.
 
-    With reference_batch both rates grow with the batch and the warm-up takes as many chips as it would with that one
-    (the linear scaling rule, Goyal et al. 2017). It takes at most half of the steps.
+    With reference_batch, both rates grow with the batch, and the warm-up takes as many chips as with the reference
+    batch (linear scaling rule, Goyal et al. 2017). The warm-up takes at most half of the steps.
     """
     growth = 1.0 if training.reference_batch is None else training.batch / training.reference_batch
     start, full = growth * training.warmup_learning_rate, growth * training.learning_rate
@@ -31,7 +32,9 @@ def schedule(training: TrainingConfig) -> optax.Schedule:
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
-    """Gradients clipped to a global norm, if any; L2 decay of the kernels that train; momentum; then the schedule."""
+    """Return SGD: gradients clipped to a global norm if set, L2 decay of the trained kernels, momentum, the
+    schedule.
+    """
     training, detector = config.training, detector_of(config.detector)
 
     def decays(path: tuple[Any, ...], _: Any) -> bool:
@@ -48,9 +51,15 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 
 
 def average(ema: Any, params: Any, step: Any, decay: float) -> Any:
-    """The moving average of parameters after step number `step` (from 0), of theirs before it and `params`.
+    """Return the moving average of parameters after step number `step` (from 0).
 
-    The decay starts at 0.1 and rises with the steps, (1 + step) / (10 + step), until it is `decay`: a run that is short
-    beside 1 / (1 - decay) steps forgets its random start too.
+    The decay starts at 0.1 and rises with the steps, (1 + step) / (10 + step), up to `decay`. So a run shorter than 1 /
+    (1 - decay) steps forgets its random start too.
+
+    Args:
+        ema: the average before the step.
+        params: the parameters after the step.
+        step: number of the step, from 0.
+        decay: the largest decay.
     """
     return optax.incremental_update(params, ema, 1 - jnp.minimum(decay, (1 + step) / (10 + step)))

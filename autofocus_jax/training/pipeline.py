@@ -21,18 +21,20 @@ PATIENCE = 64  # rows in a row whose image cannot be read, after which something
 
 
 class Position(NamedTuple):
-    """Which batch of which epoch comes next, both from 0."""
+    """Epoch and number of the next batch, both from 0."""
 
     epoch: int = 0
     batch: int = 0
 
 
 def load_chip(dataset: Dataset, chip: TrainChip, config: Config, generator: np.random.Generator) -> TrainBatch:
-    """One row of a TrainBatch, without the leading axis, changed at random as training.augmentation says.
+    """Return one row of a TrainBatch, without the leading axis, changed at random by training.augmentation.
 
-    A box that the chip cuts trains when at least min_visible of its area is left, cut to the chip; with less it is
-    neither object nor background. FocusPixel labels go by the area of the whole box (section 4.1). Raises ImageError
-    when the image cannot be read.
+    A box that the chip cuts trains, cut to the chip, if at least min_visible of its area is left. With less it is
+    neither object nor background. FocusPixel labels use the area of the whole box (section 4.1).
+
+    Raises:
+        ImageError: the image cannot be read.
     """
     training = config.training
     image, truth = dataset[chip.image]
@@ -71,7 +73,7 @@ def load_chip(dataset: Dataset, chip: TrainChip, config: Config, generator: np.r
 
 
 def blank(config: Config) -> TrainBatch:
-    """A row, without the leading axis, that is not valid and trains nothing."""
+    """Return a row, without the leading axis, that is not valid and trains nothing."""
     side, boxes = config.training.chip, config.training.max_boxes
     chips = ChipBatch(np.zeros((side, side, 3), np.uint8), np.array([side, side], np.int32), np.array(False))
     cells = np.full((side // STRIDE, side // STRIDE), IGNORE, np.int8)
@@ -80,10 +82,18 @@ def blank(config: Config) -> TrainBatch:
 
 
 def chip_list(dataset: Dataset, config: Config, epoch: int, proposals: Proposals | None = None) -> TrainChips:
-    """The chips of an epoch, in order; they depend on the seed and the epoch's number alone.
+    """Return the chips of an epoch, in order. They depend on the seed and the epoch's number alone.
 
-    That is one pass over the data; of a data set that fills no batch, as many passes as one batch takes. Raises
-    AutoFocusError when the data set is empty.
+    An epoch is one pass over the data. If a pass fills no batch, an epoch has as many passes as one batch takes.
+
+    Args:
+        dataset: images and ground truth.
+        config: the settings.
+        epoch: number of the epoch.
+        proposals: proposals for negative chips; None makes no negative chips.
+
+    Raises:
+        AutoFocusError: the data set is empty.
     """
     if not len(dataset):
         raise AutoFocusError("the data set has no image to train on; check the config's data")
@@ -95,13 +105,14 @@ def chip_list(dataset: Dataset, config: Config, epoch: int, proposals: Proposals
 
 
 class Batches(Iterator[TrainBatch]):
-    """TrainBatches of NumPy arrays without end, epoch after epoch.
+    """Endless TrainBatches of NumPy arrays, epoch after epoch.
 
-    What a batch holds depends on the seed and on its position alone: a run that goes on from a position sees what it
-    would have seen, and no earlier epoch is sampled again. The last rows of an epoch that fill no batch are left out.
-    The chips of the next epoch are chosen in the background.
+    A batch depends on the seed and its position alone. A resumed run sees the same batches, and no earlier epoch is
+    sampled again. The last rows of an epoch that fill no batch are left out. The chips of the next epoch are chosen in
+    the background.
 
-    position: of the batch that comes next.
+    Attributes:
+        position: position of the next batch.
     """
 
     def __init__(
@@ -113,10 +124,16 @@ class Batches(Iterator[TrainBatch]):
         share: tuple[int, int] = (0, 1),
         on_unreadable: Callable[[str], None] = lambda reason: None,
     ):
-        """Starts with the batch at `position`.
+        """Start with the batch at `position`.
 
-        share: (number, count) of this process; it loads its rows of every batch, config.training.batch / count.
-        on_unreadable: told why an image could not be read; its row is not valid. It is called from several threads.
+        Args:
+            dataset: images and ground truth.
+            config: the settings.
+            position: of the first batch.
+            proposals: proposals for negative chips.
+            share: (number, count) of this process. It loads its rows of every batch, config.training.batch / count.
+            on_unreadable: called, from several threads, with the reason why an image could not be read. Its row is not
+                valid.
         """
         self.position = position
         self._dataset, self._config, self._on_unreadable = dataset, config, on_unreadable
@@ -130,7 +147,11 @@ class Batches(Iterator[TrainBatch]):
         self._reading: Any = None  # grain's iterator over the epoch's batches
 
     def __next__(self) -> TrainBatch:
-        """Raises ImageError when one image after the other cannot be read."""
+        """Return the next batch.
+
+        Raises:
+            ImageError: one image after the other cannot be read.
+        """
         if self._reading is None:
             if self.position.batch >= self._batches():  # it was saved with other settings, of more batches an epoch
                 self.position = Position(self.position.epoch + 1, 0)
@@ -145,7 +166,7 @@ class Batches(Iterator[TrainBatch]):
         return batch
 
     def close(self) -> None:
-        """Stops reading ahead."""
+        """Stop reading ahead."""
         self._sampler.shutdown(wait=False, cancel_futures=True)
         if self._reading is not None:
             self._reading.close()

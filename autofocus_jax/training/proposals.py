@@ -1,4 +1,4 @@
-"""The file of proposals: boxes of every training image, from which negative chips are made."""
+"""The file of proposals: boxes of every training image, the source of negative chips."""
 
 from __future__ import annotations
 
@@ -18,11 +18,19 @@ _AGAIN = "remove the file and run the stage of the proposals again"
 
 
 def write(path: str | Path, boxes: Sequence[np.ndarray], dataset: Dataset, origin: Mapping[str, str]) -> None:
-    """Writes the proposals [p, 4] (image px) of each image, in the order of the data set; whole or not at all.
+    """Write the proposals of each image, whole or not at all.
 
-    dataset: that the boxes are of. origin: what else they depend on, for `origin_of`. Boxes are rounded outward to
-    whole px, which makes the file, and what `read` holds of it, half as large: 8 bytes a proposal. Raises WriteError,
-    and ProposalsError for boxes that are none.
+    Boxes are rounded outward to whole px, which halves the file: 8 bytes a proposal.
+
+    Args:
+        path: the file.
+        boxes: [p, 4] of each image (image px), in the order of the data set.
+        dataset: the images.
+        origin: everything else that the boxes depend on, for `origin_of`.
+
+    Raises:
+        WriteError: the file cannot be written.
+        ProposalsError: an array does not hold boxes.
     """
     path = Path(path)
     flat = np.concatenate([np.zeros((0, 4), np.float32), *boxes])
@@ -36,16 +44,18 @@ def write(path: str | Path, boxes: Sequence[np.ndarray], dataset: Dataset, origi
 
 
 def origin_of(path: str | Path) -> dict[str, str]:
-    """Return what the boxes of a file depend on beside the images; raises ProposalsError as `read` does."""
+    """Return what the boxes of a file depend on beside the images. Raises ProposalsError as `read` does."""
     return _note(Path(path), _content(Path(path)), "origin")
 
 
 def read(path: str | Path, dataset: Dataset) -> Callable[[int], np.ndarray]:
-    """Read what `write` wrote for the images of a dataset.
+    """Read the file that `write` wrote for the images of a dataset.
 
-    Returns: index of an image -> proposals [p, 4], float32, image px.
+    Returns:
+        Function from an image's index to its proposals [p, 4], float32, image px.
 
-    Raises: ProposalsError when the file is missing, damaged, or of images of other names, sizes or number.
+    Raises:
+        ProposalsError: the file is missing, damaged, or of images of other names, sizes or number.
     """
     path = Path(path)
     content = _content(path)

@@ -1,7 +1,7 @@
 """Training chips of SNIPER (Singh, Najibi, Davis 2018): few windows that show every object in range, and negatives.
 
-Windows are chosen per scale in the image frame; the coarsest scale sees the whole image (the authors' release), unless
-its level is larger than a chip.
+Windows are chosen per scale in the image frame. The coarsest scale sees the whole image, as in the authors' release,
+unless its level is larger than a chip.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Proposals = Callable[[int], np.ndarray]  # index of an image -> [p, 4] float32 i
 
 
 class TrainChip(NamedTuple):
-    """What a training chip shows."""
+    """The image, scale and window of a training chip."""
 
     image: int  # index into the data set
     scale: int  # 1-based
@@ -33,7 +33,9 @@ class TrainChip(NamedTuple):
 
 
 class TrainChips(NamedTuple):
-    """Many training chips, an array for each field: an epoch of COCO has 600 000. `count` tells how many."""
+    """Many training chips, an array for each field, because an epoch of COCO has 600 000. `count` returns
+    their number.
+    """
 
     image: np.ndarray  # [n] int32
     scale: np.ndarray  # [n] int8, 1-based
@@ -44,12 +46,12 @@ class TrainChips(NamedTuple):
 
 
 def count(chips: TrainChips) -> int:
-    """How many chips there are; len() of a NamedTuple is the number of its fields."""
+    """Return the number of chips; len() of a NamedTuple is the number of its fields."""
     return len(chips.image)
 
 
 def in_range(ground_truth: GroundTruth, valid: ValidRange, zoom: float = 1.0) -> np.ndarray:
-    """[G] bool: objects, not ignore regions, whose sqrt(area) in image px, times zoom, lies in the range."""
+    """Return which objects, without ignore regions, have sqrt(area) in image px, times zoom, in the range: [G] bool."""
     return valid.holds(np.sqrt(area(ground_truth.boxes)) * zoom) & ~ground_truth.ignore
 
 
@@ -57,11 +59,11 @@ def positive_windows(
     ground_truth: GroundTruth, height: int, width: int, scales: Sequence[Scale], training: TrainingConfig,
     generator: np.random.Generator,
 ) -> list[np.ndarray]:  # fmt: skip
-    """Of each scale the windows [n, 4] int32 (image frame) that together hold every object in its training range whole.
+    """Return the windows of each scale, [n, 4] int32 (image frame), that hold every object in its training range whole.
 
-    An object longer than about chip - chip_stride at a scale is left to coarser ones. A coarsest scale whose level fits
-    in a chip always gives its one window, the whole image, also where nothing is in range: its FocusPixels are learnt
-    there. Windows of another scale that only leads hold every object, for the same reason.
+    An object longer than about chip - chip_stride at a scale is left to coarser scales. If the coarsest level fits in a
+    chip, it gives exactly one window, the whole image, also without objects in range: its FocusPixels are learnt there.
+    Windows of another scale that only leads hold every object, for the same reason.
     """
     windows: list[np.ndarray] = []
     for scale, valid in zip(scales, training.ranges, strict=True):
@@ -86,7 +88,7 @@ def positive_chips(
     ground_truth: GroundTruth, height: int, width: int, scales: Sequence[Scale], training: TrainingConfig,
     generator: np.random.Generator,
 ) -> list[tuple[int, np.ndarray]]:  # fmt: skip
-    """(scale, window [4] int32 in the image frame) of the chips of one image; which, positive_windows says."""
+    """Return (scale, window [4] int32 in the image frame) of the positive chips of one image (see positive_windows)."""
     windows = positive_windows(ground_truth, height, width, scales, training, generator)
     return [(number, window) for number, of_scale in enumerate(windows, 1) for window in of_scale]
 
@@ -95,10 +97,10 @@ def epoch(
     dataset: Dataset, scales: Sequence[Scale], training: TrainingConfig, generator: np.random.Generator,
     proposals: Proposals | None = None,
 ) -> TrainChips:  # fmt: skip
-    """The chips of one pass over the data, in random order.
+    """Return the chips of one pass over the data, in random order.
 
-    Positive chips of every image and, with proposals, at most training.negative_chips of its negative ones, drawn at
-    random from those of all scales (the release draws 2). Without proposals there are no negative chips.
+    These are the positive chips of every image and, with proposals, at most training.negative_chips of its negative
+    chips. The negative chips are drawn from all scales together (the release draws 2).
     """
     parts: list[np.ndarray] = []  # windows of one image and scale
     owners: list[tuple[int, int, int]] = []  # image, scale and number of windows of each part

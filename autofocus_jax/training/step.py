@@ -1,4 +1,4 @@
-"""One step of training as a pure function, on one device or mapped over several: (state, batch) -> (state, info)."""
+"""One training step as a pure function, on one device or mapped over several: (state, batch) -> (state, info)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,12 @@ def initial_state(
     transform: optax.GradientTransformation,
     put: Callable[[Variables], Variables] = lambda drawn: drawn,
 ) -> TrainState:
-    """Step 0, with parameters drawn from the config's seed.
+    """Return the state at step 0, with parameters drawn from the config's seed.
 
-    put: gives variables to start from in their place, of the same names and shapes, from those drawn.
+    Args:
+        config: the settings.
+        transform: the optimiser.
+        put: function from the drawn variables to the variables to start from, of the same names and shapes.
     """
     key, parameters = jax.random.split(jax.random.key(config.seed))
     drawn = detector_of(config.detector).init(parameters)
@@ -48,18 +51,22 @@ def make_step(
     over: Mesh | None = None,
     detector: Detector | None = None,
 ) -> Step:
-    """The step of a config; not yet jitted. Its info holds the parts of the loss, their sum and the gradient norm.
+    """Return the step of a config, not yet jitted. Its info holds the parts of the loss, their sum and the gradient
+    norm.
 
-    The loss is the mean over the valid rows of the whole batch, and what is drawn at random for a row depends on
-    (state.key, state.step, number of the row): how many devices share the batch changes nothing but the order of sums,
-    unless batch norms take the statistics of each device.
+    The loss is the mean over the valid rows of the whole batch. Random draws for a row depend on (state.key,
+    state.step, number of the row). So the number of devices changes only the order of sums, unless batch norms use the
+    statistics of each device.
 
     Args:
-      over: devices that each take a slice of the batch and a copy of the state; info and the new state are the same on
-        all. None, or one device: not mapped.
-      detector: whose loss is trained; by default config.detector's. It names the parts.
+        config: the settings.
+        transform: the optimiser.
+        over: devices that each take a slice of the batch and a copy of the state. Info and the new state are the same
+            on all. None, or one device, is not mapped.
+        detector: the detector whose loss is trained; by default config.detector's.
 
-    Raises ConfigError when training.batch does not split over the devices.
+    Raises:
+        ConfigError: training.batch does not split over the devices.
     """
     training, detector = config.training, detector or detector_of(config.detector)
     devices = 1 if over is None else over.size
@@ -88,7 +95,7 @@ def make_step(
 
 
 def variables(state: TrainState) -> Variables:
-    """What detection needs of a state: the averaged parameters where there are any."""
+    """Return the variables of a state for detection: the averaged parameters if the state has a moving average."""
     return {"params": state.params if state.ema is None else state.ema, "batch_stats": state.batch_stats}
 
 

@@ -1,1 +1,1 @@
-"""Pictures for people: boxes, panels of what a cascade did, training chips."""
+"""Pictures: boxes, panels of a cascade, training chips."""

@@ -17,9 +17,16 @@ Color = tuple[int, int, int]
 
 
 def write_picture(path: Path, picture: np.ndarray, sync: bool = True) -> Path:
-    """Writes uint8 RGB [h, w, 3] in the format of the path's suffix, whole or not at all; returns the path.
+    """Write uint8 RGB [h, w, 3] in the format of the path's suffix, whole or not at all, and return the path.
 
-    sync: as in files.whole_file. Raises WriteError, and AutoFocusError for a picture too large for the format.
+    Args:
+        path: the file.
+        picture: the pixels.
+        sync: as in files.whole_file.
+
+    Raises:
+        WriteError: the file cannot be written.
+        AutoFocusError: the picture is too large for the format.
     """
     good, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     if not good:
@@ -37,10 +44,18 @@ def draw_boxes(
     color: Color = GREEN,
     thickness: int = 2,
 ) -> np.ndarray:
-    """A copy of an image [h, w, 3] uint8 RGB with boxes [n, 4] in its frame.
+    """Return a copy of an image with boxes and captions.
 
-    Captions name the category of labels [n] and the score of scores [n], as far as they are given. The best-scored box
-    is drawn last, on top. thickness: of the lines, px; captions grow with it from 3 on.
+    The box with the best score is drawn last, on top.
+
+    Args:
+        image: [h, w, 3] uint8 RGB.
+        boxes: [n, 4], frame of the image.
+        labels: [n]; captions name the category.
+        scores: [n]; captions show the score.
+        categories: names of the labels.
+        color: of the lines, RGB.
+        thickness: of the lines, px; captions grow with it from 3 on.
     """
     canvas = np.ascontiguousarray(image).copy()
     corners = np.round(np.asarray(boxes, np.float64).reshape(-1, 4)).astype(int)

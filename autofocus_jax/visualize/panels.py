@@ -1,4 +1,4 @@
-"""Panels of all stages like the paper's Fig. 8."""
+"""Panels of all stages, like the paper's Fig. 8."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _LEGEND = (
 
 
 def stage_tile(image: np.ndarray, stage: Stage, min_score: float = 0.3) -> np.ndarray:
-    """One scale of one image, uint8 RGB with a longer side of 960 px.
+    """Return a picture of one scale of one image, uint8 RGB with a longer side of 960 px.
 
-    What the scale did not process is dark; its focus map is red, its chips yellow, detections of at least min_score
-    green, and those that stacking removed because a chip cut them magenta.
+    Areas that the scale did not process are dark. The focus map is red, chips are yellow, detections of at least
+    min_score green. Detections that a chip's border cut and that stacking removed are magenta.
     """
     canvas, zoom = _enlarged(image)
     canvas = (0.75 * canvas).astype(np.uint8)
@@ -46,7 +46,10 @@ def result_tile(
     truth: GroundTruth | None = None,
     min_score: float = 0.3,
 ) -> np.ndarray:
-    """Final detections of at least min_score with captions, over the ground truth (ignore regions grey) if given."""
+    """Return a picture of the final detections of at least min_score, with captions.
+
+    If `truth` is given, its boxes are drawn below, ignore regions in grey.
+    """
     canvas, zoom = _enlarged(image)
     if truth is not None:
         canvas = draw_boxes(canvas, truth.boxes[truth.ignore] * zoom, color=GREY, thickness=4)
@@ -65,10 +68,16 @@ def panel(
     truth: GroundTruth | None = None,
     min_score: float = 0.3,
 ) -> np.ndarray:
-    """A picture [H, W, 3] uint8 RGB of what a cascade did to one image: a tile for each scale and one for the result.
+    """Return a picture [H, W, 3] uint8 RGB of a cascade on one image: a tile for each scale and one for the result.
 
-    image [h, w, 3] uint8 RGB; stages: one for each of the scales; boxes in the image frame. Only detections of at
-    least min_score are drawn.
+    Args:
+        image: [h, w, 3] uint8 RGB.
+        stages: one for each scale; boxes in the image frame.
+        scales: the pyramid.
+        detections: the result, image frame.
+        categories: names of the labels.
+        truth: ground truth to draw, image frame.
+        min_score: least score of drawn detections.
     """
     tiles = [stage_tile(image, stage, min_score) for stage in stages]
     titles = [_title(image, number, *pair) for number, pair in enumerate(zip(stages, scales, strict=True), 1)]

@@ -1,4 +1,4 @@
-"""Pictures of training chips: their boxes, their FocusPixel labels, and what the detector says of them."""
+"""Pictures of training chips: boxes, FocusPixel labels, predictions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LEGEND = (
 
 
 def first(batch: TrainBatch, count: int) -> TrainBatch:
-    """The first `count` valid rows of a batch of host arrays, or fewer."""
+    """Return the first `count` valid rows of a batch of host arrays, or fewer."""
     return _take(batch, np.flatnonzero(batch.chips.valid)[:count])
 
 
@@ -36,16 +36,19 @@ def panels(
     count: int = 6,
     min_score: float = 0.3,
 ) -> np.ndarray:
-    """A picture [H, W, 3] uint8 RGB with a column for each of the first `count` valid chips of a batch.
+    """Return a picture [H, W, 3] uint8 RGB with a column for each of the first `count` valid chips of a batch.
 
-    Above is the chip with its boxes: those that train green, with names; those that are out of the scale's range or cut
-    too much yellow; ignore regions grey. Below are its FocusPixel labels, red where the next scale shall look and blue
-    where nothing is learnt. With an output, the third row is what the detector says: focus map and detections of at
-    least min_score after NMS of the chip.
+    - Row 1: the chip with its boxes. Training boxes are green, with names. Boxes out of the scale's range or cut too
+      much are yellow, ignore regions grey.
+    - Row 2: its FocusPixel labels. The next scale looks at red cells; blue cells are left out of the loss.
+    - Row 3, with an output: the predicted focus map, and detections of at least min_score after NMS within the chip.
 
     Args:
-      batch: of NumPy arrays. output: what the detector answers, on the host, for the rows of batch.chips.
-      categories: names [K], or none.
+        batch: NumPy arrays.
+        output: answer of the detector for the rows of batch.chips, on the host.
+        categories: names [K], or none.
+        count: most columns.
+        min_score: least score of drawn detections.
     """
     rows = np.flatnonzero(batch.chips.valid)[:count]
     batch = _take(batch, rows)

@@ -1,4 +1,4 @@
-"""Saving and restoring a training state with orbax, and finding the variables that an evaluation asks for."""
+"""Saving and restoring a training state with orbax."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _UNFINISHED = "*.orbax-checkpoint-tmp*"  # names of folders that orbax is writin
 
 
 class Saved(NamedTuple):
-    """What a checkpoint of a training holds."""
+    """Content of a checkpoint of a training."""
 
     state: TrainState
     position: tuple[int, int]  # epoch and batch that come next
@@ -40,16 +40,18 @@ class Saved(NamedTuple):
 
 
 class Manager(ocp.CheckpointManager):
-    """Orbax's, which leaves it to the loop of the training to ask whether to stop, and lets go of its folder when it is
-    closed."""
+    """orbax's CheckpointManager with its preemption check disabled; the training loop checks instead.
+
+    Closing the manager releases its folder.
+    """
 
     def __init__(self, folder: Path, options: ocp.CheckpointManagerOptions, held: contextlib.ExitStack):
-        """held: keeps the folder from other managers; closed with this one."""
+        """Make the manager; `held` keeps the folder from other managers and is closed with this one."""
         super().__init__(folder, options=options)
         self._held, self._writing = held, ""
 
     def begin(self, step: int) -> None:
-        """Wait for the save before; CheckpointError, which names its step, when that fails."""
+        """Wait for the previous save. Raises CheckpointError, which names its step, if that failed."""
         with self._named():
             self.wait_until_finished()
         self._writing = str(step)
@@ -62,11 +64,11 @@ class Manager(ocp.CheckpointManager):
             raise CheckpointError(_unwritten(self.directory / self._writing, error)) from None
 
     def reached_preemption(self, step: int) -> bool:
-        """False: of several processes one alone has a manager, and a question that not all ask confuses the others."""
+        """Return False. One process alone has a manager, and a question that not all processes ask would block them."""
         return False
 
     def close(self) -> None:
-        """Waits for what is still being written; CheckpointError when that fails."""
+        """Wait for pending saves and release the folder. Raises CheckpointError if a save failed."""
         try:
             with self._named():
                 super().close()
@@ -75,10 +77,10 @@ class Manager(ocp.CheckpointManager):
 
 
 def manager(workdir: str | Path, keep: int = 2) -> Manager:
-    """Keeps under WORKDIR/checkpoints the last `keep` states, and the one of the highest score beside them.
+    """Return a manager that keeps the last `keep` states, and the one of the highest score, in WORKDIR/checkpoints.
 
-    It is for one process: of several, one alone may have it. What an interrupt left behind is removed. Raises
-    LedgerError, and removes nothing, while another manager of the folder is not closed.
+    Only one of several processes may have a manager. Remains of an interrupted save are removed. Raises LedgerError,
+    and removes nothing, while another manager of the folder is open.
     """
     _hush_orbax()
     folder, held = _folder(workdir), contextlib.ExitStack()
@@ -122,7 +124,7 @@ def _hush_orbax() -> None:
 
 
 def _hush(record: logging.LogRecord) -> bool:
-    """False for what orbax logs, or leaves to asyncio to log.
+    """Return False for messages that orbax logs, or leaves to asyncio to log.
 
     These are tracebacks, one for each thread or write that failed, of an error that it raises too.
     """
@@ -140,7 +142,7 @@ def _unwritten(where: Path, error: Exception) -> str:
 
 
 def steps(workdir: str | Path) -> list[int]:
-    """Steps of the finished checkpoints of a training folder, rising; orbax names unfinished ones otherwise."""
+    """Return the steps of the finished checkpoints of a training folder, rising."""
     return sorted(int(item.name) for item in _folder(workdir).glob("*") if item.name.isdigit())
 
 
@@ -148,10 +150,10 @@ def save(
     checkpoints: Manager, state: TrainState, position: Sequence[int], config: dict,
     score: float | None = None,
 ) -> None:  # fmt: skip
-    """Copies a state to the host and writes it in the background; `checkpoints.wait_until_finished()` waits for that.
+    """Copy a state to the host and write it in the background. `checkpoints.wait_until_finished()` waits for the write.
 
-    score: of its validation, the higher the better; a state that was not validated is never the best. Raises
-    CheckpointError when this one, or the one before it, cannot be written.
+    The score is that of the state's validation, higher is better. A state without a score is never the best. Raises
+    CheckpointError if this state, or the one before, cannot be written.
     """
     stored = {name: value for name, value in parallel.fetch(state._asdict()).items() if value is not None}
     run = {"position": [int(number) for number in position], "config": config}
@@ -165,9 +167,9 @@ def save(
 
 
 def restore(checkpoints: ocp.CheckpointManager, like: TrainState) -> Saved:
-    """The newest checkpoint, as NumPy arrays (but the key) of the shapes of `like`.
+    """Return the newest checkpoint as NumPy arrays (except the key) of the shapes of `like`.
 
-    Call put_aside before, so that it can be read. Raises CheckpointError when the shapes differ or it still cannot.
+    Call put_aside first. Raises CheckpointError if the shapes differ or the checkpoint cannot be read.
     """
     step = checkpoints.latest_step()
     expected = {name: value for name, value in like._asdict().items() if value is not None}
@@ -192,7 +194,7 @@ def restore(checkpoints: ocp.CheckpointManager, like: TrainState) -> Saved:
 
 
 def damage(folder: Path) -> str | None:
-    """Why the checkpoint in a folder cannot be read, in a few words; None when every byte of it can be."""
+    """Return in a few words why a checkpoint cannot be read, or None if every byte can be read."""
     try:
         if (folder / "default").is_dir() and not (folder / "state").is_dir():
             return "an older version wrote it, without the position in the data"
@@ -214,10 +216,10 @@ def _read(arrays: Path) -> dict[str, Any]:
 
 
 def put_aside(workdir: Path) -> list[str]:
-    """Moves checkpoints that cannot be read, from the newest on, to WORKDIR/damaged; a line for each that is no good.
+    """Move unreadable checkpoints, from the newest on, to WORKDIR/damaged. Return a line for each.
 
-    What a kill cut off in the middle of its writing is named too; `manager` removes it. Raises CheckpointError when
-    there are checkpoints but none of them can be read; then nothing is moved.
+    Lines also name saves that a kill interrupted; `manager` removes these. Raises CheckpointError, and moves nothing,
+    if there are checkpoints but none can be read.
     """
     cut = sorted(item.name for item in _folder(workdir).glob(_UNFINISHED))
     lines = [f"checkpoint {name.split('.')[0]} was cut off while it was written, and is passed over" for name in cut]
@@ -271,7 +273,7 @@ def _reason(error: Exception) -> str:
 
 
 def variables(folder: Path) -> Variables:
-    """Return the variables of one checkpoint, with the averaged parameters where it has them; CheckpointError."""
+    """Return the variables of one checkpoint, the averaged ones (EMA) if there are any. Raises CheckpointError."""
     folder = _named(folder.absolute())
     # The arrays of older versions lie in "default".
     arrays = next((folder / name for name in ("state", "default") if (folder / name).is_dir()), folder / "state")

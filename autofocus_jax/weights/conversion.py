@@ -1,4 +1,4 @@
-"""Fitting the arrays of a foreign file, once they have our names, into the detector of a config."""
+"""Fitting the arrays of a foreign file, once renamed, into the detector of a config."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from autofocus_jax.weights.safetensors import WeightsError, check_finite, flatte
 
 
 class Foreign(NamedTuple):
-    """A foreign file in our terms."""
+    """A foreign file with renamed arrays."""
 
     kind: str  # what it is, for the user
     backbone: str  # the BackboneConfig.kind that it fits
@@ -38,12 +38,13 @@ class Fitted(NamedTuple):
 
 
 def fit(foreign: Foreign, config: Config, source: str) -> Fitted:
-    """The variables of the config's detector from a foreign file.
+    """Return the variables of the config's detector from a foreign file.
 
-    What the file may lack is drawn as for a new training: heads that it does not hold at all and, where it holds the
-    backbone alone, the offsets of deformable layers.
+    Parts that the file may lack are drawn as for a new training: whole heads and, in a backbone-only file, the offsets
+    of deformable layers.
 
-    Raises FitError, one line that begins with `source` and names arrays and shapes, when names or shapes differ.
+    Raises:
+        FitError: names or shapes differ; the message begins with `source` and names arrays and shapes.
     """
     backbone = config.detector.backbone.kind
     if foreign.backbone != backbone:
@@ -72,18 +73,23 @@ def fit(foreign: Foreign, config: Config, source: str) -> Fitted:
 
 
 def module(name: str) -> str:
-    """The part of the detector that an array belongs to: "backbone/stage1", "box_head" …"""
+    """Return the part of the detector that an array belongs to: "backbone/stage1", "box_head" …"""
     _, *parts = name.split("/")
     return "/".join([parts[0], re.sub(r"_unit\d+$", "", parts[1])]) if parts[0] == "backbone" else parts[0]
 
 
 def was_drawn(name: str, untrained: Iterable[str]) -> bool:
-    """Whether `fit` drew an array at random; untrained: modules of the names in Fitted.drawn, as a file keeps them."""
+    """Return True if `fit` drew an array at random.
+
+    Args:
+        name: name of the array.
+        untrained: modules of the names in Fitted.drawn, as a file keeps them.
+    """
     return module(name) in untrained and (_is_head(name.split("/")[1]) or "offset" in name.split("/"))
 
 
 def same_name(names: Iterable[str], path: object) -> None:
-    """Raises WeightsError when two arrays of a file would become one."""
+    """Raise WeightsError if two arrays of a file would get the same name."""
     seen: set[str] = set()
     for name in names:
         if name in seen:

@@ -1,7 +1,7 @@
-"""Whether arrays fit a detector: one comparison by name and shape, which every way to take weights starts from.
+"""Comparison of arrays with a detector by name and shape, the start of every way to take weights.
 
-Three policies stand on it: `strict` (all arrays of our own weights), `conversion.fit` (a foreign file, whose heads may
-be drawn) and `initial.read` (what a training can take of a file).
+Three policies build on it: `strict` (all arrays of the package's own weights), `conversion.fit` (a foreign file, whose
+missing heads are drawn) and `initial.read` (the part of a file that a training can use).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Shapes = Mapping[str, tuple[int, ...]]  # by "collection/module/array"
 
 
 class Report(NamedTuple):
-    """How arrays differ from those of a detector; names in the detector's order, then in the file's."""
+    """Differences between arrays and a detector's arrays; names in the detector's order, then in the file's."""
 
     missing: list[str]  # in the detector alone
     unexpected: list[str]  # in the file alone
@@ -23,12 +23,12 @@ class Report(NamedTuple):
 
 
 def shapes(tree: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a tree of arrays or shape structs, or of flat ones, by name."""
+    """Return the shapes by name of a nested or flat tree of arrays or shape structs."""
     return {name: tuple(array.shape) for name, array in flatten(tree).items()}
 
 
 def compare(have: Shapes, want: Shapes) -> Report:
-    """Compare the shapes that a file has with those that a detector wants."""
+    """Compare the shapes of a file with the shapes of a detector."""
     return Report(
         [name for name in want if name not in have],
         [name for name in have if name not in want],
@@ -38,7 +38,7 @@ def compare(have: Shapes, want: Shapes) -> Report:
 
 
 def strict(variables: Mapping[str, Any], expected: Mapping[str, Any], source: str = "weights") -> None:
-    """Raise WeightsError, one line, unless names and shapes are those of `expected` (arrays or shape structs)."""
+    """Raise WeightsError unless names and shapes equal those of `expected` (arrays or shape structs)."""
     report = compare(shapes(variables), shapes(expected))
     complaints = {
         "missing": sorted(report.missing),

@@ -1,4 +1,4 @@
-"""Starting a training from weights: what of a file of ours fits a config's detector, and what stays random."""
+"""Starting a training from a weights file: the part that fits a config's detector, and the part that stays random."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from autofocus_jax.weights.safetensors import WeightsError, flatten, unflatten
 
 
 class Initial(NamedTuple):
-    """What a training takes from a file; names are as "params/backbone/conv0/kernel"."""
+    """Arrays that a training takes from a file; names are as "params/backbone/conv0/kernel"."""
 
     kind: str  # what the file is, for the user
     arrays: dict[str, np.ndarray]  # taken, float32
@@ -36,13 +36,15 @@ class Initial(NamedTuple):
 
 
 def read(path: str | os.PathLike, config: Config) -> Initial:
-    """Reads a file of ours (a converted backbone, a whole detector) as the start of a training of this config.
+    """Read a weights file of this package (a converted backbone, a whole detector) as the start of a training.
 
-    Arrays are taken by their names. What the detector has beyond them stays random, and so do the class scores of
-    another number of classes and what the file holds only as random values of its own.
+    Arrays are matched by name. These stay random: arrays that the file lacks, class scores for another number of
+    classes, and arrays that the file itself marks as random.
 
-    Raises WeightsError for a file that is missing, broken or not ours; FitError, one line, when nothing fits, when an
-    array is of another shape, and when the backbone is of another kind or has its batch norms folded in.
+    Raises:
+        WeightsError: the file is missing, broken or foreign.
+        FitError: nothing fits, an array has another shape, or the backbone is of another kind or has folded batch
+            norms.
     """
     if Path(path).is_dir():
         raise WeightsError(f"weights {path} are a folder; give a .safetensors file, as the model.safetensors in it")
@@ -79,12 +81,12 @@ def read(path: str | os.PathLike, config: Config) -> Initial:
 
 
 def put(initial: Initial, variables: Variables) -> Variables:
-    """The variables with the arrays of the file in their places; `variables` is not changed."""
+    """Return a copy of `variables` with the arrays of the file."""
     return unflatten({**flatten(variables), **initial.arrays})
 
 
 def summary(initial: Initial, path: object) -> Iterator[str]:
-    """Lines that say what was taken, what stays random and why, and what of the file was not used."""
+    """Return lines that say what was taken, what stays random and why, and what was not used."""
     total = len(initial.arrays) + sum(map(len, (initial.absent, initial.untrained, initial.classes)))
     yield f"starting from {path}, {initial.kind}: {len(initial.arrays)} of the detector's {total} arrays taken"
     for names, what in (
@@ -101,7 +103,11 @@ def summary(initial: Initial, path: object) -> Iterator[str]:
 
 
 def digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a file; raises WeightsError when it cannot be read."""
+    """Return the SHA-256 of a file.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
     try:
         require_regular(path)
         with Path(path).open("rb") as file:

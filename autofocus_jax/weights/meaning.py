@@ -1,4 +1,4 @@
-"""Settings that decide what weights mean: under others, arrays of the same shapes are of another detector."""
+"""Settings that must match the weights although they do not change array shapes (anchors, pixel mean, …)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from autofocus_jax.detector.kinds import detector_of
 
 
 def changed_meaning(made_with: Mapping[str, Any], detector: DetectorSettings) -> list[str]:
-    """Where a detector's settings, of those that weights depend on, are not those that the weights were made with.
+    """Return the settings that weights depend on and that differ from the settings they were made with.
 
-    made_with: settings of a detector as JSON data; what they lack has its default, which is what the program did before
-    it had them. Empty settings tell nothing. Returns lines "key: x -> y".
+    Args:
+        made_with: settings of a detector as JSON data. Missing settings have their defaults. Empty settings compare
+            equal.
+        detector: the settings to compare with.
+
+    Returns:
+        Lines "key: x -> y".
     """
     if not made_with:
         return []

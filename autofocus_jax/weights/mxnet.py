@@ -36,10 +36,15 @@ _MOST_VALUES = 2**40  # if the sides of 0 were 1: the length of the file does no
 
 
 def read(path: str | os.PathLike, progress: Callable[[int, int], None] | None = None) -> dict[str, np.ndarray]:
-    """Name -> array, in the file's order; arrays are read-only views of the file, of its own types.
+    """Return arrays by name, in the file's order. Arrays are read-only views of the file, of the file's types.
 
-    progress(done, total) is called after each array. Raises WeightsError, one line, for a file that is missing,
-    truncated or no list of NDArrays, for sparse or empty arrays, and for types that NumPy does not have.
+    Args:
+        path: the .params file.
+        progress: called with (done, total) after each array.
+
+    Raises:
+        WeightsError: the file is missing, truncated or no list of NDArrays, or holds sparse or empty arrays or types
+            that NumPy lacks.
     """
     try:
         require_regular(path)

@@ -1,6 +1,6 @@
-"""PyTorch's files of a state dict, read without PyTorch: the zip of today, and the row of pickles of before 1.6.
+"""PyTorch's files of a state dict, read without PyTorch: the zip format, and the row of pickles of before 1.6.
 
-A pickle can name any function. Here it may name those few that put tensors together, and these are ours.
+A pickle can name any function. Here it may name only the few functions that make tensors, and these are replaced.
 """
 
 from __future__ import annotations
@@ -38,9 +38,12 @@ class _Tensor(NamedTuple):
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Name -> array of a file that holds a state dict, alone or under "state_dict" or "model".
+    """Return arrays by name of a file that holds a state dict, alone or under "state_dict" or "model".
 
-    Nothing in the file is executed. Raises WeightsError for a file that is broken, or holds anything but tensors.
+    Nothing in the file is executed.
+
+    Raises:
+        WeightsError: the file is broken, or holds anything but tensors.
     """
     try:
         require_regular(path)

@@ -1,4 +1,4 @@
-"""Our own weights: one safetensors file of arrays named "collection/module/array", with the config beside them."""
+"""The package's weights format: one safetensors file of arrays named "collection/module/array", with the config."""
 
 from __future__ import annotations
 
@@ -30,11 +30,15 @@ def save(
     metadata: Mapping[str, Any] | None = None,
     dtype: type = np.float32,
 ) -> None:
-    """Writes variables ({"params": …, "batch_stats": …}, nested dicts of arrays) whole or not at all.
+    """Write variables whole or not at all.
 
-    config: settings as JSON data (config.load.to_dict). metadata: more JSON data to keep (seed, AP …). dtype float16
-    halves the file: kernels are stored so, while vectors (biases, batch statistics) and arrays whose values half
-    precision cannot hold stay float32.
+    Args:
+        path: the file.
+        variables: {"params": …, "batch_stats": …}, nested dicts of arrays.
+        config: settings as JSON data (config.load.to_dict).
+        metadata: more JSON data to keep (seed, AP …).
+        dtype: float16 halves the file: kernels are stored in half precision. Vectors (biases, batch statistics) and
+            arrays that half precision cannot hold stay float32.
     """
     arrays = {name: _stored(np.asarray(array), dtype) for name, array in flatten(variables).items()}
     header = {"format": _FORMAT, "config": json.dumps(config), "metadata": json.dumps(dict(metadata or {}))}
@@ -42,9 +46,10 @@ def save(
 
 
 def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(variables, metadata): nested dicts of float32 arrays, and the saved metadata with "config" in it.
+    """Return (variables, metadata): nested dicts of float32 arrays, and the saved metadata with "config" in it.
 
-    Raises WeightsError for a missing, truncated or foreign file, and for values that are not finite.
+    Raises:
+        WeightsError: the file is missing, truncated or foreign, or holds values that are not finite.
     """
     if not Path(path).is_file():
         raise WeightsError(
@@ -78,7 +83,11 @@ def check_finite(arrays: Mapping[str, np.ndarray], where: str) -> None:
 
 
 def shipped(name: str) -> Path:
-    """Path of weights that come with the package; WeightsError when there are none of this name."""
+    """Return the path of weights that come with the package, by name ("demo").
+
+    Raises:
+        WeightsError: no shipped weights have this name.
+    """
     path = _SHIPPED / name
     if not path.is_file():
         known = sorted(item.name for item in _SHIPPED.glob("*.safetensors"))
@@ -88,9 +97,9 @@ def shipped(name: str) -> Path:
 
 
 def find(weights: str | os.PathLike) -> Path:
-    """Return the path of weights: a file or a folder, or the name of shipped ones, as "demo".
+    """Return the path of weights: a file, a folder, or the name of shipped weights ("demo").
 
-    A name alone is that of shipped weights first, or a folder "demo" would take their place; ./demo is the folder.
+    A bare name is first taken as the name of shipped weights. ./demo is the folder.
     """
     path = Path(weights)
     bare = os.fspath(weights) == path.name and (not path.suffix or not path.exists())
@@ -100,7 +109,11 @@ def find(weights: str | os.PathLike) -> Path:
 
 
 def of_config(config: Config, weights: str | os.PathLike | None = None) -> Path:
-    """Return the path of `weights`, as `find` does, or of those shipped for the config; ConfigError without either."""
+    """Return the path of `weights`, as `find` does, or of the weights shipped for the config.
+
+    Raises:
+        ConfigError: there are neither.
+    """
     if weights is not None:
         return find(weights)
     if config.shipped is None:
@@ -109,7 +122,7 @@ def of_config(config: Config, weights: str | os.PathLike | None = None) -> Path:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one, with names joined by "/"."""
+    """Return nested dicts as one dict, with names joined by "/"."""
     flat: dict[str, Any] = {}
     for name, value in tree.items():
         flat |= flatten(value, f"{prefix}{name}/") if isinstance(value, Mapping) else {prefix + name: value}
@@ -117,7 +130,11 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of flatten; ValueError where one name continues another, as "x/y" does "x"."""
+    """Return the inverse of flatten.
+
+    Raises:
+        ValueError: one name continues another, as "x/y" continues "x".
+    """
     tree: dict[str, Any] = {}
     for name in flat:
         for end in (place for place, letter in enumerate(name) if letter == "/"):

@@ -40,7 +40,7 @@ _CLASSIFIER = "part of the classifier, after the features"
 
 
 def is_sniper(names: Mapping[str, object]) -> bool:
-    """Whether a file has the authors' names."""
+    """Return True if a file has the authors' names."""
     plain = {_plain(name) for name in names}
     return "conv0_weight" in plain and any(name.startswith("stage1_unit1_") for name in plain)
 
@@ -48,10 +48,16 @@ def is_sniper(names: Mapping[str, object]) -> bool:
 def convert(
     arrays: Mapping[str, np.ndarray], config: Any, source: object, folded_boxes: bool = False
 ) -> Foreign:
-    """A file of theirs (names with or without arg: and aux:) in our names and layouts.
+    """Return the arrays of an authors' file (names with or without arg: and aux:) in this package's names and layouts.
 
-    folded_boxes: the arrays named bbox_pred_weight and bbox_pred_bias have the deviations folded in (see above).
-    Raises WeightsError when an array occurs twice, or when the two forms of box deltas contradict each other.
+    Args:
+        arrays: arrays by name.
+        config: settings of the detector.
+        source: name of the file, for messages.
+        folded_boxes: True if bbox_pred_weight and bbox_pred_bias have the deviations folded in (see above).
+
+    Raises:
+        WeightsError: an array occurs twice, or the two forms of box deltas contradict each other.
     """
     same_name((_plain(name) for name in arrays), source)
     names = detector_of(config).names

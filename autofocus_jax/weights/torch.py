@@ -48,7 +48,11 @@ _BATCH_NORM = {
 
 
 def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Name -> array of a safetensors file of any program; raises WeightsError for a broken one."""
+    """Return arrays by name of a safetensors file of any program.
+
+    Raises:
+        WeightsError: the file is broken.
+    """
     try:
         require_regular(path)
         with safe_open(path, framework="numpy") as file:
@@ -60,8 +64,10 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def kind_of(names: Iterable[str], config: DetectorSettings) -> str | None:
-    """The kind of backbone whose foreign names a file has: "v1" or "v2" for torchvision's and timm's ResNets, else that
-    of the config; None when it has neither."""
+    """Return the kind of backbone of a foreign file by its names, or None.
+
+    "v1" and "v2" are torchvision's and timm's ResNets. Otherwise the kind of the config is tried.
+    """
     modules = {name.removeprefix("module.").rpartition(".")[0] for name in names}
     for kind, first in (("v1", "layer1.0.conv1"), ("v2", "stages.0.blocks.0.conv1")):
         if first in modules:
@@ -76,12 +82,19 @@ def convert(
     source: object,
     pixels: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
 ) -> Foreign:
-    """A state dict in our names and layouts.
+    """Return a state dict in this package's names and layouts.
 
-    pixels: mean and deviation of each channel (RGB, of values 0 to 255) that the network was trained with; by default
-    IMAGENET for the post-activation and HALF for the pre-activation layout. A backbone that is no ResNet is taken to
-    have been trained with the config's. Raises WeightsError for variants that our
-    networks cannot express, FitError where the config normalises pixels in another way that cannot be folded in.
+    Args:
+        arrays: arrays by name.
+        config: settings of the detector.
+        source: name of the file, for messages.
+        pixels: mean and deviation of each channel (RGB, of values 0 to 255) of the network's training. By default
+            IMAGENET for the post-activation and HALF for the pre-activation layout, and the config's for a backbone
+            that is no ResNet.
+
+    Raises:
+        WeightsError: our networks cannot express the variant.
+        FitError: the config normalises pixels in another way that cannot be folded in.
     """
     plain = {name.removeprefix("module."): array for name, array in arrays.items()}
     same_name((name.removeprefix("module.") for name in arrays), source)

@@ -1,4 +1,4 @@
-"""The variables that a path names, whatever kind of file or folder it leads to, and what they were trained with."""
+"""Variables of any kind of weights file or folder, and the settings that they were trained with."""
 
 from __future__ import annotations
 
@@ -18,10 +18,17 @@ _NO_SETTINGS = ("ledger", "trained on", "initial", "categories")  # of config.js
 
 
 def load_variables(path: str | Path, config: Config) -> Variables:
-    """The detector's variables from a safetensors file, a training folder (its newest checkpoint) or one checkpoint.
+    """Return the detector's variables from a safetensors file, a training folder (newest checkpoint) or one checkpoint.
 
-    A checkpoint is named as WORKDIR/checkpoints/STEP. Of one with a moving average of the parameters, those are
-    averaged. Raises CheckpointError, or the error of weights/safetensors, naming what does not fit the config.
+    If a checkpoint holds a moving average (EMA) of the parameters, the averaged ones are returned.
+
+    Args:
+        path: a file, WORKDIR or WORKDIR/checkpoints/STEP.
+        config: settings that the variables must fit.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, unreadable or does not fit the config.
+        WeightsError: the file is missing, broken or does not fit the config.
     """
     path = Path(path)
     made_with: dict = {}
@@ -57,17 +64,19 @@ def load_variables(path: str | Path, config: Config) -> Variables:
 
 
 def trained_with(workdir: Path) -> dict:
-    """Settings, as JSON data, that a training folder was made with; empty when it does not say.
+    """Return the settings, as JSON data, that a training folder was made with; empty if none are stored.
 
-    Raises CheckpointError when its config.json is damaged.
+    Raises:
+        CheckpointError: its config.json is damaged.
     """
     return {name: value for name, value in notes(workdir).items() if name not in _NO_SETTINGS}
 
 
 def notes(workdir: Path) -> dict:
-    """All that config.json of a training folder holds: settings, data, names of the classes, and where it began.
+    """Return everything in config.json of a training folder: settings, data, names of the classes, initial weights.
 
-    Raises CheckpointError when it is damaged.
+    Raises:
+        CheckpointError: config.json is damaged.
     """
     path = workdir / "config.json"
     try:

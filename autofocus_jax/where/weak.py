@@ -27,7 +27,7 @@ def weak(max_side_px: float = 64.0, labels: Sequence[int] | None = None) -> Wher
         crops: Sequence[np.ndarray], placements: Sequence[Placement], found: Sequence[Detections] | None
     ) -> list[np.ndarray]:
         if found is None:
-            raise AutoFocusError("weak focus reads what the detector found, and there is none; let the detector run")
+            raise AutoFocusError("weak focus needs the detector's detections, got none; let the detector run")
         return [_focus(crop, *answer) for crop, answer in zip(crops, found, strict=True)]
 
     def _focus(crop: np.ndarray, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray) -> np.ndarray:

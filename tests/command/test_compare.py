@@ -173,7 +173,7 @@ def test_photographs_no_larger_than_the_input(compare, tmp_path):
     (("photos", "--detector", "none.onnx"), "none.onnx does not exist"),
     (("photos", "--detector", "MODEL", "--sample", "0"), "--sample must be at least 1, got 0"),
     (("photos", "--detector", "MODEL", "--slices", "64", "0"), "--slices must be at least 16, got 0"),
-    (("photos", "--detector", "MODEL", "--focus", "strong"), "there is no focus 'strong'; want weak"),
+    (("photos", "--detector", "MODEL", "--focus", "strong"), "there is no focus 'strong'; want one of weak"),
     (("photos", "--detector", "MODEL", "--focus", "weak:2"), "must be in [0, 1], got '2' in weak:2"),
     (("photos", "--detector", "MODEL", "--focus", "weak", "weak:0.02"), "two focuses are weak focus"),
     (("photos", "--detector", "MODEL", "--plan", "none.json"), "plan none.json cannot be read"),

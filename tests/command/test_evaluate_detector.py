@@ -124,7 +124,7 @@ def test_an_image_that_the_detector_cannot_bear_is_named_and_the_run_goes_on(run
 
 
 @pytest.mark.parametrize(("words", "says"), [
-    (("--focus", "none"), "--focus none is the pyramid, which is a row anyway"),
+    (("--focus", "none"), "--focus none is the pyramid, which is always a row"),
     (("--weights", "w.safetensors"), "--weights are of our own detector"),
     (("--only", "blue"), "have no class 'blue'"),
     (("--data.images", "none"), "none of 4 images could be processed"),

@@ -52,7 +52,7 @@ def test_nothing_outside_the_true_size():
 
 
 def test_without_an_answer_or_with_a_size_of_nothing():
-    with pytest.raises(AutoFocusError, match="weak focus reads what the detector found"):
+    with pytest.raises(AutoFocusError, match="weak focus needs the detector's detections"):
         weak()(crops((64, 96)), [PLACE], None)
     with pytest.raises(AutoFocusError, match="max_side_px must be above 0, got 0"):
         weak(0)

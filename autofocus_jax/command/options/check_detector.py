@@ -1,9 +1,9 @@
-"""Shows how a detector in an ONNX file is understood, and what it finds in one photograph.
+"""Show how an ONNX file is understood as a detector, and its detections in one photograph.
 
 autofocus check-detector model.onnx photo.jpg
 
 prints the inputs, the layout of the outputs, the preparation of pixels and the classes, and writes
-runs/check-detector/PHOTO.jpg with the boxes. What is wrong can be said with the options.
+runs/check-detector/PHOTO.jpg with the boxes. Options correct a wrong guess.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Arguments:
     photo: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="PHOTO")]]
     """an image file"""
     options: Annotated[ModelOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ModelOptions)
-    """what is known better than the file says it"""
+    """corrections of what the file says"""
     shown: float = 0.3
     """least score of a box in the picture"""
     output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/check-detector"

@@ -1,10 +1,10 @@
-"""Compares ways to use a detector that you have: whole photographs, slices, and looking closer where it pays.
+"""Compare ways to use a detector that you have: whole photographs, slices, and a closer look where it pays.
 
 autofocus compare photos/ --detector model.onnx --annotations boxes.json
 
 runs every way on every photograph, side by side, prints a table and writes runs/compare/comparison.json. With boxes the
-table has average precision; without, how far each way agrees with slices. Photographs that fail are named and skipped.
-Each way reads the photographs anew, in threads ahead of the detector, as `autofocus detect` does.
+table has average precision, otherwise the agreement with slices. Photographs that fail are named and skipped. Each way
+reads the photographs anew, in threads ahead of the detector, as `autofocus detect` does.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ class Arguments:
     detector: Annotated[str, tyro.conf.arg(metavar="MODEL", help_behavior_hint="(required)")] = ""
     """an .onnx file"""
     annotations: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
-    """boxes of the photographs, a COCO file; its classes count, as far as --only does not choose among them"""
+    """a COCO file with boxes of the photographs; its classes count, or those of --only"""
     options: Annotated[ModelOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ModelOptions)
     """the detector"""
     plan: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: proposed)")] = None
     """scales, valid ranges and chip rules: a .json file as `autofocus suggest --detector` writes it"""
     side: Annotated[int | None, _by_detector("PX")] = None
-    """the longer side of a whole photograph that the detector sees well"""
+    """longer side at which the detector sees a whole photograph well"""
     larger: Annotated[tuple[int, ...], _by_detector("PX...")] = ()
-    """further sides that the whole photograph is given at, to a detector of any input size"""
+    """more sides for whole photographs, for a detector of any input size"""
     slices: Annotated[tuple[int, ...], _by_detector("PX...")] = ()
-    """sides of slices; the others are compared with the first"""
+    """sides of slices; agreement is measured against the first"""
     canvases: Annotated[tuple[int, ...], tyro.conf.arg(metavar="PX...")] = (640,)
     """sides of fixed inputs that chips are packed into, for a detector of any input size"""
     focus: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FOCUS...")] = ("weak",)
@@ -49,8 +49,8 @@ class Arguments:
     focus_weights: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """a focus network: a .safetensors file of a training with FocusNetworkConfig"""
     sample: int = 3
-    """photographs that are run first, to say what slices gain and how long all take; they do not count in the table"""
+    """photographs to run first, for a forecast of gain and time; they do not count in the table"""
     limit: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")] = None
-    """photographs at most, spread evenly"""
+    """most photographs, spread evenly"""
     output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/compare"
     """folder of comparison.json and comparison.txt"""

@@ -1,8 +1,8 @@
-"""Turns a file of weights into this program's format: weights for one config, in one file.
+"""Convert a weights file into this program's format: one file, for one config.
 
 Reads MXNet checkpoints and backbones of the paper's authors (.params), ResNets of torchvision and timm (.pth,
-.safetensors) and this program's own files. A file of a backbone alone gives heads that are drawn at random, to train
-from.
+.safetensors) and this program's own files. For a backbone-only file the heads are drawn at random; train from such a
+file.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Arguments:
     output: str
     """the .safetensors file to write"""
     dtype: Literal["float32", "float16"] = "float32"
-    """of the kernels in the output; float16 halves it"""
+    """type of the kernels in the output; float16 halves the file"""
     folded_boxes: bool = False
-    """an MXNet file's bbox_pred_weight has the box deviations folded in (bbox_pred_weight_test is known to have)"""
+    """bbox_pred_weight of the MXNet file has the box deviations folded in (bbox_pred_weight_test always has)"""
     pixels: Literal["auto", "imagenet", "half", "config"] = "auto"
-    """what a PyTorch file was trained with: ImageNet's mean and deviation, 127.5 for both, or what the config says"""
+    """normalisation that a PyTorch file was trained with: ImageNet's, 127.5 for mean and deviation, or the config's"""

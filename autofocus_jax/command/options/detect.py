@@ -1,11 +1,10 @@
-"""Finds objects in images, folders of images, globs and videos, coarse to fine.
+"""Find objects in images, folders of images, globs and videos, coarse to fine.
 
 autofocus detect photos/ --weights model.safetensors
 autofocus detect photos/ --detector model.onnx
 
-writes runs/detect/pictures/ and runs/detect/detections.json. Files that cannot be read, or that the
-detector fails on, are skipped, counted and named. What is finished is kept when the run is interrupted (Ctrl-C) or told
-to end (SIGTERM, a closed terminal).
+writes runs/detect/pictures/ and runs/detect/detections.json. Files that cannot be read, or that the detector fails on,
+are skipped, counted and named. An interrupted run (Ctrl-C, SIGTERM, a closed terminal) keeps its finished results.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import tyro
 
 from autofocus_jax.command.options.detector import DetectorOptions
 
-_WEIGHTS_SAY = "(default: as the weights say)"
+_WEIGHTS_SAY = "(default: that of the weights)"
 
 
 Form = Literal["pictures", "panels", "coco", "csv", "yolo", "yolo-scores"]
@@ -30,29 +29,29 @@ class Arguments:
     ] = ()
     """images, folders (with all below them), globs in quotes, videos"""
     weights: Annotated[str, tyro.conf.arg(metavar="FILE", help_behavior_hint="(or --detector)")] = ""
-    """a .safetensors file, a training's --workdir, or "demo", which comes with the program and knows rendered scenes
-    alone, no photographs"""
+    """a .safetensors file, a training's --workdir, or "demo" (shipped; knows rendered scenes
+    only, no photographs)"""
     output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/detect"
     """folder of the results"""
     write: Annotated[tuple[Form, ...], tyro.conf.arg(metavar="FORM...")] = ("pictures", "coco")
     """pictures: boxes, categories and scores on each image, an .mp4 of each video; panels: focus maps and chips of
-    every scale; coco: detections.json; csv: detections.csv; yolo: labels/, a text file an image, to train on or to
-    correct; yolo-scores: labels_scores/, the same with scores"""
+    every scale; coco: detections.json; csv: detections.csv; yolo: labels/, a text file an image, for training or
+    correcting; yolo-scores: labels_scores/, the same with scores"""
     score: float = 0.5
-    """detections below this score are left out; 0.001 to compute average precision of the results"""
+    """detections below this score are left out; give 0.001 to compute average precision"""
     threshold: Annotated[tuple[float, ...], tyro.conf.arg(metavar="T...", help_behavior_hint=_WEIGHTS_SAY)] = ()
-    """FocusPixel probability from which a place is looked at again: one for all scales, or one for each but the last;
-    lower sees more and costs more, 0 is the whole image pyramid"""
+    """least FocusPixel probability of a place to look at again: one for all scales, or one for each but the last. Lower
+    finds more and costs more; 0 is the full image pyramid"""
     pixels: Annotated[float | None, tyro.conf.arg(metavar="SIDE", help_behavior_hint="")] = None
-    """pixels an image on average, as the side of a square: chooses the thresholds on 16 of the images"""
+    """choose the thresholds, on 16 of the images, for so many pixels an image, given as the side of a square"""
     scales: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SHORTERxLONGER...", help_behavior_hint=_WEIGHTS_SAY)] = ()
-    """sides of the pyramid, coarse to fine, as 480x512 800x1280 1400x2000; one pair runs that scale alone, without
+    """sides of the pyramid, coarse to fine, as 480x512 800x1280 1400x2000; one pair runs one scale alone, without
     AutoFocus"""
     max_pixels: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
-    """pixels that an image may have, larger ones are skipped (default: 67108864, as 8192x8192, about 1 GB)"""
+    """most pixels of an image; larger images are skipped (default: 67108864, as 8192x8192, about 1 GB)"""
     max_detections: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=_WEIGHTS_SAY)] = None
-    """detections of an image that are kept, the best ones; more than 200 for photographs with hundreds of objects"""
+    """number of best detections kept for an image; give more than 200 for photographs with hundreds of objects"""
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
-    """a config file, in place of the settings that lie beside the weights"""
+    """a config file, instead of the settings stored beside the weights"""
     options: Annotated[DetectorOptions, tyro.conf.arg(name="")] = dataclasses.field(default_factory=DetectorOptions)
     """a detector that you already have"""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from autofocus_jax.foreign.found import CropDetector
 
 Numbers = tuple[float, float, float]
-_FILE_SAYS = "(default: as the file says)"
+_FILE_SAYS = "(default: that of the file)"
 
 
 def _said_by_file(metavar: str) -> object:
@@ -52,13 +52,13 @@ class ModelOptions:
     batch: Annotated[int | None, _said_by_file("N")] = None
     """inputs of one run, for a file that takes any number"""
     score_threshold: float = 0.01
-    """least score of a detection; weaker ones tell nothing, not even where to look again"""
+    """least score of a detection, and of a hint where to look again"""
     nms_iou: float = 0.65
-    """of NMS inside each class, for outputs that still need it"""
+    """IoU of NMS inside each class, for outputs that need NMS"""
     providers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ("cpu",)
-    """what the model runs on, best first: cpu, cuda, tensorrt, or onnxruntime's own names; the first must start"""
+    """devices for the model, best first: cpu, cuda, tensorrt, or onnxruntime's own names; the first must start"""
     threads: int = 0
-    """of one run of the model; 0 leaves the number to onnxruntime"""
+    """threads of one run of the model; 0 lets onnxruntime choose"""
 
     def load(self, path: str) -> CropDetector:
         """Return the detector of an ONNX file; ForeignError or ConfigError, one line, where there is none."""
@@ -82,16 +82,16 @@ class DetectorOptions(ModelOptions):
     packed: bool = True
     """let chips of one photograph share a fixed input"""
     focus: Literal["weak", "network", "either", "none"] = "weak"
-    """where to look again. weak: where the detector itself found something small, however weakly; network: where the
-    focus network of --focus-weights says so; either: both; none: everywhere, which is the whole image pyramid"""
+    """where to look again. weak: where the detector found something small, however weakly; network: where the focus
+    network of --focus-weights says so; either: both; none: everywhere (the full image pyramid)"""
     focus_weights: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """a focus network: a .safetensors file of a training with FocusNetworkConfig"""
     focus_size: Annotated[float, tyro.conf.arg(metavar="PX")] = 64.0
     """a detection below this size (square root of its area, px of the level) is small"""
     focus_score: Annotated[float | None, tyro.conf.arg(metavar="T", help_behavior_hint="(default: as proposed)")] = None
-    """score from which a small detection is looked at again"""
+    """least score of a small detection to look at again"""
     side: Annotated[int | None, tyro.conf.arg(metavar="PX", help_behavior_hint="(default: by the detector)")] = None
-    """the longer side of a whole photograph that the detector sees well, for the plan that is proposed"""
+    """longer side at which the detector sees a whole photograph well, for the proposed plan"""
     plan: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: proposed)")] = None
     """scales, valid ranges and chip rules for --detector: a .json file as `autofocus suggest --detector` writes it"""
 

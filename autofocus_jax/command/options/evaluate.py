@@ -1,4 +1,4 @@
-"""Evaluates a detector: every scale alone, the full image pyramid and AutoFocus, with a table, metrics and panels."""
+"""Evaluate a detector: every scale alone, the full image pyramid and AutoFocus, with a table, metrics and panels."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ class Arguments(Processes):
     config: str
     """config file: Python that defines get_config()"""
     weights: str | None = None
-    """a .safetensors file, a training's --workdir, or "demo", which comes with the program; default: the weights
-    shipped for the config"""
+    """a .safetensors file, a training's --workdir, or "demo" (shipped); default: the weights shipped for the config"""
     output: str | None = None
-    """folder of the results; default: evaluation/ in the training's folder that --weights names or lies in, else
-    runs/NAME/evaluation with the config's name"""
+    """folder of the results; default: evaluation/ in the training folder of --weights, else runs/NAME/evaluation with
+    the config's name"""
     rows: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ROW...", help_behavior_hint="(default: all)")] = ()
-    """rows of the table to make, as scale3 pyramid autofocus; the others are left out"""
+    """rows of the table to make, as scale3 pyramid autofocus"""
     limit: int | None = None
-    """evaluate the first so many images only"""
+    """number of first images to evaluate"""
     split: str = "val"
-    """which images of the data source"""
+    """split of the data source"""
     max_detections: int | None = None
-    """detections of an image that COCO's AP counts; more are kept where the config keeps fewer; default: COCO's 100"""
+    """detections of an image that COCO's AP counts; at least as many are kept; default: COCO's 100"""
     panels: int = 4
-    """how many images to draw panels of"""
+    """number of images to draw panels of"""
     resume: bool = False
-    """go on with an interrupted evaluation of the same --output; finished images are not processed again"""
+    """continue an interrupted evaluation in the same --output; finished images are not processed again"""
     pixels: float | None = None
     """choose the thresholds, on --tune-split, for so many pixels an image, given as the side of a square"""
     drop: float | None = None
     """choose the thresholds, on --tune-split, for the fewest pixels within so many points of AP below the pyramid"""
     tune_split: str = "tune"
-    """images that --pixels and --drop choose on; never the ones that are reported"""
+    """split that --pixels and --drop choose on; never the reported split"""

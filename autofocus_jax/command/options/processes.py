@@ -7,11 +7,12 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Processes:
-    """Where the processes meet, and which of them this one is."""
+    """Options of several processes that share the work."""
 
     coordinator: str | None = None
-    """HOST:PORT of the first of several processes that share the work and its folder; "auto" asks the cluster"""
+    """HOST:PORT of the first of several processes that share the work and its folder; "auto" asks Slurm, Open MPI or
+    Kubernetes"""
     processes: int | None = None
-    """how many processes there are; each is given the same command and its own --process"""
+    """number of processes; each gets the same command and its own --process"""
     process: int | None = None
     """number of this process, 0 to --processes - 1"""
