@@ -50,7 +50,7 @@ def whole_file(path: Path, sync: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty draft folder. It becomes `path` when the block ends and is removed when the block fails.
+    """Yield an empty draft folder. The draft becomes `path` when the block ends and is removed when the block fails.
 
     If another process made `path` meanwhile, that folder stays and the draft is removed.
 

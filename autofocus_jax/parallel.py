@@ -27,8 +27,7 @@ def mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 
 def pmap(function: Callable, over: Mesh, replicated: Sequence[bool], out_replicated: bool = False) -> Callable:
-    """Map a function over devices, as jax.pmap did: each device runs it on its slice of the leading axis of every
-    array.
+    """Map a function over devices, as jax.pmap did, each on its slice of the leading axis of every array.
 
     Args:
         function: a function of arrays.

@@ -104,8 +104,9 @@ class Scale:
 
 @dataclasses.dataclass(frozen=True)
 class FocusRange:
-    """Focus range (a, b, c) of section 4.1, on sqrt(box area) in CHIP pixels: FOCUS in (a, b); IGNORE up to a and in
-    [b, c].
+    """Focus range (a, b, c) of section 4.1, on sqrt(box area) in CHIP pixels.
+
+    FOCUS is in (a, b), IGNORE is up to a and in [b, c].
     """
 
     a: float
@@ -115,9 +116,7 @@ class FocusRange:
 
 @dataclasses.dataclass(frozen=True)
 class Bucket:
-    """A padded chip shape: sides in pixels (multiples of STRIDE), and the number of chips that one device
-    call takes.
-    """
+    """A padded chip shape: sides in pixels (multiples of STRIDE), and the chips of one device call."""
 
     height: int
     width: int

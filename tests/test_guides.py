@@ -17,7 +17,7 @@ import autofocus_jax
 from autofocus_jax.config.load import parse
 
 ROOT = Path(__file__).parent.parent
-GUIDES = ("choosing_scales.md", "from_checkpoint.md", "extending.md", "data.md", "any_detector.md")
+GUIDES = ("choosing_scales.md", "from_checkpoint.md", "extending.md", "data.md", "any_detector.md", "learning_where.md")
 
 
 def blocks(page, language):

@@ -61,6 +61,21 @@ def test_links_and_extras_exist():
         assert re.search(rf"^{extra} = \[", project, re.MULTILINE), f"there is no extra {extra}"
 
 
+def test_links_lead_to_headings():
+    """`page.md#heading`, by GitHub's rule for the names of headings."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    prose = {page: re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.M) for page in pages}
+    headings = {
+        page: {re.sub(r"[^\w\- ]", "", line).lower().replace(" ", "-") for line in re.findall(r"^#+ (.*)$", text, re.M)}
+        for page, text in prose.items()
+    }
+    links = [(page, *link) for page, text in prose.items() for link in re.findall(r"\]\(([\w./]*)#([^)]+)\)", text)]
+    assert len(links) > 20
+    wrong = [f"{page.name}: {target}#{name}" for page, target, name in links
+             if name not in headings[(page.parent / target).resolve() if target else page]]  # fmt: skip
+    assert wrong == []
+
+
 def test_the_config_for_own_data(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     (block,) = [block for block in blocks("python") if "def get_config" in block]

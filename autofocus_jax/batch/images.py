@@ -35,15 +35,16 @@ _HELD = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUT
 def images(folder: Folder, piece: Piece, anywhere: bool = False) -> Iterator[tuple[str, Reader]]:
     """Yield (id, reader) of every image of a piece, in order.
 
-    An id is the path of the image file below the input's folder; for a shard the shard's path and the member's; for a
-    Parquet file the value of its column `id`, or else its path, "#" and the number of the row. What cannot be read of a
-    shard or a Parquet file is an image more, named by the file, whose reader raises ImageError with the reason.
+    The id is the path below the input's folder for an image file, and the paths of shard and member for a shard. For a
+    Parquet file it is the value of the column `id`, or else the path, "#" and the number of the row. If reading a shard
+    or a Parquet file fails midway, one more image, named after the file, stands for the rest; its reader raises
+    ImageError with the reason.
 
     Args:
-        folder: the input's.
+        folder: folder of the input.
         piece: which of its images.
-        anywhere: whether paths in a Parquet file may be absolute, URIs or lead out of the input's folder. Whoever wrote
-            the table chooses them, so by default each such row is an error.
+        anywhere: accept paths in a Parquet file that are absolute, URIs or lead out of the input's folder. The author
+            of the table chooses the paths, so by default each such row is an error.
     """
     if piece.kind == "images":
         return ((name, partial(_decoded, folder, name)) for name in piece.files)
@@ -169,7 +170,7 @@ def _text(given: pa.Scalar) -> str | None:
 
 
 def _value(folder: Folder, value: Any, name: str, anywhere: bool) -> Reader:
-    """What reads the value of a cell: bytes, a path, or a struct of both as Hugging Face's data sets have."""
+    """Return a reader of a cell's value: bytes, a path, or a struct of both, as in Hugging Face's data sets."""
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes):

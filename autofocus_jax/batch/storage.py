@@ -34,7 +34,7 @@ class Folder:
     """A folder, local or in an object store. Paths in it are relative, with "/" between their parts."""
 
     def __init__(self, uri: str):
-        """Args: uri: as `resolved` gives it. Raises: StorageError for one that leads to no file system."""
+        """Open a folder by a URI that `resolved` returned. Raises StorageError if the URI leads to no file system."""
         self.uri = uri
         self.fs, self.root = _open(uri)
         self.local = isinstance(self.fs, fs.LocalFileSystem)
@@ -134,9 +134,9 @@ class Folder:
             ) from None
 
     def sweep(self) -> None:
-        """Remove what processes that were killed left half written, directly in this folder, an hour ago or more.
+        """Remove half-written files of killed processes, directly in this folder, that are older than an hour.
 
-        What is newer may be another run's, which still writes it.
+        Newer files may belong to a run that is still writing.
         """
         if self.local:
             for draft in Path(self.root).glob(DRAFTS):

@@ -25,13 +25,17 @@ class Opened(NamedTuple):
 
 
 def open_annotations(given: str, split: str, found: Findings, images: str | None = None) -> Opened:
-    """Opens what ANNOTATIONS leads to.
+    """Open ANNOTATIONS of the command line.
 
-    given: a COCO file (.json, .json.gz), whose images lie in the folder `images`, by default where COCO has them or
-    beside the file; a YOLO data.yaml; a folder laid out as COCO's, VOC's or YOLO's; or a config file (.py), of which
-    the data source is taken. split: which images, where the source has several. found: hears of single annotations
-    that are wrong.
-    Raises ConfigError or AnnotationError, one line.
+    Args:
+        given: a COCO file (.json, .json.gz); a YOLO data.yaml; a folder laid out as COCO's, VOC's or YOLO's; or a
+            config file (.py), whose data source is opened.
+        split: which split, if the source has splits.
+        found: collects the faults that the reader reports.
+        images: folder of a COCO file's images; by default COCO's place, or beside the file.
+
+    Raises:
+        AutoFocusError: the data cannot be opened.
     """
     path = Path(given).expanduser()
     if path.suffix == ".py":

@@ -26,7 +26,7 @@ _FAILED = 16  # pieces that may fail before the run ends
 
 @dataclasses.dataclass
 class Tally:
-    """What a run did so far."""
+    """Counts of a run so far."""
 
     done: set[int] = dataclasses.field(default_factory=set)  # numbers of pieces
     failed: int = 0  # pieces
@@ -84,7 +84,7 @@ def run(arguments: Arguments, console: Screen) -> int:
 
 
 def _our_job(arguments: Arguments, sides: Sequence[tuple[int, int]]) -> Callable:
-    """Reads weights; what makes their job and its payload, as batch_detector.foreign_job does."""
+    """Read weights and return a function that makes their job and payload, as batch_detector.foreign_job does."""
     from autofocus_jax.batch import job
 
     config = load_config(arguments.config) if arguments.config else None
@@ -102,7 +102,10 @@ def _our_job(arguments: Arguments, sides: Sequence[tuple[int, int]]) -> Callable
 
 
 def _gather(results: Iterator, total: int | None, tally: Tally, console: Screen) -> None:
-    """Adds the results up, with a bar, and names the pieces that failed; AutoFocusError when they are too many."""
+    """Add up the results, with a progress bar, and name the pieces that failed.
+
+    Raises AutoFocusError if too many failed.
+    """
     with console.progress() as progress:
         task = progress.add_task("batch", total=total, text="starting workers")
         for done in results:
@@ -121,7 +124,7 @@ def _gather(results: Iterator, total: int | None, tally: Tally, console: Screen)
 
 
 def _report(tally: Tally, before, missing: int, stopped, arguments: Arguments, say) -> int:
-    """Prints what was done and left; returns the exit code."""
+    """Print what was done and left; return the exit code."""
     images, errors = tally.images + before.images, tally.errors + before.errors
     if tally.images:
         share = f", {tally.pixels / tally.full_pixels:.1%} of the pyramid's pixels" if tally.full_pixels else ""

@@ -88,9 +88,9 @@ def load_sent(options: DetectorOptions, plan: Plan, files: Files, cores: int) ->
 
 
 def _sizes(planned: Planned, anywhere: bool) -> list[tuple[int, int]]:
-    """(height, width) of images spread over an input, the same ones each time; those that cannot be read are left out.
+    """Return (height, width) of images spread over an input, the same ones each time.
 
-    Of a table or a shard only the first images are looked at.
+    Unreadable images are left out. Only the first images of a table or a shard are looked at.
     """
     folder, sizes = Folder(planned.folder), []
     chosen = [planned.pieces[number] for number in spread(len(planned.pieces), _SIZED)]

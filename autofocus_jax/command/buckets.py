@@ -109,7 +109,7 @@ def _sizes(arguments: Arguments, config: Config, console: Screen) -> tuple[ChipS
 
 
 def _table(chips: ChipSizes, buckets: Sequence[Bucket], shrink: float, title: str) -> Table:
-    """What each bucket holds; shares are of all chips and of all padded pixels."""
+    """Return a table of the chips in each bucket; shares are of all chips and of all padded pixels."""
     table = Table("height", "width", "batch", "chips", "pixels", "padding", title=title)
     chosen, sizes = fit(chips.sizes, shapes(buckets), shrink)
     own = sizes.prod(axis=1) * chips.counts

@@ -28,8 +28,8 @@ def run(arguments: Arguments, console: Screen) -> int:
     """Run the command; return its exit code."""
     quiet_decoders()
     _check(arguments)
-    dataset, detector, skipped = _open(arguments, console)
-    proposed, side = _plan(arguments, detector, dataset)
+    dataset, detector, skipped = opened(arguments, console)
+    proposed, side = planned(arguments, detector, dataset)
     plan = proposed.plan
     wanted = Wanted(side, arguments.larger or default_larger(side, plan), arguments.slices or
                     default_tiles(detector, side, plan), arguments.canvases, arguments.focus,
@@ -94,8 +94,14 @@ def _check(arguments: Arguments) -> None:
                 raise ConfigError(f"{name} must be at least {bound}, got {value}")
 
 
-def _open(arguments: Arguments, console: Screen) -> tuple[Dataset, CropDetector, list[Skipped]]:
-    """The photographs, the detector, whose classes are theirs in their order, and the photographs without a size."""
+def opened(arguments: Any, console: Screen) -> tuple[Dataset, CropDetector, list[Skipped]]:
+    """Return the photographs, the detector, and the photographs without a size, as a command's options say.
+
+    Args:
+        arguments: its `photos`, `detector`, `options` and `annotations`. With annotations the detector's classes are
+            those of the photographs, in their order.
+        console: hears what is wrong with the boxes.
+    """
     options = arguments.options
     if arguments.annotations is None:
         detector = options.load(arguments.detector)
@@ -110,8 +116,8 @@ def _open(arguments: Arguments, console: Screen) -> tuple[Dataset, CropDetector,
     return dataset, dataclasses.replace(options, only=names).load(arguments.detector), []
 
 
-def _plan(arguments: Arguments, detector: CropDetector, dataset: Dataset) -> tuple[Proposal, int]:
-    """The plan, with reasons, and the longer side of a whole photograph."""
+def planned(arguments: Any, detector: CropDetector, dataset: Dataset) -> tuple[Proposal, int]:
+    """Return the plan, with reasons, and the longer side of a whole photograph, as `plan` and `side` of options say."""
     side = own_side(detector) if arguments.side is None else arguments.side
     if arguments.plan is not None:
         plan: Plan = read_plan(arguments.plan)

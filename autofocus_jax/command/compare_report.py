@@ -105,10 +105,9 @@ def lines(rows: Mapping[str, Row], reference: str, boxes: bool) -> list[str]:
 
 
 def promises(rows: Mapping[str, Row], reference: str) -> dict[str, dict[str, float]]:
-    """Return, for each row of the cascade, how much of what its pixels promise it keeps, by the row compared with.
+    """Return, for each row of the cascade, the share of its saved pixels that becomes saved time, against another row.
 
-    That is the ratio of the images/s over the ratio of the pixels asked for (`side` squared). It is 1 where images/s
-    grow as pixels shrink.
+    The share is the ratio of images/s over the ratio of pixels (`side` squared): 1 if images/s grow as pixels shrink.
     """
     others = [name for name in rows if name in (reference, PYRAMID)]
     kept = {}

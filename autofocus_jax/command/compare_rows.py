@@ -28,7 +28,7 @@ LOOKS = ("weak", "network", "either")  # kinds of focus that are no bound
 
 
 class Wanted(NamedTuple):
-    """What is compared beside the detector and the plan."""
+    """Settings of a comparison, beside the detector and the plan."""
 
     side: int  # the longer side of a whole image
     larger: tuple[int, ...]  # further ones, for a detector of any input size

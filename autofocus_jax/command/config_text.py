@@ -78,8 +78,9 @@ def paper_detector(num_classes: int, chip: int) -> DetectorConfig:
 def config_text(
     suggestion: Suggestion, name: str, source: DataSource, detector: DetectorConfig, images: int, most_objects: int
 ) -> str:
-    """Return Python whose get_config() gives the suggested Config. images: number of images, for the length of a
-    training.
+    """Return Python whose get_config() gives the suggested Config.
+
+    `images`: number of images of the data set, for the length of a training.
     """
     return _TEMPLATE.format(
         name=name, verdict=textwrap.fill(suggestion.verdict, 118),

@@ -45,7 +45,7 @@ def run(arguments: Arguments, config: Config, console: Screen) -> int:
 
 
 def _foreign(arguments: Arguments, config: Config, source: Path, advance: Callable[[str, int, int], None]) -> Foreign:
-    """Reads a file of any known kind, told by its first bytes and its names."""
+    """Read a file of any known kind, recognized by its first bytes and its names."""
     kind = _kind(source)
     if kind == "own":
         return _own(source)

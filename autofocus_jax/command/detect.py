@@ -209,7 +209,7 @@ def _within_budget(
 
 
 def _writers(arguments: Arguments, output: Path, model: Model, ids: Sequence[int]) -> list[writers.Writer]:
-    """What --write asks for."""
+    """Return the writers that --write asks for."""
     made: dict[str, Callable[[], writers.Writer]] = {
         "pictures": lambda: writers.PictureWriter(output / "pictures"),
         "panels": lambda: writers.PanelWriter(output / "panels", model.plan.scales, arguments.score),

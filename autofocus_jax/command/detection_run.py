@@ -22,7 +22,7 @@ from autofocus_jax.structures import AutoFocusError, Cost, ImageError
 
 
 class Summary(NamedTuple):
-    """What a run did, finished or not."""
+    """Results of a run, finished or not."""
 
     images: int  # and frames
     found: int  # detections
@@ -34,7 +34,7 @@ class Summary(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """Where an image comes from; its key in the stream."""
+    """Origin of an image: its key in the stream."""
 
     item: Item
     frame: int | None  # of a video, from 0
@@ -50,11 +50,11 @@ def run_detection(
     window: int,
     progress: Callable[[Summary], None] | None = None,
 ) -> Summary:
-    """Detects in every item, in order, and adds what has at least `score` to the writers; closes them in any case.
+    """Detect in every item, in order, and pass detections of at least `score` to the writers, which are always closed.
 
-    Items that fail are skipped. An interrupt (Ctrl-C, and what command.stopping makes of other signals) or
-    an output that cannot be written ends the run early: what is finished is kept, and the summary says what stopped
-    it. progress is called after every image.
+    Items that fail are skipped. An interrupt (Ctrl-C, other signals by command.stopping) or an output that cannot be
+    written ends the run early. Finished results are kept, and the summary says what stopped the run. progress is called
+    after every image.
     """
     summary = Summary(0, 0, 0, [], None, 0.0, None)
     most = model.plan.stacking.max_detections

@@ -200,9 +200,9 @@ def _indices(arguments: Arguments, dataset: Dataset) -> range:
 def run(arguments: Arguments, config: Config | ForeignConfig, console: Screen) -> int:
     """Run the command; return its exit code.
 
-    Writes metrics.json and details.json after each row, then detections_autofocus.json, chips.json and panels/.
-    chips.json holds how often chips of which size were processed, by AutoFocus ("chips") and by the pyramid ("levels"):
-    `autofocus buckets --chips` chooses buckets from it. The part that a resumed run did before is not in it.
+    metrics.json and details.json are written after each row, then detections_autofocus.json, chips.json and panels/.
+    chips.json holds how often chips of each size were processed, by AutoFocus ("chips") and by the pyramid ("levels").
+    `autofocus buckets --chips` reads the file. A resumed run leaves out the chips of the earlier run.
     """
     parallel.cache_compilations()
     parallel.join(arguments.coordinator, arguments.processes, arguments.process)

@@ -29,7 +29,7 @@ class ForeignConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ForeignSettings:
-    """What stands where a Config has its `detector`."""
+    """Settings of a foreign detector, in the place of a Config's `detector`."""
 
     num_classes: int
     options: DetectorOptions  # how the file is understood; what the plan follows from is left out

@@ -76,7 +76,10 @@ def _print(report: Inspection, name: str, most: int, console: Screen) -> None:
 
 
 def _samples(opened: Opened, folder: Path, count: int) -> tuple[int, list[str]]:
-    """Writes pictures of images with objects, ignore regions grey; how many, and why the others could not be."""
+    """Write pictures of images with objects, ignore regions grey.
+
+    Return their number, and why other pictures failed.
+    """
     dataset = opened.dataset
     filled = [index for index in range(len(dataset)) if len(dataset.ground_truth(index).labels)]
     spread = np.linspace(0, len(filled) - 1, min(count, len(filled))).round().astype(int)

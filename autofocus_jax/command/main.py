@@ -45,6 +45,8 @@ COMMANDS = {
     ),
     "inspect": Command("report on a data set: counts, sizes, classes, problems, sample pictures"),
     "compare": Command("measure a detector that you have: whole, in slices, and looking closer where it pays"),
+    "learn": Command("learn where a detector that you have finds small things, to look again there alone",
+                     interrupted="the same command goes on from what the detector found"),
     "check-detector": Command("show how a detector in an ONNX file is understood, and what it finds in a photograph"),
     "buckets": Command("choose the buckets of a config: the padded shapes that waste the fewest pixels", True),
     "convert": Command("turn weights of other programs into this program's format", True, False, "nothing was written"),
@@ -55,7 +57,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a sub-command; return its exit code. What goes wrong for the user's reasons is one line on stderr."""
+    """Run a sub-command; return its exit code. Errors for the user become one line on stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage(), file=sys.stdout if words else sys.stderr)

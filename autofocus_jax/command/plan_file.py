@@ -17,7 +17,7 @@ from autofocus_jax.structures import Scale
 
 @dataclasses.dataclass(frozen=True)
 class _Stored:
-    """What the file holds: a plan of loose chips without rules of one's own."""
+    """Content of the file: a plan of loose chips with ChipRules."""
 
     scales: tuple[Scale, ...]
     stacking: StackingConfig

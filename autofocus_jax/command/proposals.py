@@ -79,9 +79,9 @@ def run_stage(
 
 
 def _fits(path: Path, config: Config, dataset: Dataset, folder: Path, accept_changes: bool) -> bool:
-    """Whether a file of proposals is of the images and of the weights that the stage in the folder ended with.
+    """Return True if a file of proposals is of the images, and of the weights that the stage in the folder ended with.
 
-    Raises ProposalsError for that of other images, unless changes are accepted.
+    Raises ProposalsError for a file of other images, unless changes are accepted.
     """
     try:
         proposals.read(path, dataset)
@@ -97,7 +97,7 @@ def _fits(path: Path, config: Config, dataset: Dataset, folder: Path, accept_cha
 
 
 def _origin(config: Config, weights: Variables) -> dict[str, str]:
-    """What proposals depend on beside the images."""
+    """Return everything that proposals depend on beside the images."""
     sides = [[scale.min_side, scale.max_side] for scale in config.scales]
     training = config.training
     settings = [sides, to_dict(training.ranges), training.proposals_kept, to_dict(config.detector), config.shrink]
@@ -113,7 +113,7 @@ def _make(
     put: Callable[[Variables], Variables],
     problems: Findings,
 ) -> None:
-    """Trains the stage, as far as it is not trained yet, and writes the proposals."""
+    """Train the rest of the stage and write the proposals."""
     over, transform = parallel.mesh(), optimizer(config)
     step = make_step(config, transform, over, _proposer(config))
     training = stage.Stage("region proposals", config, dataset, folder, step, over, problems)
@@ -139,7 +139,7 @@ def stage_config(config: Config) -> Config:
 
 
 def _proposer(config: Config) -> Detector:
-    """What this stage trains and runs: a part of the detector, or all of it where it has no such part."""
+    """Return the detector that this stage trains and runs: its proposals, or the whole detector without such a part."""
     detector = detector_of(config.detector)
     return detector.proposals or detector
 

@@ -83,7 +83,7 @@ def run(arguments: Arguments, console: Screen) -> int:
 
 
 def _needs(arguments: Arguments) -> Needs:
-    """What the network needs, in proportion to the training chip, unless it is said."""
+    """Return the needs of the network, in proportion to the training chip unless given."""
     if arguments.pixels is not None and arguments.seen is not None:
         raise ConfigError("--pixels and --seen both choose the plan; give one of them")
     usual = _NETWORKS[arguments.detector].needs
@@ -142,7 +142,7 @@ def plot(given: Sizes, suggestion: Suggestion, title: str, path: Path) -> None:
 
 
 def _report(suggestion: Suggestion, given: Sizes, console: Screen) -> None:
-    """Prints the scales and why they are what they are."""
+    """Print the scales with reasons."""
     table = Table(title=f"{len(given.images)} images, {len(given.objects)} objects", box=box.SIMPLE_HEAD,
                   title_justify="left", pad_edge=False)  # fmt: skip
     for heading in ("", "sides", "valid range", "t, d, k", "objects", "at best, of the level"):
@@ -162,7 +162,7 @@ def _report(suggestion: Suggestion, given: Sizes, console: Screen) -> None:
 
 
 def _show_frontier(choices: Sequence[Choice], chosen: Choice, given: Sizes, console: Screen) -> None:
-    """Prints pixels against the size that objects are seen with, and what each choice gives up."""
+    """Print pixels against the size from which objects are seen, and what each choice gives up."""
     table = Table(title="other choices, with perfect focus maps", box=box.SIMPLE_HEAD, title_justify="left",
                   pad_edge=False)  # fmt: skip
     for heading in ("--seen", "smallest tenth at most", "scales", "side", "times fewer", "shown uncut"):

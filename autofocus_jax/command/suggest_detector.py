@@ -27,7 +27,7 @@ _AT_ONCE = 4096
 
 
 class Tried(NamedTuple):
-    """What is tried."""
+    """Settings of a trial."""
 
     photos: str
     detector: str
@@ -51,7 +51,7 @@ def suggest_for(tried: Tried, console: Screen) -> int:
         for index in progress.track(chosen, description="photographs"):
             try:
                 image = dataset.image(index)
-                at = [find_at(_form(detector, side), image, side) for side in sides]
+                at = [find_at(level_form(detector, side), image, side) for side in sides]
             except (ImageError, DetectorError) as error:
                 skipped.append(Skipped(index, dataset.info(index).file_name, str(error)))
                 continue
@@ -72,7 +72,7 @@ def suggest_for(tried: Tried, console: Screen) -> int:
     return 0
 
 
-def _form(detector: CropDetector, side: int) -> CropDetector:
+def level_form(detector: CropDetector, side: int) -> CropDetector:
     """The detector for a level of that longer side: one of any input size is not given more than _AT_ONCE at once."""
     return detector if detector.fixed or side <= _AT_ONCE else detector._replace(fixed=(_CANVAS, _CANVAS))
 

@@ -30,9 +30,9 @@ from autofocus_jax.weights.safetensors import WeightsError
 
 
 def train(arguments: Arguments, config: Config, console: Screen, held: contextlib.ExitStack) -> None:
-    """Train from the data source, and weights to start from if there is a file of them, to validated weights.
+    """Train from the data source, and from --initial if given, to validated weights.
 
-    Of several processes the first one alone writes the workdir, which `held` keeps for this run.
+    With several processes the first one alone writes the workdir, which `held` locks for this run.
     """
     workdir = Path(arguments.workdir or f"runs/{config.name}")
     try:
@@ -75,11 +75,14 @@ def start(
     console: Screen,
     held: contextlib.ExitStack,
 ) -> tuple[Callable[[Variables], Variables], Mapping[str, str] | None]:
-    """What variables to begin with, out of those drawn at random, and where they come from: file and sha256 of the
-    file of --initial, or of the one that the workdir was started from.
+    """Return the variables to begin with, as a function of the random ones, and their origin.
 
-    Writes config.json and, until `held` is closed, keeps other trainings out of the workdir. Raises LedgerError when
-    the workdir was trained with other settings or data, or is in use, and WeightsError when with another file.
+    The origin is file and sha256 of --initial, or of the file that the workdir was started from. Writes config.json and
+    locks the workdir until `held` is closed.
+
+    Raises:
+        LedgerError: the workdir was trained with other settings or data, or is in use.
+        WeightsError: the workdir was started from another file.
     """
     given = None if arguments.initial is None else safetensors.find(arguments.initial)
     source: Mapping[str, str] | None = None if given is None else {"file": str(given), "sha256": initial.digest(given)}
@@ -103,7 +106,7 @@ def start(
 
 
 def run(arguments: Arguments, config: Config, console: Screen) -> int:
-    """Run the command; return its exit code. Of several processes all run it, and the first one alone prints."""
+    """Run the command; return its exit code. With several processes all run it, and the first one alone prints."""
     heap.share_one()
     heap.keep_freed()  # on a CPU a step is a third shorter where its arrays are not new memory every time
     parallel.join(arguments.coordinator, arguments.processes, arguments.process)

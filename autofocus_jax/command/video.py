@@ -60,9 +60,9 @@ def frames(path: Path) -> Iterator[np.ndarray]:
 
 
 class VideoWriter:
-    """Writes an .mp4 of frames of one size and rate; what was added is a whole video after `close`.
+    """Writer of an .mp4 of frames of one size and rate. The video is complete after `close`.
 
-    The codec wants even sides: of an odd one the last row or column of pixels is left out.
+    The codec needs even sides; the last row or column of an odd side is left out.
     """
 
     def __init__(self, path: Path, height: int, width: int, rate: float):

@@ -70,8 +70,9 @@ class DetectorSettings:
 
 @dataclasses.dataclass(frozen=True)
 class DetectorConfig(DetectorSettings):
-    """The two-stage detector. Defaults follow the paper except that nothing is deformable; `configs/coco_r101.py` turns
-    that on.
+    """The two-stage detector. Defaults follow the paper except that nothing is deformable.
+
+    `configs/coco_r101.py` turns deformable layers on.
 
     - roi_pooling: "align" is RoIAlign, "deformable" the release's position-sensitive pooling with learnt offsets.
     - proposal_least_side: proposals past a border keep this many chip px inside the border. 1 equals the release, which

@@ -133,7 +133,7 @@ def detection_settings(config: Config) -> dict[str, Any]:
 
 
 def _read(path: Path, kinds: tuple[type, ...]) -> Any:
-    """Runs a config file; whatever goes wrong in it becomes one line that names the file and the line in it."""
+    """Run a config file. Any error in it becomes one line that names the file and the line in it."""
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
         raise ConfigError(f"config file {path} {what}; give the path of a file that defines get_config()")

@@ -15,7 +15,7 @@ Settings = TypeVar("Settings")
 
 @dataclasses.dataclass(frozen=True)
 class StoredSource(DataSource):
-    """A data source of which only the settings are known. It serves a detector that opens no data."""
+    """A data source of which only the settings are known. Such a source serves detectors that open no data."""
 
     name: str
     settings: str
@@ -55,8 +55,9 @@ def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_from(kind: type[Settings], settings: Mapping[str, Any], where: str) -> Settings:
-    """Return the settings dataclass that config.load.to_dict turned into `settings`. Raises ConfigError as
-    from_dict.
+    """Return the settings dataclass that config.load.to_dict turned into `settings`.
+
+    Raises ConfigError as from_dict.
     """
     return _build(kind, settings, {"": where}, "")
 

@@ -61,7 +61,7 @@ def image_file(dataset: Dataset, index: int) -> tuple[str, bytes]:
 
 
 def _write_images(dataset: Dataset, folder: Path, prefix: str = "") -> list[ImageInfo]:
-    """Writes all images into one folder; returns their infos with the new names, of which all stems differ."""
+    """Write all images into one folder; return their infos with new names, whose stems all differ."""
     folder.mkdir(parents=True, exist_ok=True)
     stems = [Path(dataset.info(index).file_name).stem for index in range(len(dataset))]
     if len(set(stems)) < len(stems):

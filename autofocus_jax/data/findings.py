@@ -251,7 +251,7 @@ class Findings:
 
 
 class _Listener(logging.Handler):
-    """Adds what readers of files and folders log to findings."""
+    """Log handler that adds messages of readers to findings."""
 
     def __init__(self, found: Findings):
         super().__init__()
@@ -262,9 +262,7 @@ class _Listener(logging.Handler):
 
 
 def listen(found: Findings) -> None:
-    """Count in `found`, from now on, everything that readers of files and folders would log, such as nearly black
-    images.
-    """
+    """Count in `found`, from now on, everything that readers would log, such as nearly black images."""
     logger = logging.getLogger("autofocus_jax.data")
     logger.handlers[:] = [_Listener(found)]
     logger.propagate = False

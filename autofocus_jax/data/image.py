@@ -148,9 +148,7 @@ def read_annotated(path: str | os.PathLike, height: int, width: int, annotations
 
 
 def image_size(path: str | os.PathLike, oriented: bool = False) -> tuple[int, int]:
-    """Return (height, width) of read_image's result from the head of the file alone. Raises ImageError as read_image
-    does.
-    """
+    """Return (height, width) of read_image's result from the head of the file. Raises ImageError as read_image does."""
     return image_head(path).size(oriented)
 
 
@@ -265,7 +263,7 @@ def _undecodable(start: bytes, name: str | os.PathLike, size: int) -> str:
 
 
 def _problem(content: bytes) -> str | None:
-    """What is wrong with a file that is better not shown to a decoder, and what to do about it."""
+    """Return the fault of a file that no decoder should see, and what to do about it, or None."""
     if not content:
         return "is empty (0 bytes); copy it again or remove it"
     brands = content[8:64] if content[4:8] == b"ftyp" else b""

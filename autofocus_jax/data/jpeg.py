@@ -54,7 +54,7 @@ def problem(content: bytes) -> str | None:
 
 
 def _zeros_end_blocks(tables: bytes) -> bool:
-    """Whether zeros may be good data: the code of zeros ends a block, in the first table of AC coefficients.
+    """Return True if zeros may be good data: the code of zeros ends a block, in the first table of AC coefficients.
 
     With another table, zeros are coefficients of -1 throughout, which no encoder writes for long.
     """

@@ -49,8 +49,9 @@ class TfdsSource(DataSource):
         return self.open_tolerant(split, refuse)
 
     def open_tolerant(self, split: str, report: Report) -> TfdsDataset:
-        """Open a split and report boxes that are not finite, which are left out, and unknown labels, whose boxes are
-        ignored.
+        """Open a split and report faulty boxes.
+
+        Boxes that are not finite are left out; unknown labels make ignore regions.
         """
         import tensorflow_datasets as tfds  # takes a second
 
@@ -116,9 +117,7 @@ class TfdsDataset(Dataset):
         return self._entry(index)[0]
 
     def ground_truth(self, index: int) -> GroundTruth:
-        """Return boxes [G, 4] float32 in the image frame, labels [G] and ignore flags [G] (crowds, difficult
-        objects).
-        """
+        """Return boxes [G, 4] float32 (image frame), labels [G] and ignore flags [G] (crowds, difficult objects)."""
         return GroundTruth(*(values.copy() for values in self._entry(index)[1]))
 
     def image(self, index: int) -> np.ndarray:

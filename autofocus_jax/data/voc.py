@@ -230,7 +230,7 @@ class _Images:
         return self._folder / (found.image or below / f"{stem}.jpg"), False
 
     def name(self, path: Path) -> str:
-        """What results call an image: its path below the folder of images."""
+        """Return the name of an image in results: its path below the folder of images."""
         return path.relative_to(self._folder).as_posix() if path.is_relative_to(self._folder) else path.name
 
     def _inside(self, path: Path) -> bool:

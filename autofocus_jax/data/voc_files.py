@@ -18,7 +18,7 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 class Objects(NamedTuple):
-    """What an XML file says."""
+    """Content of an XML file."""
 
     image: str  # "" when it does not say
     size: tuple[int, int] | None  # height, width

@@ -129,11 +129,10 @@ def write_yolo(
     categories: Sequence[str],
     ground_truths: Iterable[GroundTruth],
 ) -> None:
-    """Write labels/SPLIT/, ignore/SPLIT/ for images with ignore regions, and data.yaml. Images belong into
-    images/SPLIT/.
+    """Write labels/SPLIT/, ignore/SPLIT/ for images with ignore regions, and data.yaml.
 
-    Nine decimals are written, so YoloSource reads boxes back to 4 decimals of a pixel. The stems of the file names must
-    differ.
+    Images belong into images/SPLIT/. Nine decimals are written, so YoloSource reads boxes back to 4 decimals of a
+    pixel. The stems of the file names must differ.
     """
     root = Path(root)
     for info, truth in zip(infos, ground_truths, strict=True):
@@ -153,9 +152,9 @@ def write_yolo(
 
 
 def _layout(root: Path) -> tuple[dict, Path | None]:
-    """What a .yaml file says, and the file; {} where there is none in the folder.
+    """Return the content of a .yaml file, and the file; {} if the folder has none.
 
-    Every value is text, as it is written: YAML 1.1 would make booleans of the names on, off, yes and no.
+    Every value is text as written: YAML 1.1 would make booleans of the names on, off, yes and no.
     """
     path = root
     if root.suffix.lower() not in (".yaml", ".yml"):

@@ -81,7 +81,7 @@ def form_of(layout: dict, texts: Texts) -> Form:
 
 
 def _are_poses(lines: Sequence[list[float]]) -> bool:
-    """Whether lines, without their class, are boxes with keypoints: all as long, every point in its box."""
+    """Return True if lines, without their class, are boxes with keypoints: all equally long, every point in its box."""
     length = len(lines[0])
     if any(len(values) != length for values in lines) or not all(map(_inside, lines)):
         return False
@@ -98,14 +98,14 @@ def _are_poses(lines: Sequence[list[float]]) -> bool:
 
 
 def _inside(values: Sequence[float]) -> bool:
-    """Whether a line begins with a box inside the image."""
+    """Return True if a line begins with a box inside the image."""
     x, y, width, height = values[:4]
     low, high = min(x - width / 2, y - height / 2), max(x + width / 2, y + height / 2)
     return low >= -_SLACK and high <= 1 + _SLACK and min(width, height) > 0
 
 
 def _holds(values: Sequence[float], each: int) -> bool:
-    """Whether a line's box holds its points, but those that are not annotated."""
+    """Return True if a line's box holds its points, without those that are not annotated."""
     x, y, width, height = values[:4]
     return all(
         values[start : start + 2] == [0, 0]

@@ -12,9 +12,7 @@ _BASE = 16  # px; shapes are rounded at this size and then enlarged (the authors
 
 
 def anchor_shapes(config: AnchorConfig) -> np.ndarray:
-    """Return anchor shapes [A, 2] float32 (width, height) in chip px: all sizes of the first ratio, then of
-    the next.
-    """
+    """Return anchor shapes [A, 2] float32 (width, height), chip px: all sizes of the first ratio, then of the next."""
     ratios = np.asarray(config.ratios, np.float64)
     width = np.round(np.sqrt(_BASE**2 / ratios))
     height = np.round(width * ratios)
@@ -23,9 +21,7 @@ def anchor_shapes(config: AnchorConfig) -> np.ndarray:
 
 
 def anchors(height: int, width: int, config: AnchorConfig) -> np.ndarray:
-    """Return anchors [height, width, A, 4] float32 in the chip frame, centred at the middle of each cell
-    (row, column).
-    """
+    """Return anchors [height, width, A, 4] float32 (chip frame), centred at the middle of each cell (row, column)."""
     half = anchor_shapes(config) / 2
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     centre = (np.stack([x, y], axis=-1)[:, :, None] * STRIDE + STRIDE / 2).astype(np.float32)

@@ -25,7 +25,7 @@ class Backbone(NamedTuple):
     frozen: tuple[str, ...]  # for each stage, first to last, the pattern of its modules' names; together all of them
     folds: Mapping[str, str] | None = None  # convolution -> the batch norm after it, in one module; None: not folded
     epsilon: float = 1e-5  # of the batch norms that are folded
-    foreign: Callable[[str], str | None] | None = None  # module of a PyTorch file, "layer1.0.conv1" -> ours, or None
+    foreign: Callable[[str], str | None] | None = None  # of a PyTorch module -> ours, "" after the features, or None
     foreign_epsilon: float = 1e-5  # of the batch norms of that file's network
 
 

@@ -12,9 +12,7 @@ _LARGEST = math.log(1000 / 16)  # a log-ratio past this only comes from an untra
 
 
 def encode(boxes: Array, references: Array, deviations: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)) -> Array:
-    """Return deltas [..., 4] (dx, dy, dw, dh) / deviations that `decode` turns back into boxes [..., 4]; sides must be
-    > 0.
-    """
+    """Return deltas [..., 4] (dx, dy, dw, dh) / deviations, the inverse of `decode`; sides must be above 0."""
     centre, side = _centre_and_side(boxes)
     centre_reference, side_reference = _centre_and_side(references)
     move = (centre - centre_reference) / side_reference

@@ -100,9 +100,9 @@ _means.defvjp(lambda *arguments: (_means(*arguments), arguments), _backward)
 
 
 def _bins(ends: Array, size: int) -> tuple[Array, Array]:
-    """Where the bins of a side start [N, size] and how long the side is [N], cells; ends: [N, 2] px, half-open.
+    """Return the starts of a side's bins [N, size] and the length of the side [N], cells.
 
-    The release rounds inclusive ends half away from zero.
+    `ends` is [N, 2] px, half-open. The release rounds inclusive ends half away from zero.
     """
     low = _round(ends[:, 0]) / STRIDE - 0.5
     high = (_round(ends[:, 1] - 1) + 1) / STRIDE - 0.5
@@ -120,7 +120,7 @@ def _span(cells: int, size: int, samples: int) -> float:
 
 
 def _first(grid: Array, filled: Array, last: int) -> Array:
-    """Where the patch of each bin starts, so that it holds all of the bin's samples: [...] int32 in 0..last."""
+    """Return the start of each bin's patch that holds all of the bin's samples: [...] int32 in 0..last."""
     lowest = jnp.clip(jax.lax.stop_gradient(grid[..., 0]), 0, filled - 1)
     return jnp.clip(jnp.floor(lowest).astype(jnp.int32), 0, last)
 

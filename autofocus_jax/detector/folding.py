@@ -39,10 +39,10 @@ def fold(config: Settings, variables: Any) -> tuple[Settings, Any]:
 
 
 def _fold_module(kind: Backbone, params: Mapping, statistics: Mapping) -> tuple[dict, dict]:
-    """Modules and statistics without batch norms, at every depth.
+    """Return modules and statistics without batch norms, at every depth.
 
-    Those of `folds` are folded into their convolutions, which get a new kernel and a bias. Those that follow no
-    convolution become a scale and a shift a channel (resnet.Affine).
+    Norms in `folds` are folded into their convolutions, which get a new kernel and a bias. Norms without a convolution
+    become a scale and a shift a channel (resnet.Affine).
     """
     params, statistics = dict(params), dict(statistics)
     for convolution, norm in (kind.folds or {}).items():

@@ -38,8 +38,9 @@ def in_frozen_stage(config: BackboneConfig, path: tuple[str, ...], stages: int) 
 
 
 def freeze(config: DetectorSettings, training: TrainingConfig, variables: Variables) -> Variables:
-    """Return the variables with gradients stopped for everything that these settings freeze. Every loss
-    begins with it.
+    """Return the variables with gradients stopped for everything that these settings freeze.
+
+    Every loss begins with it.
     """
     if config.frozen_norm:
         variables = freeze_norms(variables)

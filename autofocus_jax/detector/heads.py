@@ -36,9 +36,7 @@ class ProposalHead(nn.Module):
 
 
 class FocusHead(nn.Module):
-    """FocusPixel head: 3x3, ReLU, 1x1, ReLU, 1x1 to background/FocusPixel logits (section 4.1 and the authors'
-    release).
-    """
+    """FocusPixel head: 3x3, ReLU, 1x1, ReLU, 1x1 to background/FocusPixel logits (section 4.1, the release)."""
 
     channels: int
     dtype: Any = jnp.float32

@@ -125,23 +125,28 @@ class Lite(nn.Module):
         return features * inside(STRIDE)
 
 
-def foreign_name(module: str) -> str | None:
-    """Return the name here of a module of efficientnet_lite_pytorch ("_blocks.3._expand_conv" -> ".../conv1")."""
+def foreign_name(module: str, stages: tuple[Stage, ...] = LITE0) -> str | None:
+    """Return the name here of a module of efficientnet_lite_pytorch ("_blocks.3._expand_conv" -> ".../conv1").
+
+    It is "" for what comes after these stages, and None for a name that is not the package's.
+    """
     match = re.fullmatch(r"_blocks\.(\d+)\._(\w+)", module)
     if match is None:
-        return {"_conv_stem": "conv0", "_bn0": "bn0"}.get(module)
+        return {"_conv_stem": "conv0", "_bn0": "bn0", "_conv_head": "", "_bn1": "", "_fc": ""}.get(module)
     units = [f"stage{stage}_unit{unit + 1}" for stage, shape in enumerate(LITE0, 1) for unit in range(shape.units)]
     layers = {"expand_conv": "conv1", "bn0": "bn1", "depthwise_conv": "conv2", "bn1": "bn2", "project_conv": "conv3",
               "bn2": "bn3"}  # fmt: skip
     number, layer = int(match[1]), layers.get(match[2])
-    return f"{units[number]}/{layer}" if number < len(units) and layer else None
+    if number >= len(units) or layer is None:
+        return None
+    return f"{units[number]}/{layer}" if number < sum(shape.units for shape in stages) else ""
 
 
 def lite(stages: tuple[Stage, ...]) -> Backbone:
     """Return the kind of backbone with these stages."""
     frozen = ("conv0|bn0", *(rf"stage{number}_unit\d+" for number in range(1, len(stages) + 1)))
     folds = {"conv0": "bn0", "conv1": "bn1", "conv2": "bn2", "conv3": "bn3"}
-    return Backbone(partial(Lite, stages=stages), frozen, folds, EPSILON, foreign_name, EPSILON)
+    return Backbone(partial(Lite, stages=stages), frozen, folds, EPSILON, partial(foreign_name, stages=stages), EPSILON)
 
 
 WHOLE, UP_TO_16 = lite(LITE0), lite(SHORT)

@@ -39,7 +39,7 @@ def match(
       a box most.
     - NOTHING: IoU below negative_iou with all trainable boxes.
     - UNUSED: IoU in between. Also background candidates with IoU > ignore_iou with a box that is present but not
-      trainable, or at least half inside an ignore region (label -1), however large.
+      trainable, or more than half inside an ignore region (label -1), however large.
 
     Args:
         candidates: [n, 4], chip frame.

@@ -64,11 +64,11 @@ def loss(
     config: OneStageConfig, training: TrainingConfig, variables: Variables, batch: TrainBatch, key: Array,
     axis: str | None = None,
 ) -> Loss:  # fmt: skip
-    """Return the total loss of a batch, its parts, and the updated batch statistics. Arguments are those of
-    two_stage_loss.loss.
+    """Return the total loss of a batch, its parts, and the updated batch statistics.
 
     loss = class + box_weight * box + focus_weight * focus. Class and box losses are sums over the anchors of all valid
-    rows, divided by the number of object anchors. Nothing is drawn at random, so `key` is not used.
+    rows, divided by the number of object anchors. Nothing is drawn at random, so `key` is not used. Arguments are those
+    of two_stage_loss.loss.
     """
     network = Network(config, training.frozen_stages, axis if training.synchronised_norm else None)
     maps, statistics = trained(network, freeze(config, training, variables), batch)

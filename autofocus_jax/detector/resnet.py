@@ -179,8 +179,9 @@ STAGES = ("conv0|bn0|bn_data", *(rf"stage{number}_unit\d+" for number in range(1
 
 
 def timm_name(module: str) -> str | None:
-    """Return the name here of a module of timm's pre-activation ResNets ("stages.0.blocks.0.norm1" ->
-    "stage1_unit1/bn1").
+    """Return the name here of a module of timm's pre-activation ResNets.
+
+    Example: "stages.0.blocks.0.norm1" -> "stage1_unit1/bn1".
     """
     match = re.fullmatch(r"(?:stages\.(\d+)\.blocks\.(\d+)\.)(conv\d|norm\d|downsample\.conv)", module)
     if match is None:

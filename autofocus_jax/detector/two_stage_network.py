@@ -1,6 +1,4 @@
-"""The two-stage detector's network as pure functions: init, forward, look, answer, and propose, which training uses
-too.
-"""
+"""The two-stage detector's network as pure functions: init, forward, look, answer, and propose for training too."""
 
 from __future__ import annotations
 
@@ -52,8 +50,9 @@ class Seen(NamedTuple):
 
 
 class Network(Trunk):
-    """Flax module that owns all parameters. Call it through `init`, `forward`, `classify`, `look` and
-    `answer` below.
+    """Flax module that owns all parameters.
+
+    Call it through `init`, `forward`, `classify`, `look` and `answer` below.
     """
 
     config: DetectorConfig
@@ -163,8 +162,9 @@ def suppressed(
 
 
 def propose(config: DetectorConfig, maps: Maps, size: Array, count: int | None = None) -> Proposals:
-    """Return proposals for the box head: `candidates`, then `suppressed`. N = count rows, by default
-    config.proposals.
+    """Return proposals for the box head: `candidates`, then `suppressed`.
+
+    N = count rows, by default config.proposals.
     """
     count = config.proposals if count is None else count
     return suppressed(config, *candidates(config, maps, size), size, jnp.ones((len(size), count), bool))
@@ -173,8 +173,7 @@ def propose(config: DetectorConfig, maps: Maps, size: Array, count: int | None =
 def look(
     config: DetectorConfig, variables: Variables, chips: ChipBatch, masked: bool = True, one_by_one: bool = False
 ) -> tuple[Seen, Array]:
-    """Run the first part of detection, the convolutions: return the input of `answer`, and the focus map [B, H/16,
-    W/16].
+    """Run the convolutions: return the input of `answer`, and the focus map [B, H/16, W/16].
 
     Features are padded to multiples of GRID cells, and the number of proposals is a power of two or all of them. So one
     program of `answer` serves many buckets. masked and one_by_one are those of `forward`. Without `masked` nothing is

@@ -20,10 +20,10 @@ _ORIENTED = "xyxyxyxy"  # supervision's name of turned boxes in Detections.data
 
 
 class FocusSlicer:
-    """Calls a detector for the whole image, then for parts of it where something small may be, and merges the boxes.
+    """Slicer that calls a detector for the whole image, then for the parts that may hold something small.
 
-    The callback must answer weak detections too, since they say where to look: set its own threshold to about 0.02,
-    and `confidence` to what counts.
+    The callback must return weak detections too, because they say where to look. Set its own threshold to about 0.02,
+    and `confidence` to the score that counts. The boxes of all calls are merged.
     """
 
     def __init__(

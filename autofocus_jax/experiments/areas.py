@@ -27,7 +27,7 @@ Arguments = Inputs
 
 
 class Areas(NamedTuple):
-    """Of one image. Every pixel belongs to one row: to the smallest size among the objects that lie over it."""
+    """Areas of one image. Every pixel belongs to one row: to the smallest object over the pixel."""
 
     objects: np.ndarray  # [3] int64, number of small, medium and large objects
     area: np.ndarray  # [5] float64, image px^2: small, medium, large, ignore regions only, background

@@ -25,8 +25,9 @@ def load_detector(inputs: DetectorInputs, config: Config) -> Trained:
 
 
 def open_images(inputs: Inputs, config: Config) -> Dataset:
-    """Open the dataset of an experiment that opens images: --annotations then need --images and the config's
-    classes.
+    """Open the dataset of an experiment that opens images.
+
+    --annotations then need --images and the config's classes.
     """
     if inputs.annotations is not None and inputs.images is None:
         raise ConfigError("this experiment runs a detector; give --images, the folder of the images, too")

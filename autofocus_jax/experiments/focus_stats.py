@@ -126,9 +126,7 @@ def report_rows(totals: Sequence[LevelStats], images: int, printed: Mapping[int,
 
 
 def draw(rows: Sequence[dict], dilation: int) -> Figure:
-    """Draw for each scale the side of the covered area over the level's, and the share of cells, before and after
-    dilation.
-    """
+    """Draw the covered area of each scale, as a side and as a share of cells, before and after dilation."""
     sketch, axes = figure.new(height=3.2, rows=2, sharex=True)
     place = np.arange(len(rows))
     panels = (("side ratio", "side of the area over\nside of the level (%)"), ("share of cells", "share of cells (%)"))

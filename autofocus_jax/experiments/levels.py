@@ -82,8 +82,7 @@ def merge_levels(levels: Levels, scales: Sequence[Scale], config: Config) -> Det
 def keep_levels(
     inputs: Inputs, config: Config, trained: Trained, dataset: Dataset, indices: Sequence[int], track: Track
 ) -> Kept:
-    """Return the levels of images: read from OUTPUT/levels/SPLIT if they are kept there, else computed and kept, one by
-    one.
+    """Return the levels of images, read from OUTPUT/levels/SPLIT or else computed and kept there, one by one.
 
     Raises:
         LedgerError: the kept levels came from another detector, other levels or other images.

@@ -65,9 +65,7 @@ def choose(dataset: Dataset, among: Sequence[int], count: int) -> list[int]:
 
 
 def level_labels(size: tuple[int, int], truth: GroundTruth, scales: Sequence[Scale], focus_range: FocusRange):
-    """Return FocusPixel labels int8 [rows, columns] of the whole level of an image of `size` (height, width), per
-    scale.
-    """
+    """Return FocusPixel labels int8 [rows, columns] of every whole level of an image of `size` (height, width)."""
     labels = []
     for scale in scales:
         height, width = pyramid.level_size(size[0], size[1], scale)
@@ -170,8 +168,9 @@ def report_rows(parts: Sequence[Sample], scales: Sequence[Scale], min_score: flo
 
 
 def draw_pipeline(parts: Sequence[Sample], scales: Sequence[Scale], min_score: float) -> Figure:
-    """Draw Fig. 8: for each image the processed area of every scale (bright), focus maps, chips, detections and the
-    result.
+    """Draw Fig.
+
+    8: for each image and scale the processed area (bright), focus map, chips and detections, and the result.
     """
     sketch, axes = tiles.grid([part.image for part in parts], len(scales) + 1)
     for part, places in zip(parts, axes):

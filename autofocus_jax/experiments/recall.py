@@ -90,10 +90,10 @@ def focus_chips_curves(
     maps: Sequence[np.ndarray], truths: Sequence[LevelTruth], levels: Sequence[tuple[int, int]],
     scale: Scale, focus_range: FocusRange, thresholds: Sequence[float],
 ) -> dict[str, FocusCurve]:  # fmt: skip
-    """Return the recall of objects in the focus range that lie whole in a chip, against the chips' area, as
-    focus_pixels does.
+    """Return the recall of objects in the focus range that lie whole in a chip, against the chips' area.
 
-    Chips are made from the whole level's map, with dilation and least side of the scale's rule.
+    Chips are made from the whole level's map, with dilation and least side of the scale's rule. The form is that of
+    focus_pixels.
     """
     small = []
     for truth in truths:
@@ -181,8 +181,9 @@ def report_rows(curves: dict[str, dict[str, FocusCurve]], config: Config) -> lis
 
 
 def draw(curves: dict[str, dict[str, FocusCurve]], config: Config) -> Figure:
-    """Draw a panel for FocusPixels and one for FocusChips of each scale. A ring marks the threshold of the config's
-    rule.
+    """Draw a panel for FocusPixels and one for FocusChips of each scale.
+
+    A ring marks the threshold of the config's rule.
     """
     scales = len(config.scales) - 1
     width = max(figure.COLUMN, 3.5 * scales)

@@ -17,9 +17,7 @@ from autofocus_jax.structures import STRIDE, Scale
 
 
 def grid(images: Sequence[np.ndarray], columns: int) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure as wide as a page, with a row of `columns` axes for each image [h, w, 3], as high as the image
-    needs.
-    """
+    """Return a figure as wide as a page, with a row of `columns` axes, as high as needed, for each image [h, w, 3]."""
     ratios = [image.shape[0] / image.shape[1] for image in images]
     tile = figure.PAGE / columns
     height = sum(ratio * tile + 0.22 for ratio in ratios) + 0.3

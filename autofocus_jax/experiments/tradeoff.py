@@ -171,8 +171,9 @@ def report_rows(
     chosen: Sequence[Point], confirmed: Sequence[Point], curve: Sequence[Point], lower: Sequence[Point], pyramid: Point,
     names: tuple[str, str] = ("AP", "AP50"),
 ) -> list[dict]:  # fmt: skip
-    """Return a row for the pyramid, for each chosen point and for each run of lower scales. names: of the two
-    scores.
+    """Return a row for the pyramid, for each chosen point and for each run of lower scales.
+
+    names: of the two scores.
     """
 
     def row(what: str, point: Point, real: Point | None = None, replayed: Point | None = None) -> dict:
@@ -235,7 +236,7 @@ def draw(
 
 
 def _paper_losses() -> str:
-    """What the paper loses at which saving, and what its fewer scales reach."""
+    """Return the paper's losses of AP by saving, and the AP of its fewer scales."""
     lost = [f"{times:g} times fewer pixels {share} at -{points:g} AP"
             for share, of in paper.TRADEOFF.items() for times, points in of.items()]  # fmt: skip
     return "; ".join([*lost, *(f"{name} {scores['AP']:g} AP" for name, scores in paper.SCALES.items())])

@@ -112,8 +112,7 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
 def report_rows(
     settings: Sequence[Setting], totals: Sequence[Cost], printed: Mapping[int, float]
 ) -> list[dict[str, Any]]:
-    """Return a row for each setting: pixels an image, their side, speed-up over the pyramid, share of each level, its
-    chips.
+    """Return a row for each setting: pixels an image, side, speed-up over the pyramid, share of each level, chips.
 
     `printed` is the paper's speed-up for some k (paper.UPPER_BOUND); it stands beside d = 3.
     """

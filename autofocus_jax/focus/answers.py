@@ -74,7 +74,10 @@ def _rows(found: Detections, threshold: float) -> Detections:
 def _in_image(
     chips: Sequence[Chip], found: Detections, row: np.ndarray, maps: Sequence[np.ndarray | None]
 ) -> list[Found]:
-    """What was found in chips (chip px; row [n]: in which, ascending) as a Found a chip, in the image frame."""
+    """Return the detections in chips as one Found a chip, in the image frame.
+
+    `found` is in chip px, and `row` [n] is the chip of each detection, ascending.
+    """
     boxes, count = found.boxes, len(chips)
     if not np.isfinite(boxes).all():
         place = chips[row[np.flatnonzero(~np.isfinite(boxes).all(axis=1))[0]]].place

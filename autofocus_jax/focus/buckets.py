@@ -45,10 +45,9 @@ class Multiple:
 
 @dataclasses.dataclass(frozen=True)
 class Loose:
-    """No buckets: a detector on the host (focus.flow.HostDetect) gets all chips of one image and scale in one call,
-    unpadded.
+    """No buckets: a detector on the host gets all chips of one image and scale in one call, unpadded.
 
-    Chips are never made smaller.
+    Such a detector is a focus.flow.HostDetect. Chips are never made smaller.
     """
 
     def fit(self, sizes: np.ndarray, shrink: float) -> tuple[list[Bucket], np.ndarray]:
@@ -100,8 +99,7 @@ def fewer(buckets: Sequence[Bucket], count: int) -> tuple[Bucket, ...]:
 
 
 def holding(buckets: Some, scales: Sequence[Scale]) -> Some:
-    """Return `buckets` plus one bucket (landscape and portrait) for each scale whose full level fits no existing
-    bucket.
+    """Return `buckets` plus one bucket, in both orientations, for each scale whose full level fits no bucket.
 
     Buckets made on demand hold every level and are returned unchanged.
     """

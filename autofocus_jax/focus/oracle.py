@@ -1,5 +1,6 @@
-"""A detector made from ground truth. It gives the upper bound of the paper's section 5.1 and tests the
-cascade alone.
+"""A detector made from ground truth.
+
+It gives the upper bound of the paper's section 5.1 and tests the cascade alone.
 """
 
 from __future__ import annotations

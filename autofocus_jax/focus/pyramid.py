@@ -37,9 +37,7 @@ def level_size(height: int, width: int, scale: Scale) -> tuple[int, int]:
 
 
 def axis_factors(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return [2] float32: chip px per image px along (x, y) for a chip of `size` (height, width) that shows
-    `box` [4].
-    """
+    """Return chip px per image px along (x, y), [2] float32, of a chip of `size` (height, width) showing `box` [4]."""
     return np.array([size[1] / (box[2] - box[0]), size[0] / (box[3] - box[1])], np.float32)
 
 

@@ -44,7 +44,7 @@ class Done(NamedTuple):
 
 
 def decide(state: State) -> Admit | Send | Receive | Done:
-    """Return the next action. It depends on the images alone, never on the clock.
+    """Return the next action. The action depends on the images alone, never on the clock.
 
     - Admit images while the window has room and no batch is full.
     - Send a full batch while at most `concurrency` batches are in flight: that many run, and one more is ready for the

@@ -34,8 +34,9 @@ class Stacked(NamedTuple):
 
 
 def project(boxes: np.ndarray, placement: Placement) -> np.ndarray:
-    """Return boxes [n, 4] projected from the chip frame to the image frame. `placement` holds one chip, or one for each
-    row.
+    """Return boxes [n, 4] projected from the chip frame to the image frame.
+
+    `placement` holds one chip, or one for each row.
     """
     factor, box = np.asarray(placement.factor), np.asarray(placement.box)
     return box_ops.shift(box_ops.scale(boxes, 1 / factor[..., 0], 1 / factor[..., 1]), box[..., 0], box[..., 1])

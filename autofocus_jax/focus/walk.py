@@ -34,8 +34,9 @@ class Found(NamedTuple):
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Walk:
-    """An image in progress and all that is known of it. Lists have an entry for each scale that the image has
-    reached.
+    """An image in progress and all that is known of it.
+
+    Lists have an entry for each scale that the image has reached.
     """
 
     key: Hashable  # the caller's own

@@ -1,1 +1,1 @@
-"""Detectors that are not ours, each reduced to one function: crops -> boxes, scores and labels."""
+"""Foreign detectors, each reduced to one function: crops -> boxes, scores and labels."""

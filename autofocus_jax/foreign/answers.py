@@ -1,4 +1,4 @@
-"""What other packages answer for an image, as a Found, or an error that says what is wrong with it."""
+"""Answers of other packages for an image, as a Found, or an error that says what is wrong."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Canvases: what a detector is really run on, when it is to see chips as they are, unresized.
+"""Canvases: the inputs that a detector runs on when it shall see chips unresized.
 
-A detector with a fixed input gets chips packed side by side on shelves, and a chip that is larger than the input as
+A detector with a fixed input gets chips packed side by side on shelves. A chip larger than the input is cut into
 overlapping windows. A detector of any shape gets each chip with padding, up to multiples of its stride.
 """
 
@@ -62,7 +62,7 @@ class Piece(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """What a detector was run on."""
+    """Inputs that a detector ran on."""
 
     canvases: int = 0
     pixels: int = 0  # of all canvases, padding included
@@ -172,7 +172,7 @@ def _found(detector: CropDetector, canvases: list[np.ndarray]) -> Sequence[Found
 
 
 def _inside(found: Found, chip: np.ndarray) -> Found:
-    """What has its centre in a chip [h, w, 3], and not in the padding around it."""
+    """Return the boxes whose centre lies in a chip [h, w, 3] and not in the padding around it."""
     centre = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
     rows = ((centre >= 0) & (centre < chip.shape[1::-1])).all(axis=1)
     return Found(*(field[rows] for field in found))
@@ -210,5 +210,5 @@ def _shelf(shelves, ends, width, height, canvas, config) -> list[int]:
 
 
 def _next(end: int, config: CanvasConfig) -> int:
-    """Where the next piece may begin after one that ends there, px."""
+    """Return where the next piece may begin after one that ends there, px."""
     return -(-(end + config.gutter) // config.grid) * config.grid

@@ -1,4 +1,4 @@
-"""A foreign detector as the cascade's `detect`: the one place of this room that knows the cascade's interface."""
+"""A foreign detector as the cascade's `detect`: the only module of this room that knows the cascade's interface."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from autofocus_jax.structures import Detections, HostAnswer, Placement, Where
 
 
 class ForeignDetect:
-    """A focus.flow.HostDetect: a detector that is not ours, composed with a function that says where to look.
+    """A focus.flow.HostDetect: a foreign detector, composed with a function that says where to look.
 
     Its plan has loose chips (`Plan.buckets` is `Loose()`). Calls wait for each other, because such detectors use all
     cores or are not safe in several threads.
 
     Attributes:
-        concurrency: calls that make sense at a time.
-        categories: names by label; None where they are not known.
-        spent: what it was run on so far.
+        concurrency: useful number of calls at a time.
+        categories: names by label; None if unknown.
+        spent: the inputs that the detector ran on so far.
     """
 
     concurrency = 1

@@ -65,7 +65,7 @@ def _transformers(seen: Seen) -> str:
 
 
 def _background_last(seen: Seen) -> bool | None:
-    """Whether the last slot of logits is "no object"; None where slots and names do not tell."""
+    """Return True if the last slot of logits is "no object"; None if slots and names do not tell."""
     slots = seen.answer("logits").shape[2]
     if seen.classes is not None and slots in (seen.classes, seen.classes + 1):
         return slots == seen.classes + 1

@@ -1,4 +1,4 @@
-"""The values of this room: what a detector finds in a crop, and a detector as one function."""
+"""The values of this room: detections in a crop, and a detector as one function."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autofocus_jax.focus import stacking
 
 
 class Found(NamedTuple):
-    """What a detector finds in one crop, in any order."""
+    """Detections in one crop, in any order."""
 
     boxes: np.ndarray  # [n, 4] float32, crop px
     scores: np.ndarray  # [n] float32
@@ -21,7 +21,7 @@ class Found(NamedTuple):
 
 
 class Raw(NamedTuple):
-    """What a layout reads from the outputs for one canvas, before any choice."""
+    """Rows that a layout reads from the outputs for one canvas, before any choice."""
 
     boxes: np.ndarray  # [n, 4] float32, canvas px
     scores: np.ndarray  # [n, K] float32 of every class; [n] where labels are given
@@ -29,7 +29,7 @@ class Raw(NamedTuple):
 
 
 class CropDetector(NamedTuple):
-    """A detector reduced to one function, and what its user must know of it."""
+    """A detector reduced to one function, with the facts that its user needs."""
 
     find: Callable[[Sequence[np.ndarray]], list[Found]]  # crops, uint8 RGB [h, w, 3] each
     fixed: tuple[int, int] | None  # (height, width) of the input, px; None where any size goes
@@ -41,7 +41,7 @@ class CropDetector(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """Which of the raw rows count."""
+    """Settings that choose among raw rows."""
 
     threshold: float  # least score
     nms_iou: float | None  # of NMS inside each class; None where the model has done with it

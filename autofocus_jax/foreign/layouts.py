@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself, and layouts: ways in which detectors answer. A layout is a value."""
+"""Declarations of an ONNX file, and layouts: the ways in which detectors answer. A layout is a value."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Tensor(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What is known of a model before its layout is: its declarations, and what it answered to a grey canvas."""
+    """Facts of a model before its layout is known: its declarations, and its answer to a grey canvas."""
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
@@ -53,9 +53,9 @@ class Seen(NamedTuple):
 class Layout(NamedTuple):
     """A way in which detectors answer.
 
-    tells(seen) returns "" where a model is of this layout, else why it is not. decode(answers, seen, size, least) takes
-    the outputs by name for canvases of `size` and returns a Raw for each canvas, boxes in canvas px. It may leave out
-    rows whose scores are below `least`.
+    - tells(seen) returns "" if a model has this layout, else the reason why not.
+    - decode(answers, seen, size, least) takes the outputs by name for canvases of `size` and returns a Raw for each
+      canvas, boxes in canvas px. Rows whose scores are below `least` may be left out.
     """
 
     name: str

@@ -1,6 +1,7 @@
-"""At which magnification a detector finds which sizes, measured without boxes by running it at several.
+"""Magnifications at which a detector finds objects of each size, measured without ground truth.
 
-What is found surely at one magnification counts as an object, unless others that show it large enough do not know it.
+A sure detection at one magnification counts as an object, unless other magnifications that show it large enough do not
+confirm it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ SCORES = (0.01, 0.02, 0.05, 0.1, 0.2)  # that are tried
 
 
 class Trial(NamedTuple):
-    """What a detector finds at several magnifications. S sides, G objects of all photographs together."""
+    """Detections at several magnifications. S sides, G objects of all photographs together."""
 
     sides: tuple[int, ...]  # the longer side of each level, px, coarse to fine
     longer: float  # the longer side of the photographs, px

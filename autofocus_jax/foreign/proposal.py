@@ -45,19 +45,20 @@ def propose(
     focus_threshold: float = THRESHOLD,
     side: int | None = None,
 ) -> Plan:
-    """Propose how photographs are processed with a detector.
+    """Propose a plan for photographs and a detector.
 
     Args:
         detector: its input side counts, if it is fixed or told.
         sizes: (height, width) of the photographs, px. The plan is made for the median of their longer sides.
-        focus_threshold: cells of the focus map from here on are looked at again.
-        side: the longer side of a whole image that the detector sees well, px; by default that of its fixed input,
-            else what its file tells, else SIDE.
+        focus_threshold: least value of a cell of the focus map to look at again.
+        side: longer side at which the detector sees a whole image well, px; by default of its fixed input, else of
+            its file, else SIDE.
 
-    Returns: a plan of loose chips. It has a single scale where the photographs are no larger than `side`.
+    Returns:
+        A plan of loose chips. It has a single scale if the photographs are no larger than `side`.
 
     Raises:
-        ForeignError: no photograph, or a side that makes no sense.
+        ForeignError: there is no photograph, or `side` makes no sense.
     """
     return proposal(detector, sizes, focus_threshold, side).plan
 

@@ -39,7 +39,7 @@ class SliceConfig:
 
 
 class Part(NamedTuple):
-    """What was found in chips of one level, not merged yet."""
+    """Detections in chips of one level, before merging."""
 
     found: ScaleDetections
     pixels: int  # of the chips

@@ -128,7 +128,7 @@ def _decode_rows(answers: Mapping[str, np.ndarray], seen: Seen, size: Size, leas
 
 
 def _decoded(seen: Seen) -> bool:
-    """Whether centres are in canvas px, about half a canvas in the mean; else they are shares of a cell, about 0.5."""
+    """Return True if centres are in canvas px (mean about half a canvas), False for shares of a cell (about 0.5)."""
     return float(np.abs(seen.answers[0][..., :2]).mean()) > min(seen.size) / 8
 
 

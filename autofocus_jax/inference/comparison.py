@@ -30,7 +30,7 @@ Stream = Callable[[Iterable[tuple[Hashable, Reader]]], Generator[Any, None, None
 
 
 class Way(NamedTuple):
-    """A way to process images. It may end in several rows: shared work is done once and counted in each row."""
+    """A way to process images. One way may fill several rows: shared work is done once and counted in each row."""
 
     stream: Stream  # reads in threads, ahead of the detector
     rows: Mapping[str, Callable[[Any], Answer]]  # by name
@@ -208,7 +208,7 @@ class Comparison:
 
 
 def _ticked(stream: Generator, progress: Callable[[float], None] | None, ways: int) -> Iterator[Any]:
-    """What a stream yields; the stream is closed at the end, also by an error."""
+    """Yield from a stream with progress, and close the stream at the end, also after an error."""
     with contextlib.closing(stream):
         for one in stream:
             if progress is not None:
@@ -217,7 +217,7 @@ def _ticked(stream: Generator, progress: Callable[[float], None] | None, ways: i
 
 
 def _error_as_value(function: Callable[[], Any]) -> Any:
-    """What a function returns, or the error that says why one image came to nothing."""
+    """Return the result of a function, or the error of an image that failed."""
     try:
         return function()
     except (ImageError, DetectorError) as error:

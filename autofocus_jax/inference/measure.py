@@ -66,8 +66,7 @@ def measure(
     name: str = "measure",
     max_detections: int = coco.MAX_DETECTIONS,
 ) -> Measurement:
-    """Run a detector over images of a dataset, time it with reading and decoding, and score the images that did not
-    fail.
+    """Run a detector over images of a dataset, timed with reading and decoding, and score the processed images.
 
     Several processes (jax.distributed) share the images if they share `folder`. All return the same measurement, and
     its seconds are those of an average process. Without a folder each process does everything.
@@ -119,8 +118,9 @@ def score(
     indices: Sequence[int],
     max_detections: int = coco.MAX_DETECTIONS,
 ) -> Scores:
-    """Return the scores of detections of the images `indices` by a metric, "coco" or "voc". VOC counts all
-    detections.
+    """Return the scores of detections of the images `indices` by a metric, "coco" or "voc".
+
+    VOC counts all detections.
     """
     if metric == "coco":
         return coco.evaluate(dataset, detections, indices, max_detections)
@@ -175,8 +175,9 @@ def details(measured: Measurement) -> dict[str, Any]:
 
 
 def table(rows: Mapping[str, Mapping[str, Any]], title: str = "") -> Table:
-    """Return a table with a line for each row of metrics.json. Pixels are the side of a square, as in the paper's Table
-    1.
+    """Return a table with a line for each row of metrics.json.
+
+    Pixels are the side of a square, as in the paper's Table 1.
     """
     shown = {key: heading for key, heading in _HEADINGS.items() if all(key in row for row in rows.values())}
     result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)

@@ -6,8 +6,9 @@ import os
 
 
 def printable(text: str | os.PathLike, keep: str = "") -> str:
-    r"""Return text in one line that any terminal shows. Other characters are escaped, as \x1b, except those in
-    `keep`.
+    r"""Return text in one line that any terminal shows.
+
+    Other characters are escaped, as \x1b, except those in `keep`.
     """
     text = os.fspath(text)
     if text.isprintable():

@@ -25,8 +25,8 @@ class Agreement(NamedTuple):
 def agreement(reference: Sequence[Detections], detections: Sequence[Detections]) -> Agreement:
     """Compare detections of images with those of a reference, image by image.
 
-    A detection is sure from a score of SURE. It is found on the other side if a detection of its class with a score of
-    at least KNOWN overlaps it by an IoU of at least IOU.
+    A detection is sure from a score of SURE. The other side knows it if a detection of the same class with a score of
+    at least KNOWN overlaps by an IoU of at least IOU.
     """
     pairs = list(zip(reference, detections, strict=True))
     found = np.concatenate([np.zeros(0, bool), *(_found(one, other) for one, other in pairs)])

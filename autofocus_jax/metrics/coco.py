@@ -73,8 +73,9 @@ def evaluate(
 
 
 def crowded(dataset: Dataset, indices: Sequence[int], most: int) -> int:
-    """Return the number of images with more than `most` objects. The average precision of such images cannot
-    reach 100.
+    """Return the number of images with more than `most` objects.
+
+    The average precision of such images cannot reach 100.
     """
     return sum(int((~dataset.ground_truth(index).ignore).sum()) > most for index in indices)
 

@@ -20,8 +20,9 @@ class FocusCurve(NamedTuple):
 
 
 def pixel_curve(maps: Sequence[np.ndarray], labels: Sequence[np.ndarray], thresholds: np.ndarray) -> FocusCurve:
-    """Return the recall of FocusPixels over all images: focus maps [h, w] against labels [h, w]. Shapes may differ by
-    image.
+    """Return the recall of FocusPixels over all images: focus maps [h, w] against labels [h, w].
+
+    Shapes may differ by image.
     """
     for number, (focus, label) in enumerate(zip(maps, labels, strict=True)):
         if focus.shape != label.shape:

@@ -108,9 +108,9 @@ def _match(truths: Iterable[GroundTruth], detections: Iterable[Detections]) -> _
 
 
 def _right(matches: _Matches, iou: float) -> tuple[np.ndarray, np.ndarray]:
-    """(right, counted) [n] bool of one category's detections in falling order of score, as precision_recall wants.
+    """Return (right, counted) [n] bool of one category's detections in falling order of score, for precision_recall.
 
-    Of the detections that overlap an object most and by more than `iou`, the best is right and the others are wrong.
+    Among the detections that overlap an object most and by more than `iou`, the best is right and the rest are wrong.
     """
     order = np.argsort(-matches.scores, kind="stable")
     hit = matches.iou[order] > iou

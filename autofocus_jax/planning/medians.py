@@ -106,11 +106,11 @@ def _swap(costs: np.ndarray, weights: np.ndarray, chosen: np.ndarray, required: 
 
 
 def _change(costs: np.ndarray, weights: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Return [C, k]: by how much the cost rises when each candidate takes the place of each chosen one.
+    """Return [C, k]: the rise of the cost when each candidate replaces each chosen one.
 
-    Columns of required candidates mean nothing. A swap loses what the points of the candidate that goes pay more: each
-    moves to the cheaper of its second chosen candidate and the new one. It gains what the new one saves all points. So
-    all C x k swaps cost one pass over the table, and not one pass each.
+    Columns of required candidates mean nothing. Points of the removed candidate move to the cheaper of their second
+    chosen candidate and the new one; the swap loses the difference. The new candidate's savings at all points are the
+    gain. So all C x k swaps cost one pass over the table, not one pass each.
     """
     order = np.argsort(costs[chosen], axis=0, kind="stable")[:2]
     first, second = np.take_along_axis(costs[chosen], order, axis=0)

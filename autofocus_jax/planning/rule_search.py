@@ -64,8 +64,9 @@ def search(
     grids: Sequence[Sequence[ChipRule]],
     keep: Callable[[Point, list[Point], list[Point], int], list[Point]],
 ) -> tuple[list[Point], list[Point]]:
-    """Search the rules of one scale after the other, from the finest. Coarser scales pass on their whole level
-    meanwhile.
+    """Search the rules of one scale after the other, from the finest.
+
+    Coarser scales pass on their whole level meanwhile.
 
     Args:
         run: function from rules to their results.
@@ -108,10 +109,9 @@ def per_budget(
 def within_drop(
     run: Callable[[Rules], Point], levels: int, grids: Sequence[Sequence[ChipRule]], drop: float
 ) -> Point:
-    """Return the cheapest point that loses at most `drop` points of AP against the pyramid. Each scale has an equal
-    share.
+    """Return the cheapest point that loses at most `drop` points of AP against the pyramid.
 
-    If no rule of a scale keeps its share, the rule of highest AP is taken.
+    Each scale has an equal share. If no rule of a scale keeps its share, the rule of highest AP is taken.
     """
     def keep(pyramid: Point, kept: list[Point], new: list[Point], done: int) -> list[Point]:
         good = [point for point in new if point.ap >= pyramid.ap - drop * done / levels]

@@ -107,8 +107,9 @@ def best(dataset: Dataset, given: Sizes, needs: Needs, progress: Progress | None
 
 
 def tried(dataset: Dataset, needs: Needs, progress: Progress | None = None) -> list[Choice]:
-    """Return the best pyramid for each of several sizes from which objects are seen well. One size is that of the
-    needs.
+    """Return the best pyramid for each of several sizes from which objects are seen well.
+
+    One size is that of the needs.
     """
     given = checked_sizes(dataset)
     choices = []

@@ -62,7 +62,7 @@ def _ramp(generator: np.random.Generator, palette: str) -> np.ndarray:
 
 
 def material(generator: np.random.Generator, height: int, width: int, palette: str, calm: bool = False) -> np.ndarray:
-    """A surface [height, width, 3] uint8. It is made at half the resolution; the sensor's noise hides that."""
+    """Return a surface [height, width, 3] uint8, made at half the resolution, which the sensor's noise hides."""
     rows, columns = (height + 1) // 2, (width + 1) // 2
     persistence = generator.uniform(0.25, 0.4) if calm else generator.uniform(0.45, 0.7)
     stretch = {"wood": 10.0, "water": 4.0, "sky": 2.5, "dusk": 3.0}.get(palette, 1.0)
@@ -217,6 +217,6 @@ def scatter(generator: np.random.Generator, height: int, width: int, light: np.n
 
 
 def draw_shape(image: np.ndarray, shape: Shape) -> None:
-    """Draws a shape into a uint8 image, in place."""
+    """Draw a shape into a uint8 image, in place."""
     for polygon, colour in zip(shape.polygons, shape.colours, strict=True):
         fill(image, polygon, tuple(np.clip(np.rint(colour), 0, 255).tolist()))

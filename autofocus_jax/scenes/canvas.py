@@ -32,7 +32,7 @@ def blank_canvas(image: np.ndarray) -> Canvas:
 
 
 def put(generator: np.random.Generator, canvas: Canvas, sprite: Sprite, label: int, light: np.ndarray) -> bool:
-    """Blends a sprite and its shadow in; False, with nothing drawn, when too little would stay visible."""
+    """Blend in a sprite and its shadow. Return False, and draw nothing, if too little would stay visible."""
     height, width = canvas.owner.shape
     rows, columns = sprite.alpha.shape
     top, left = max(-sprite.y, 0), max(-sprite.x, 0)
@@ -58,8 +58,10 @@ def put(generator: np.random.Generator, canvas: Canvas, sprite: Sprite, label: i
 
 
 def take(canvas: Canvas, place: tuple[slice, slice], solid: np.ndarray, number: int) -> bool:
-    """Gives the solid pixels [h, w] bool of a crop to object `number`; False, and nothing done, when that hides too
-    much of another object."""
+    """Give the solid pixels [h, w] bool of a crop to object `number`.
+
+    Returns False, and does nothing, if that would hide too much of another object.
+    """
     owner = canvas.owner[place]
     lost = np.bincount(owner[solid], minlength=len(canvas.whole))
     touched = (np.flatnonzero(lost[1:]) + 1).tolist()
@@ -74,7 +76,7 @@ def take(canvas: Canvas, place: tuple[slice, slice], solid: np.ndarray, number: 
 
 
 def _shadow(generator: np.random.Generator, image: np.ndarray, sprite: Sprite, light: np.ndarray) -> None:
-    """Darkens the image beside a sprite, away from the light, in place."""
+    """Darken the image beside a sprite, away from the light, in place."""
     strength, reach = generator.uniform(0.15, 0.55), generator.uniform(0.04, 0.14)
     rows, columns = sprite.alpha.shape
     pad = max(2, int(0.1 * max(rows, columns)))

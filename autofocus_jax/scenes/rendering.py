@@ -37,7 +37,10 @@ def render_scene(generator: np.random.Generator) -> tuple[np.ndarray, GroundTrut
 
 
 def _populate(generator: np.random.Generator, canvas: Canvas, light: np.ndarray) -> tuple[np.ndarray, int] | None:
-    """Puts objects in, large ones first. Small ones keep to clusters, medium ones to the same part of the image."""
+    """Put objects into the scene, large ones first.
+
+    Small ones keep to clusters, medium ones to the same part of the image.
+    """
     height, width = canvas.owner.shape
     extent = np.array([width, height], np.float64)
     small = generator.random() < 0.69
@@ -76,7 +79,7 @@ def _place(
     light: np.ndarray,
     blank: bool = False,
 ) -> None:
-    """Draws an object at a random position where it can be seen and leaves the others visible; else leaves it out."""
+    """Draw an object at a random visible position that leaves other objects visible, or leave the object out."""
     height, width = canvas.owner.shape
     label = int(generator.integers(len(CATEGORIES)))
     name = "blank" if blank else CATEGORIES[label]
@@ -117,7 +120,7 @@ def _crowd(
 
 
 def _foreground(generator: np.random.Generator, canvas: Canvas, light: np.ndarray) -> None:
-    """Draws something in front of an object or anywhere, where it leaves the objects visible."""
+    """Draw something in front of an object or anywhere, if the objects stay visible."""
     height, width = canvas.owner.shape
     make = backgrounds.OCCLUDERS[generator.integers(len(backgrounds.OCCLUDERS))]
     size = float(20 * 15 ** generator.random())
@@ -162,7 +165,7 @@ def _camera(generator: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def image_generator(seed: int, split: str, index: int) -> np.random.Generator:
-    """Return the generator of one image. It depends on the image's place in the data set alone."""
+    """Return the generator of one image, which depends on the image's place in the data set alone."""
     return np.random.default_rng([seed, SPLITS.index(split), index])
 
 

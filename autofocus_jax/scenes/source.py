@@ -33,8 +33,9 @@ IMAGES_PER_WORKER = 40  # fewer are not worth starting a process for
 
 @dataclasses.dataclass(frozen=True)
 class ScenesSource(DataSource):
-    """Rendered scenes. train, val, tune: number of images of each split. folder: where splits are kept, else
-    the cache.
+    """Rendered scenes.
+
+    train, val, tune: number of images of each split. folder: where splits are kept, else the cache.
     """
 
     seed: int = 0
@@ -64,7 +65,7 @@ class ScenesSource(DataSource):
 
 
 def _render_split(target: Path, seed: int, split: str, count: int) -> None:
-    """Renders a split; nobody sees half of it. Of two processes that do so at once one wins, with the same pictures."""
+    """Render a split, whole or not at all. If two processes do so at once, one wins, with the same pictures."""
     with whole_folder(target) as draft:
         (draft / "images").mkdir()
         records = _render(draft / "images", seed, split, count)

@@ -26,8 +26,9 @@ class Log(Protocol):
     """Log that a training writes its measurements to."""
 
     def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
-        """Write numbers of a step. None stands for values that cannot be measured, such as the AP of a class without
-        objects.
+        """Write numbers of a step.
+
+        None stands for values that cannot be measured, such as the AP of a class without objects.
         """
 
     def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:

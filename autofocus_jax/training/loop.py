@@ -117,7 +117,7 @@ def run(
 
 
 class _Record:
-    """What the steps since the last log returned, and how long the device waited for their batches."""
+    """Info of the steps since the last log, and how long the device waited for their batches."""
 
     def __init__(self, hooks: Hooks):
         self.hooks, self.data_wait = hooks, 0.0
@@ -156,7 +156,7 @@ def _validated(hooks: Hooks, state: TrainState, position: Position) -> Mapping[s
 
 
 def _finished(info: dict) -> float:
-    """Waits until the device has computed what a step returns; when that was."""
+    """Wait until the device has computed a step's info; return the time."""
     jax.block_until_ready(info)
     return time.perf_counter()
 

@@ -13,8 +13,7 @@ from autofocus_jax.detector.kinds import detector_of
 
 
 def schedule(training: TrainingConfig) -> optax.Schedule:
-    """Return the learning rate by step: linear warm-up, then one drop by 10 at `drop_at` of the steps, or a cosine to
-    0.
+    """Return the learning rate by step: linear warm-up, then one drop by 10 at `drop_at`, or a cosine to 0.
 
     With reference_batch, both rates grow with the batch, and the warm-up takes as many chips as with the reference
     batch (linear scaling rule, Goyal et al. 2017). The warm-up takes at most half of the steps.
@@ -32,9 +31,7 @@ def schedule(training: TrainingConfig) -> optax.Schedule:
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
-    """Return SGD: gradients clipped to a global norm if set, L2 decay of the trained kernels, momentum, the
-    schedule.
-    """
+    """Return SGD with gradient clipping (if set), L2 decay of the trained kernels, momentum and the schedule."""
     training, detector = config.training, detector_of(config.detector)
 
     def decays(path: tuple[Any, ...], _: Any) -> bool:

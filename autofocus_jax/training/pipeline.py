@@ -172,7 +172,7 @@ class Batches(Iterator[TrainBatch]):
             self._reading.close()
 
     def _advance(self) -> None:
-        """Moves the position on; at the end of an epoch the next one starts to be read at once."""
+        """Move the position on. At the end of an epoch, reading of the next one starts at once."""
         epoch, number = self.position
         if number + 1 < self._batches():
             self.position = Position(epoch, number + 1)

@@ -33,8 +33,9 @@ class TrainChip(NamedTuple):
 
 
 class TrainChips(NamedTuple):
-    """Many training chips, an array for each field, because an epoch of COCO has 600 000. `count` returns
-    their number.
+    """Many training chips, an array for each field, because an epoch of COCO has 600 000.
+
+    `count` returns their number.
     """
 
     image: np.ndarray  # [n] int32

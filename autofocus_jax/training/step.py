@@ -51,12 +51,11 @@ def make_step(
     over: Mesh | None = None,
     detector: Detector | None = None,
 ) -> Step:
-    """Return the step of a config, not yet jitted. Its info holds the parts of the loss, their sum and the gradient
-    norm.
+    """Return the step of a config, not yet jitted.
 
-    The loss is the mean over the valid rows of the whole batch. Random draws for a row depend on (state.key,
-    state.step, number of the row). So the number of devices changes only the order of sums, unless batch norms use the
-    statistics of each device.
+    Its info holds the parts of the loss, their sum and the gradient norm. The loss is the mean over the valid rows of
+    the whole batch. Random draws for a row depend on (state.key, state.step, number of the row). So the number of
+    devices changes only the order of sums, unless batch norms use the statistics of each device.
 
     Args:
         config: the settings.

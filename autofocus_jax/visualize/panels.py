@@ -121,7 +121,7 @@ def _slices(box: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, slice]:
 
 
 def _tint(region: np.ndarray, focus: np.ndarray) -> None:
-    """Blends red into a region [h, w, 3], in place, as strongly as the focus map [rows, columns] is sure."""
+    """Blend red into a region [h, w, 3], in place, by the probabilities of the focus map [rows, columns]."""
     if region.size:
         spread = cv2.resize(focus.astype(np.float32), region.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         weight = 0.6 * np.clip(spread, 0, 1)[..., None]

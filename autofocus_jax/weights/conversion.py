@@ -98,7 +98,7 @@ def same_name(names: Iterable[str], path: object) -> None:
 
 
 def _is_head(part: str) -> bool:
-    """Whether a part of a detector may be absent as a whole: the file is then of a backbone, or lacks a head."""
+    """Return True if a part of a detector may be absent as a whole: the file is then of a backbone, or lacks a head."""
     return part != "backbone"
 
 
@@ -147,7 +147,7 @@ def _units(names: Iterable[str]) -> tuple[int, ...]:
 
 
 def _inside_a_unit(name: str) -> bool:
-    """Whether a name of a foreign file is of a residual unit or the stem, where nothing can be left out."""
+    """Return True if a name of a foreign file is of a residual unit or the stem, of which nothing may be missing."""
     return re.match(r"stage\d+_unit\d+_|layer\d+\.|stages\.\d+\.|stem\.|conv\d+[._]", name) is not None
 
 

@@ -71,7 +71,7 @@ def read(path: str | os.PathLike, progress: Callable[[int, int], None] | None = 
 
 
 class _Reader:
-    """Takes numbers and bytes from the front; what is not there becomes a WeightsError."""
+    """Reader of numbers and bytes from the front of a file. Missing bytes raise WeightsError."""
 
     def __init__(self, data: bytes | mmap.mmap, path: Path):
         self.data, self.path, self.position = data, path, 0

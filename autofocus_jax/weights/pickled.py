@@ -101,7 +101,7 @@ def _array(tensor: _Tensor, numbers: Callable[[str], bytes]) -> np.ndarray:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads dictionaries of tensors and plain values; kinds: the type of numbers of each storage that was named."""
+    """Unpickler of dictionaries of tensors and plain values. kinds: type of the numbers of each named storage."""
 
     def __init__(self, file: Any):
         super().__init__(file)

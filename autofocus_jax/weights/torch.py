@@ -101,7 +101,7 @@ def convert(
     kind = kind_of(plain, config) or ""
     pre, post = kind == "v2", kind == "v1"
     backbone = BACKBONES[kind]
-    classifier = r"norm\.|head\." if pre else r"fc\.|_fc\.|_conv_head\.|_bn1\."
+    classifier = r"norm\.|head\." if pre else r"fc\."
     if pre or post:
         _refuse(plain, pre, source)
     ours: dict[str, np.ndarray] = {}
@@ -112,8 +112,8 @@ def convert(
         target = backbone.foreign(module) if backbone.foreign else None
         if leaf == "num_batches_tracked":
             ignored[name] = "a counter of training"
-        elif re.match(classifier, name):
-            ignored[name] = "part of the classifier, after the features"
+        elif re.match(classifier, name) or target == "":
+            ignored[name] = "after the features, as the classifier"
         elif target is None or leaf not in _BATCH_NORM:
             unknown.append(name)
         else:
@@ -174,7 +174,7 @@ def _check_pixels(
 
 
 def _bypass_stem(ours: dict[str, np.ndarray], config: DetectorSettings) -> None:
-    """Makes our batch norm and ReLU after the first convolution a mere shift, which the next batch norm takes off."""
+    """Make our batch norm and ReLU after the first convolution a mere shift, which the next batch norm removes."""
     kernel, after = ours["params/backbone/conv0/kernel"], "batch_stats/backbone/stage1_unit1/bn1/mean"
     var, mean = (ours[f"batch_stats/backbone/bn_data/{name}"].astype(np.float64) for name in ("var", "mean"))
     ends = (np.array([[0.0], [255.0]]) - config.pixel_mean) / config.pixel_deviation

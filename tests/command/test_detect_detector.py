@@ -122,7 +122,7 @@ def test_a_photograph_that_the_detector_cannot_bear_is_named_and_the_run_goes_on
     (("--focus", "none", "--pixels", "300"), "--pixels chooses thresholds, and --focus none has none"),
     (("--focus-score", "0.1", "--pixels", "300"), "give it or --focus-score, not both"),
     (("--focus", "none", "--threshold", "0.1"), "--focus none looks everywhere and has no threshold"),
-    (("--focus-score", "0.1", "--threshold", "0.1"), "--focus-score and --threshold both say"),
+    (("--focus-score", "0.1", "--threshold", "0.1"), "--focus-score and --threshold both set"),
     (("--focus-score", "2"), "--focus-score must be in [0, 1], got 2"),
     (("--focus-size", "0"), "max_side_px must be above 0, got 0.0"),
     (("--side", "96", "--scales", "64x96"), "--side is for a plan that is proposed"),

@@ -13,7 +13,7 @@ import pytest
 
 from autofocus_jax.config import BackboneConfig, DetectorConfig
 from autofocus_jax.detector.backbone import backbone
-from autofocus_jax.detector.lite0 import LITE0, STEM, foreign_name
+from autofocus_jax.detector.lite0 import LITE0, SHORT, STEM, foreign_name
 from autofocus_jax.weights import pickled, torch
 from autofocus_jax.weights.fit import strict
 from autofocus_jax.weights.safetensors import unflatten
@@ -69,8 +69,6 @@ def units(state, kind="lite0"):
     size = np.array([images.shape[1:3]])
     network, part = backbone(settings.backbone), unflatten(foreign.arrays)
     part = {name: tree["backbone"] for name, tree in part.items()}
-    part = {name: {key: value for key, value in tree.items() if key in ("conv0", "bn0") or kind == "lite0" or
-                   int(key[5]) < 6} for name, tree in part.items()}  # fmt: skip
     strict(part, jax.eval_shape(lambda: network.init(jax.random.key(0), images, size, False)))
     run = jax.jit(lambda part: network.apply(part, images, size, False, capture_intermediates=True))
     features, captured = run(part)
@@ -97,7 +95,8 @@ def test_units_answer_as_theirs():
 
 
 def test_the_short_kind_is_its_beginning():
-    _, found, features = units(drawn(), "lite0-short")
+    foreign, found, features = units(drawn(), "lite0-short")
+    assert not foreign.unknown and {name.split(".")[1] for name in foreign.ignored} == {str(n) for n in range(11, 16)}
     assert features.shape == (1, 6, 8, 112) and "stage6_unit1" not in found
     theirs = np.load(GOLDEN)["drawn/stage5_unit3"]
     own = features[0, ::3, ::3].reshape(-1, 112)
@@ -116,5 +115,6 @@ def test_the_file_of_the_package():
 def test_foreign_names():
     names = {foreign_name(f"_blocks.{number}._depthwise_conv") for number in range(16)}
     assert names == {f"{unit}/conv2" for unit in UNITS}
-    assert foreign_name("_blocks.16._bn1") is None and foreign_name("_fc") is None
+    assert foreign_name("_blocks.16._bn1") is None and foreign_name("fc") is None and foreign_name("_fc") == ""
+    assert foreign_name("_blocks.10._bn1", SHORT) == "stage5_unit3/bn2" and foreign_name("_blocks.11._bn1", SHORT) == ""
     assert foreign_name("_conv_stem") == "conv0" and len(UNITS) == 16

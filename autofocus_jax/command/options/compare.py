@@ -47,7 +47,7 @@ class Arguments:
     """where to look again. weak: where the detector found something small, however weakly; weak:0.05 from that score;
     network, either: where the focus network of --focus-weights says so, or both; network:0.05 as for weak"""
     focus_weights: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
-    """a focus network: a .safetensors file of a training with FocusNetworkConfig"""
+    """a focus network, as `autofocus learn` writes it"""
     sample: int = 3
     """photographs to run first, for a forecast of gain and time; they do not count in the table"""
     limit: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")] = None

@@ -85,7 +85,7 @@ class DetectorOptions(ModelOptions):
     """where to look again. weak: where the detector found something small, however weakly; network: where the focus
     network of --focus-weights says so; either: both; none: everywhere (the full image pyramid)"""
     focus_weights: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
-    """a focus network: a .safetensors file of a training with FocusNetworkConfig"""
+    """a focus network, as `autofocus learn` writes it"""
     focus_size: Annotated[float, tyro.conf.arg(metavar="PX")] = 64.0
     """a detection below this size (square root of its area, px of the level) is small"""
     focus_score: Annotated[float | None, tyro.conf.arg(metavar="T", help_behavior_hint="(default: as proposed)")] = None
