@@ -1,4 +1,4 @@
-"""The plan that the options of a command say for a detector that is not ours."""
+"""The plan of a foreign detector, from the options of a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Config files of detectors that are not ours: ForeignConfig, and the same with the plan that is made for its data."""
+"""Config files of foreign detectors: ForeignConfig, and its form with the plan that is made for its data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from autofocus_jax.where.truth import SMALL
 
 @dataclasses.dataclass(frozen=True)
 class ForeignConfig:
-    """A detector that is not ours, and the images that it is measured on."""
+    """A foreign detector, and the images that it is measured on."""
 
     name: str
     data: DataSource

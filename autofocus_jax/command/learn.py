@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -28,7 +28,7 @@ from autofocus_jax.foreign.proposal import THRESHOLD
 from autofocus_jax.inference.focus_network import FocusNetwork, probabilities
 from autofocus_jax.inference.pieces import Skipped
 from autofocus_jax.planning.risk import losses, photographs_needed, risk_threshold
-from autofocus_jax.structures import STRIDE, AutoFocusError, Dataset
+from autofocus_jax.structures import STRIDE, AutoFocusError, Dataset, Where
 from autofocus_jax.weights import safetensors
 from autofocus_jax.where.truth import SMALL
 
@@ -77,8 +77,8 @@ def run(arguments: Arguments, console: Screen) -> int:
         tick = lambda: progress.advance(task)  # noqa: E731
         variables = learn_training.train(config, variables, Labelled(dataset, taught), console.say, tick)
         task = progress.add_task("kept apart", total=len(kept))
-        network = FocusNetwork(cast(FocusNetworkConfig, config.detector), variables, THRESHOLD)
-        held = [_held(network, dataset, index, one, plan, progress, task) for index, one in kept]
+        look = probabilities(FocusNetwork(cast(FocusNetworkConfig, config.detector), variables, THRESHOLD))
+        held = [_held(look, dataset, index, one, plan, lambda: progress.advance(task)) for index, one in kept]
     threshold = risk_threshold([one.values for one in held], arguments.miss)
     if threshold is None:
         raise AutoFocusError(f"no threshold loses at most {arguments.miss:.0%} on {len(held)} photographs kept apart; "
@@ -150,15 +150,15 @@ def _split(
 
 
 def _held(
-    known: FocusNetwork, dataset: Dataset, index: int, one: Known, plan: Plan, progress: Any, task: Any
+    look: Where, dataset: Dataset, index: int, one: Known, plan: Plan, tick: Callable[[], None]
 ) -> Held:
     """What the network says of a photograph."""
     image = dataset.image(index)
     height, width = image.shape[:2]
     whole = np.array([0, 0, width, height])
     level, _, factors = pyramid.crop(image, whole, pyramid.factor(height, width, plan.scales[0]))
-    (focus,) = probabilities(known)([level], [], None)
-    progress.advance(task)
+    (focus,) = look([level], [], None)
+    tick()
     return Held(focus, learn_labels.values(focus, one, factors, STRIDE), (height, width))
 
 

@@ -1,4 +1,4 @@
-"""The detector that a config names, ready to be measured: one of weights, or one that is not ours."""
+"""The detector of a config, ready to be measured: a trained one, or a foreign one."""
 
 from __future__ import annotations
 

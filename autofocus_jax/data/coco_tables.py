@@ -41,7 +41,10 @@ def complete(annotations: list[dict], where: str, report: Report) -> Rows:
 def spread_ignored(
     categories: list[dict], annotations: Rows, names: Sequence[str], where: str
 ) -> tuple[list[dict], Rows]:
-    """Both tables without the categories of those names; each of their boxes stands as a crowd in every other one."""
+    """Return both tables without the categories of those names.
+
+    Each of their boxes becomes a crowd in every other category.
+    """
     unknown = set(names) - {str(entry["name"]) for entry in categories}
     if unknown:
         raise AnnotationError(f"{where}: no category is named {sorted(unknown)[0]!r}; correct data.ignore_categories")

@@ -1,6 +1,6 @@
-"""A plan for a detector that is not ours, from the side of its input and the sizes of the photographs alone.
+"""A plan for a foreign detector, from the side of its input and the sizes of the photographs alone.
 
-It needs no boxes and no run. docs/any_detector.md says which table bears which number.
+No boxes and no run are needed. docs/any_detector.md lists the measurements behind each number.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""The names that the paper's authors give to their parameters (their MXNet release of SNIPER and AutoFocus), as ours.
+"""Parameter names of the paper's authors (their MXNet release of SNIPER and AutoFocus), translated to ours.
 
-Three kinds of files have them: AutoFocus checkpoints, SNIPER checkpoints (without the FocusPixel head) and backbones
-trained on ImageNet or OpenImages (with a last batch norm and a classifier, which a detector does not use).
+Three kinds of files have these names: AutoFocus checkpoints, SNIPER checkpoints (without the FocusPixel head), and
+backbones trained on ImageNet or OpenImages (with a last batch norm and a classifier, which a detector does not use).
 
-MXNet keeps kernels as (out, in, height, width), Flax as (height, width, in, out). The fully connected layers after RoI
-pooling see the bins channel first there, channel last here. The scale of the batch norm on the data is stored but fixed
-to 1 by their network, so ours has none.
-
-Box deltas. Their training learns deltas divided by the deviations (0.1, 0.1, 0.2, 0.2): `bbox_pred_weight` and
-`bbox_pred_bias`. Our detector wants these, as it multiplies by `DetectorConfig.box_deviations` when it decodes.
-Their training checkpoints also hold `bbox_pred_weight_test` and `bbox_pred_bias_test`, the same with the deviations
-folded in, which their test program puts in the place of the others. Where only these are given they are divided by the
-deviations; where both are, they must agree. Files in which somebody stored folded arrays under the plain names look
-like the others: `folded_boxes=True` says so.
+- MXNet keeps kernels as (out, in, height, width), Flax as (height, width, in, out). In the fully connected layers after
+  RoI pooling, MXNet puts channels first and this package puts channels last.
+- Their network fixes the scale of the batch norm on the data to 1. So our network has no such scale, and the stored one
+  is ignored.
+- Their training learns box deltas divided by the deviations (0.1, 0.1, 0.2, 0.2): `bbox_pred_weight` and
+  `bbox_pred_bias`. Our detector uses these, and multiplies by `DetectorConfig.box_deviations` when it decodes.
+- Their training checkpoints also hold `bbox_pred_weight_test` and `bbox_pred_bias_test`, with the deviations folded in,
+  for their test program. If a file has only these, they are divided by the deviations. If a file has both, they must
+  agree.
+- A file with folded arrays under the plain names looks like any other file. `folded_boxes=True` marks such a file.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _plain(name: str) -> str:
 
 
 def _target(name: str, heads: Mapping[str, str]) -> str | None:
-    """Our name of an array of theirs, None where there is none."""
+    """Return the name here of an authors' array, or None if there is none."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None

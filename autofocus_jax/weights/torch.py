@@ -1,23 +1,23 @@
-"""ResNets as torchvision and timm keep them, and other backbones that name their foreign modules, in our terms.
+"""ResNets of torchvision and timm, and other backbones that name their foreign modules, in this package's terms.
 
 Two layouts of names are known:
 
 - post-activation (v1.5), torchvision's and timm's `resnet50`, `resnet101` …: conv1, bn1, layer1.0.conv1 …, fc
 - pre-activation (v2), timm's `resnetv2_50`, `resnetv2_101` with batch norms: stem.conv, stages.0.blocks.0.norm1 …,
-  norm, head.fc. BiT's variants (group norms, standardised convolutions) and those with other stems are refused.
+  norm, head.fc. BiT's variants (group norms, standardised convolutions) and networks with other stems are refused.
 
-What differs from our networks is folded into the arrays, so that the features are equal:
+Differences from our networks are folded into the arrays, so that the features are equal:
 
-- epsilon of the batch norms, theirs 1e-5, ours 2e-5 in v2: running variances are shifted by the difference
-- pixels: theirs are normalised by a mean and deviation that the file does not tell. In v2 our first batch norm, on the
-  data, takes them over relative to those of the config; v1 has none, so there the config's must be theirs
-- timm's v2 has no batch norm and ReLU between its first convolution and the max pooling, as ours has. Ours gets a shift
-  by a bound of the convolution's output, which the ReLU then never cuts, and the next batch norm takes it off again.
+- Epsilon of the batch norms is 1e-5 in the files and 2e-5 in our v2. Running variances are shifted by the difference.
+- Pixels are normalised by a mean and deviation that the file does not hold. In v2 our first batch norm, on the data,
+  corrects the config's normalisation. v1 has no such norm, so the config must have the network's mean and deviation.
+- timm's v2 has no batch norm and ReLU between the first convolution and the max pooling, and our v2 has both. Our norm
+  gets a shift by a bound of the convolution's output, so the ReLU never cuts. The next batch norm removes the shift.
 
 Dilations are settings of the config, not of the file. On ImageNet the weights saw stride 2 in stage 4's first unit and
 no dilation. At stride 16 torchvision, timm (output_stride=16, v2 too) and our v1 leave that unit's 3x3 convolution at
-dilation 1, so that every second cell of stage 4 has the values it had at stride 32; our v2 has the config's dilation
-there, as the authors' release, and stage 4 is trained on from that. Stages 1 to 3 are equal in any case.
+dilation 1, so every second cell of stage 4 has the value it had at stride 32. Our v2 has the config's dilation there,
+as the authors' release; train stage 4 on from that. Stages 1 to 3 are equal in any case.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Options of a detector that is not ours, shared by the commands that take one, and the detector that they describe."""
+"""Options of a foreign detector, shared by several commands, and the detector that they describe."""
 
 from __future__ import annotations
 
