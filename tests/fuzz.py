@@ -85,7 +85,7 @@ def verdict(reader, folder: Path) -> str | None:
     except AutoFocusError as error:
         if "\n" in str(error):
             wrong = f"an error of several lines: {str(error)!r}"
-        elif "memory" in str(error):
+        elif re.search(r"\bmemory\b", str(error)):
             wrong = f"out of memory: {error}"
     except Exception:
         wrong = traceback.format_exc()

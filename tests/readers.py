@@ -36,7 +36,7 @@ from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import pieces
 from autofocus_jax.structures import AutoFocusError, Scale, ValidRange
 from autofocus_jax.training import proposals
-from autofocus_jax.weights import mxnet, safetensors
+from autofocus_jax.weights import mxnet, pickled, safetensors
 from autofocus_jax.weights.variables import trained_with
 
 PICTURE = cv2.resize(
@@ -159,6 +159,10 @@ def read_weights_of_others(folder: Path) -> None:
     torch.read_safetensors(folder / "target.safetensors")
 
 
+def read_tensors(folder: Path) -> None:
+    pickled.read(folder / "target.pth")
+
+
 def read_weights(folder: Path) -> None:
     path = folder / "target.safetensors"
     _, metadata = safetensors.load(path)
@@ -241,6 +245,8 @@ def readers(scratch: Path) -> dict[str, Reader]:
         "weights": Reader("target.safetensors", (own,), read_weights),
         "weights of others": Reader("target.safetensors", (own,),
                                     read_weights_of_others),
+        "PyTorch's weights": Reader("target.pth", [(ROOT / f"golden/state_{form}.pth").read_bytes() for form in
+                                                   ("zip", "old")], read_tensors),
         "MXNet's weights": Reader("target.params", ((ROOT / "golden/format_check.params").read_bytes(),),
                                   lambda folder: mxnet.read(folder / "target.params")),
         "a training's config": Reader("config.json", (CONFIG,), read_training),

@@ -97,6 +97,8 @@ ENDS = {
     "names, COCO": NAMES | all_of("half head", "hold no COCO categories") | {"scattered": r"\(no text\)"},
     "weights": WEIGHTS | all_of(" ".join(PLACES), "do not exist"),
     "weights of others": WEIGHTS | AT,
+    "PyTorch's weights": {**all_of("empty zeros text page picture half head noise scattered",
+                                   "cannot be read as PyTorch's"), **AT},
     "MXNet's weights": {**all_of("zeros text page picture noise", "are no list of MXNet arrays"), **AT,
                         **all_of("empty half head scattered", "are truncated or damaged")},
     "a training's config": {**all_of("empty zeros text page picture half head noise scattered", "is damaged"),

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import pickle
 import re
 import resource
 import struct
@@ -85,6 +86,25 @@ def sparse(size):
     return file.getvalue()
 
 
+def tensor(shape, strides, memo=b""):
+    """A file of PyTorch's old form whose one tensor has a single number."""
+    ask = b"(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0kX\3\0\0\0cpuK\1tQ"
+    numbers = b"".join(b"\x8a\x08" + struct.pack("<q", number) for number in shape)
+    steps = b"".join(b"\x8a\x08" + struct.pack("<q", number) for number in strides)
+    call = b"\x80\2}X\1\0\0\0wctorch._utils\n_rebuild_tensor_v2\n("
+    content = call + ask + b"K\0(" + numbers + b"t(" + steps + b"ttR"
+    heads = [pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})]
+    return b"".join([*heads, content, memo, b"s.", pickle.dumps(["k"], 2), struct.pack("<qf", 1, 1.0)])
+
+
+def packed_tensors():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", pickle.dumps({}, 2))
+        archive.writestr("a/data/0", bytes(10**8))
+    return file.getvalue()
+
+
 def long_length():
     """A table of settings whose first entry says that it is longer than any number of C."""
     content = b"9" * 40 + b" path=a.png\n"
@@ -159,6 +179,10 @@ CASES = {
     "VOC, no number": ("VOC", lambda: readers.XML.replace(b"40", b"nan"), "reads"),
     "labels of one line": ("YOLO's labels", lambda: b"0 " + b"9" * 10**7, "four finite numbers"),
     "weights, long header": ("weights", lambda: header(2**62), "damaged or no safetensors"),
+    "PyTorch, one number": ("PyTorch's weights", lambda: tensor([1], [1]), "reads"),
+    "PyTorch, repeated": ("PyTorch's weights", lambda: tensor([10**9], [0]), "tensors of 1000000000 values"),
+    "PyTorch, a memo": ("PyTorch's weights", lambda: tensor([1], [1], b"r\xff\xff\xff\x7f"), "reads"),
+    "PyTorch, packed": ("PyTorch's weights", packed_tensors, "is packed"),
     "MXNet, equal names": ("MXNet's weights", equal_names, "name"),
     "MXNet, a side of 0": ("MXNet's weights", side_of_zero, "truncated or damaged"),
     "MXNet, many arrays": ("MXNet's weights", lambda: struct.pack("<3Q", 0x112, 0, 2**62), "truncated or damaged"),

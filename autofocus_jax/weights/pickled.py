@@ -6,6 +6,7 @@ A pickle can name any function. Here it may name only the few functions that mak
 from __future__ import annotations
 
 import io
+import math
 import os
 import pickle
 import zipfile
@@ -20,6 +21,7 @@ from autofocus_jax.files import require_regular
 from autofocus_jax.weights.safetensors import WeightsError
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of an old file
+_MOST_VALUES = 4  # of tensors, for each byte of the file: half floats have 0.5, and tensors may share them
 _TYPES = {
     "FloatStorage": np.float32, "DoubleStorage": np.float64, "HalfStorage": np.float16, "LongStorage": np.int64,
     "IntStorage": np.int32, "ShortStorage": np.int16, "CharStorage": np.int8, "ByteStorage": np.uint8,
@@ -56,6 +58,9 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
                 raise WeightsError(
                     f"weights {path} hold no state dict (names and tensors); save model.state_dict()"
                 )  # fmt: skip
+            size, values = os.fstat(file.fileno()).st_size, sum(math.prod(tensor.shape) for tensor in loaded.values())
+            if values > _MOST_VALUES * size:
+                raise ValueError(f"tensors of {values} values in {size} bytes")
             return {str(name): _array(tensor, numbers) for name, tensor in loaded.items()}
     except WeightsError:
         raise
@@ -67,6 +72,8 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 def _zipped(file: BinaryIO) -> tuple[Any, Callable[[str], bytes]]:
     archive = zipfile.ZipFile(file)
+    if sum(member.file_size for member in archive.infolist()) > os.fstat(file.fileno()).st_size:
+        raise ValueError("it is packed, or its parts overlap; PyTorch does not write so")
     (inside,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
     folder = inside.removesuffix("data.pkl")
     if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
@@ -100,8 +107,11 @@ def _array(tensor: _Tensor, numbers: Callable[[str], bytes]) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides).astype(np.float32)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Unpickler of dictionaries of tensors and plain values. kinds: type of the numbers of each named storage."""
+class _Unpickler(pickle._Unpickler):
+    """Unpickler of dictionaries of tensors and plain values. kinds: type of the numbers of each named storage.
+
+    It is the one in Python: that in C makes a list as long as the largest number of a memo, which a few bytes can give.
+    """
 
     def __init__(self, file: Any):
         super().__init__(file)
