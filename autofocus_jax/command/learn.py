@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from autofocus_jax.command.trained import model_digest
 from autofocus_jax.config import Config, ConfigError, TrainingConfig
 from autofocus_jax.config.load import to_dict
 from autofocus_jax.data.image import quiet_decoders
+from autofocus_jax.detector.focus_network import FocusNetworkConfig
 from autofocus_jax.focus import pyramid, walk
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.foreign.found import CropDetector
@@ -76,7 +77,7 @@ def run(arguments: Arguments, console: Screen) -> int:
         tick = lambda: progress.advance(task)  # noqa: E731
         variables = learn_training.train(config, variables, Labelled(dataset, taught), console.say, tick)
         task = progress.add_task("kept apart", total=len(kept))
-        look = probabilities(FocusNetwork(config.detector, variables, THRESHOLD))
+        look = probabilities(FocusNetwork(cast(FocusNetworkConfig, config.detector), variables, THRESHOLD))
         held = [_held(look, dataset, index, one, plan, lambda: progress.advance(task)) for index, one in kept]
     threshold = risk_threshold([one.values for one in held], arguments.miss)
     if threshold is None:
@@ -125,7 +126,7 @@ def _known(
     with console.progress() as progress:
         task = progress.add_task("detecting", total=len(dataset))
         at, failed = learn_labels.detections(dataset, detector, sides, kept, lambda: progress.advance(task))
-    return [(index, learn_labels.judge(*both, plan.scales)) for index, both in at.items()], failed
+    return [(index, learn_labels.judge(coarse, fine, plan.scales)) for index, (coarse, fine) in at.items()], failed
 
 
 def _least(count: int, miss: float) -> int:

@@ -83,7 +83,7 @@ def detections(
     return found, skipped
 
 
-def judge(coarse: Detections, fine: Detections, scales: tuple[Scale, Scale]) -> Known:
+def judge(coarse: Detections, fine: Detections, scales: Sequence[Scale]) -> Known:
     """Say what of a finer look the coarse one lacks.
 
     An object is what the finer scale found surely, in its valid range. It is found anyway where the coarse scale found

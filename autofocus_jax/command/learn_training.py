@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -24,7 +25,7 @@ from autofocus_jax.weights.safetensors import WeightsError
 from autofocus_jax.where.truth import SMALL
 
 _SHARE = 0.75
-_PIXELS = {"pixel_mean": (127.0,) * 3, "pixel_deviation": (128.0,) * 3}  # of EfficientNet-Lite0
+_PIXELS: dict[str, Any] = {"pixel_mean": (127.0,) * 3, "pixel_deviation": (128.0,) * 3}  # of EfficientNet-Lite0
 _SUMMARIES = 10  # lines of the log
 
 
@@ -43,7 +44,7 @@ def configured(initial: str | None, share: float | None, side: int, training: Tr
         settings = FocusNetworkConfig(backbone=short, frozen_norm=True, share=_SHARE, **_PIXELS)
     else:
         settings = read_network(initial).settings
-    settings = dataclasses.replace(settings, **({} if share is None else {"share": share}))
+    settings = dataclasses.replace(settings, share=settings.share if share is None else share)
     looks = max(STRIDE, round(side * settings.share))
     chip = -(-looks // STRIDE) * STRIDE
     every = ValidRange(0, math.inf)

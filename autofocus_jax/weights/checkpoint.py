@@ -13,12 +13,11 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-import tensorstore
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from autofocus_jax import parallel
@@ -83,9 +82,7 @@ def manager(workdir: str | Path, keep: int = 2) -> Manager:
     Only one of several processes may have a manager. Remains of an interrupted save are removed. Raises LedgerError,
     and removes nothing, while another manager of the folder is open.
     """
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).addFilter(_hush)  # the same filter is added once
-    _ignore_closed_loops()
+    _hush_orbax()
     folder, held = _folder(workdir), contextlib.ExitStack()
     try:
         held.enter_context(locked(folder))
@@ -108,12 +105,15 @@ def _options(keep: int) -> ocp.CheckpointManagerOptions:
 
 
 @functools.cache
-def _ignore_closed_loops() -> None:
-    """Keep Python from printing a traceback for each write that was pending when another write of its save failed.
+def _hush_orbax() -> None:
+    """Keep the terminal free of what orbax logs beside the errors that it raises.
 
-    The first failure ends orbax's event loop. Writes that end later find the loop closed and raise where nobody can
-    catch it; the failure itself is raised by `save` or `close`.
+    Python would print a traceback, too, for each write that was pending when another write of its save failed. The
+    first failure ends orbax's event loop. Writes that end later find the loop closed and raise where nobody can catch
+    it; the failure itself is raised by `save` or `close`.
     """
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_hush)
     before = sys.unraisablehook
 
     def hook(found: sys.UnraisableHookArgs) -> None:
@@ -194,33 +194,25 @@ def restore(checkpoints: ocp.CheckpointManager, like: TrainState) -> Saved:
 
 
 def damage(folder: Path) -> str | None:
-    """Return in a few words why a checkpoint cannot be read, or None if every byte can be read.
-
-    The check reads everything once without orbax. After one broken array, orbax would leave pending reads that print
-    errors.
-    """
-    arrays = folder / "state"
+    """Return in a few words why a checkpoint cannot be read, or None if every byte can be read."""
     try:
-        if (folder / "default").is_dir() and not arrays.is_dir():
+        if (folder / "default").is_dir() and not (folder / "state").is_dir():
             return "an older version wrote it, without the position in the data"
         score = folder / "metrics" / "metrics"  # that older versions did not write
-        for file in (arrays / "_METADATA", folder / "run" / "metadata", *([score] if score.parent.exists() else [])):
+        for file in (folder / "run" / "metadata", *([score] if score.parent.exists() else [])):
             json.loads(file.read_text(encoding="utf-8"))
-        _read_all(arrays)
-    except (ValueError, OSError) as error:
+        _read(folder / "state")
+    except (ValueError, OSError, KeyError) as error:
         return _reason(error)
     return None
 
 
-def _read_all(arrays: Path) -> None:
-    """Read the files of every array of a tree that orbax wrote. Raises ValueError or OSError if one cannot be read."""
-    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": f"file://{arrays}/"}).result()
-    keys = store.list().result()
-    if not keys:
-        raise ValueError("no array is there")
-    for key, reading in [(key, store.read(key)) for key in keys]:
-        if not reading.result().value:  # where a whole file is missing, what was in it counts as empty
-            raise ValueError(f"the values of {key.decode(errors='replace')} are not there")
+def _read(arrays: Path) -> dict[str, Any]:
+    """Return a tree of arrays that orbax wrote; ValueError, OSError or KeyError when one cannot be read."""
+    _hush_orbax()
+    json.loads((arrays / "_METADATA").read_text(encoding="utf-8"))
+    with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
+        return checkpointer.restore(arrays)
 
 
 def put_aside(workdir: Path) -> list[str]:
@@ -286,10 +278,7 @@ def variables(folder: Path) -> Variables:
     # The arrays of older versions lie in "default".
     arrays = next((folder / name for name in ("state", "default") if (folder / name).is_dir()), folder / "state")
     try:
-        json.loads((arrays / "_METADATA").read_text(encoding="utf-8"))
-        _read_all(arrays)  # or else orbax complains on the terminal, see `damage`
-        with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
-            stored = checkpointer.restore(arrays)
+        stored = _read(arrays)
     except (ValueError, OSError, KeyError) as error:
         raise CheckpointError(
             f"checkpoint {folder} is damaged ({_reason(error)}); remove that folder to use the one before it"
