@@ -90,11 +90,11 @@ def test_other_kinds_of_detectors():
 
 def test_options_that_do_not_go_together():
     for options, says in (
-        ({}, "weights or a detector, one of them"),
-        ({"weights": "demo", "detector": bright}, "weights or a detector, one of them"),
+        ({}, "either weights or a detector"),
+        ({"weights": "demo", "detector": bright}, "either weights or a detector"),
         ({"weights": "demo", "plan": PLAN}, "plan goes with detector"),
         ({"detector": bright, "rules": []}, "config and rules go with weights"),
-        ({"detector": bright, "plan": Plan(PLAN.scales)}, "wants loose chips"),
+        ({"detector": bright, "plan": Plan(PLAN.scales)}, "needs loose chips"),
     ):
         with pytest.raises(ConfigError, match=says):
             load(**options)
