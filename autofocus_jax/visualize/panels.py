@@ -11,6 +11,7 @@ from autofocus_jax.focus import pyramid
 from autofocus_jax.focus.cascade import Stage
 from autofocus_jax.structures import Detections, GroundTruth, Scale
 from autofocus_jax.visualize.boxes import GREEN, GREY, MAGENTA, RED, WHITE, YELLOW, draw_boxes
+from autofocus_jax.visualize.sheet import enlarged, sheet
 
 _TILE = 960  # longer side of a tile, px
 _LEGEND = (
@@ -25,7 +26,7 @@ def stage_tile(image: np.ndarray, stage: Stage, min_score: float = 0.3) -> np.nd
     Areas that the scale did not process are dark. The focus map is red, chips are yellow, detections of at least
     min_score green. Detections that a chip's border cut and that stacking removed are magenta.
     """
-    canvas, zoom = _enlarged(image)
+    canvas, zoom = enlarged(image, _TILE)
     canvas = (0.75 * canvas).astype(np.uint8)
     dark = (0.3 * canvas).astype(np.uint8)
     for number, chip in enumerate(np.asarray(stage.chips, np.float64) * zoom):
@@ -50,7 +51,7 @@ def result_tile(
 
     If `truth` is given, its boxes are drawn below, ignore regions in grey.
     """
-    canvas, zoom = _enlarged(image)
+    canvas, zoom = enlarged(image, _TILE)
     if truth is not None:
         canvas = draw_boxes(canvas, truth.boxes[truth.ignore] * zoom, color=GREY, thickness=4)
         canvas = draw_boxes(canvas, truth.boxes[~truth.ignore] * zoom, color=WHITE, thickness=4)
@@ -84,20 +85,8 @@ def panel(
     tiles.append(result_tile(image, detections, categories, truth, min_score))
     titles.append(f"result: {int((detections.scores >= min_score).sum())} detections ≥ {min_score:g}")
     height, width = tiles[0].shape[:2]
-    inches = 4.8
-    # Here, because the import takes longer than everything else of a short run that draws no panel.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(inches * len(tiles), inches * height / width + 0.7), dpi=150, layout="constrained")
-    for axes, tile, title in zip(figure.subplots(1, len(tiles), squeeze=False)[0], tiles, titles):
-        axes.imshow(tile, interpolation="antialiased")
-        axes.set_title(title, fontsize=11)
-        axes.set_axis_off()
-    figure.supxlabel(_LEGEND, fontsize=10)
-    drawing = FigureCanvasAgg(figure)
-    drawing.draw()
-    return np.asarray(drawing.buffer_rgba())[..., :3].copy()
+    inches = 4.8 * len(tiles), 4.8 * height / width + 0.7
+    return sheet([[tile] for tile in tiles], titles, _LEGEND, inches)
 
 
 def _title(image: np.ndarray, number: int, stage: Stage, scale: Scale) -> str:
@@ -106,13 +95,6 @@ def _title(image: np.ndarray, number: int, stage: Stage, scale: Scale) -> str:
     height, width = pyramid.level_size(image.shape[0], image.shape[1], scale)
     chips = "1 chip" if len(stage.chips) == 1 else f"{len(stage.chips)} chips"
     return f"scale {number}: {chips}, {pixels / 1e3:.0f}k px ({pixels / (height * width):.0%} of {width}x{height})"
-
-
-def _enlarged(image: np.ndarray) -> tuple[np.ndarray, float]:
-    """The image resized to the side of a tile, and the factor; small objects stay visible under thin lines."""
-    zoom = _TILE / max(image.shape[:2])
-    size = (max(1, round(image.shape[1] * zoom)), max(1, round(image.shape[0] * zoom)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR if zoom > 1 else cv2.INTER_AREA), zoom
 
 
 def _slices(box: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, slice]:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.focus.stacking import merge
 from autofocus_jax.structures import FOCUS, IGNORE, STRIDE, Array, ChipBatch, DetectorOutput, TrainBatch
 from autofocus_jax.visualize.boxes import GREY, MAGENTA, RED, YELLOW, draw_boxes
+from autofocus_jax.visualize.sheet import enlarged, sheet
 
 _TILE = 448  # side of a tile, px
 _VOID = (40, 40, 48)  # what a chip does not fill
@@ -58,7 +57,9 @@ def panels(
         output = DetectorOutput(*(np.asarray(values)[rows] for values in output))
         for row, column in enumerate(tiles):
             column.append(_output_tile(batch, output, row, categories, min_score))
-    return _grid(tiles, titles)
+    shown = _ROWS[: len(tiles[0])] if tiles else _ROWS[:1]
+    inches = 3.0 * max(len(tiles), 1) + 0.4, 3.05 * len(shown) + 0.5
+    return sheet(tiles, titles, _LEGEND if tiles else "no chip could be read", inches, shown)
 
 
 def _take(batch: TrainBatch, rows: np.ndarray) -> TrainBatch:
@@ -107,12 +108,10 @@ def _title(batch: TrainBatch, row: int) -> str:
 
 
 def _enlarged(batch: TrainBatch, row: int) -> tuple[np.ndarray, float]:
-    """The chip on a tile, what it does not fill dark, and the factor from chip px."""
+    """Return the chip on a tile, with the unfilled part dark, and the factor from chip px."""
     pixels, (height, width) = np.array(batch.chips.pixels[row]), batch.chips.size[row]
     pixels[height:], pixels[:, width:] = _VOID, _VOID
-    zoom = _TILE / max(pixels.shape[:2])
-    size = tuple(round(side * zoom) for side in pixels.shape[1::-1])
-    return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR if zoom > 1 else cv2.INTER_AREA), zoom
+    return enlarged(pixels, _TILE)
 
 
 def _tint(
@@ -128,24 +127,3 @@ def _tint(
     height, width = (round(length * zoom) for length in size)
     weight[height:], weight[:, width:] = 0, 0
     return (canvas * (1 - weight[..., None]) + np.array(color) * weight[..., None]).astype(np.uint8)
-
-
-def _grid(tiles: Sequence[Sequence[np.ndarray]], titles: Sequence[str]) -> np.ndarray:
-    """Columns of tiles under their titles, with the rows' names at the left and the legend below."""
-    columns, rows = max(len(tiles), 1), len(tiles[0]) if tiles else 1
-    figure = Figure(figsize=(3.0 * columns + 0.4, 3.05 * rows + 0.5), dpi=150, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.set_frame_on(False)
-    for column, (stack, title) in enumerate(zip(tiles, titles)):
-        grid[0][column].set_title(title, fontsize=9)
-        for row, tile in enumerate(stack):
-            grid[row][column].imshow(tile, interpolation="antialiased")
-    for row in range(rows):
-        grid[row][0].set_ylabel(_ROWS[row], fontsize=10)
-    figure.supxlabel(_LEGEND if tiles else "no chip could be read", fontsize=8)
-    drawing = FigureCanvasAgg(figure)
-    drawing.draw()
-    return np.asarray(drawing.buffer_rgba())[..., :3].copy()
