@@ -21,7 +21,6 @@ from autofocus_jax.command import thresholds
 from autofocus_jax.command.main import main
 from autofocus_jax.command.panels import write_panels
 from autofocus_jax.config import load
-from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import interval, measure
 from autofocus_jax.ledger import locked
@@ -60,7 +59,7 @@ def get_config():
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, draw_variables):
     """A COCO folder (val: three images, the second corrupt), a config of it and weights that fit."""
     root = tmp_path_factory.mktemp("tiny")
     (root / "val").mkdir()
@@ -81,9 +80,8 @@ def folder(tmp_path_factory):
     (root / "annotations" / "instances_broken.json").write_text(json.dumps(content)[:-30])
     (root / "config.py").write_text(CONFIG.replace("FOLDER", str(root)))
     config = load.load_config(root / "config.py")
-    # Any numbers will do, and drawing them here is much faster than compiling `init`.
-    shapes = jax.eval_shape(detector_of(config.detector).init, jax.random.key(0))
-    variables = jax.tree.map(lambda shape: random.uniform(0.1, 0.5, shape.shape).astype(np.float32), shapes)
+    variables = draw_variables(config.detector)
+    variables["params"]["focus_head"]["logits"]["bias"][:] = 0, 1000  # in focus everywhere, whatever the threshold
     safetensors.save(root / "weights.safetensors", variables, load.to_dict(config))
     return root
 
