@@ -43,6 +43,8 @@ _REDUCED = 0.25  # how large the finest scale shows an image that is worth a wor
 _TRIED = 16  # images that --pixels is chosen on
 _NAMED = 20  # skipped files that are named
 _MANY = 100  # images from which on everything is compiled before the first; fewer need few of the programs
+
+
 def run(arguments: Arguments, console: Screen) -> int:
     """Run the command; return its exit code."""
     quiet_decoders()

@@ -105,12 +105,12 @@ def _write(
     said = *outlook.lines(dataset, run.indices, config, metrics), *_cap(config, dataset, run.indices, counted)
     for line in (*chosen.values(), *said):
         console.say(line)
-    console.say(f"written: {workdir}/metrics.json, details.json, detections_autofocus.json, panels/")
+    of_autofocus = f", detections_{measure.AUTOFOCUS}.json, panels/" if measure.AUTOFOCUS in measured else ""
+    console.say(f"written: {workdir}/metrics.json, details.json{of_autofocus}")
     if run.skipped:
         console.say(f"{len(run.skipped)} of {len(run.indices) + len(run.skipped)} images failed and were skipped:")
         for skipped in run.skipped:
             console.say(f"  {skipped.file_name}: {skipped.reason}")
-
 
 
 def _cap(config: Config | SettledConfig, dataset: Dataset, indices: Sequence[int], counted: int) -> list[str]:
