@@ -203,8 +203,10 @@ def shares(options: Options, table: Table) -> None:
         seen, focus = look(config, variables, chips, one_by_one=one_by_one)
         return answer(config, variables, seen), focus
 
-    whole = {"detector, deformable": partial(jax.jit(partial(detect, one_by_one=False)), *arguments),
-             "detector, deformable, one by one": partial(jax.jit(partial(detect, one_by_one=True)), *arguments)}
+    whole = {
+        "detector, deformable": partial(jax.jit(partial(detect, one_by_one=False)), *arguments),
+        "detector, deformable, one by one": partial(jax.jit(partial(detect, one_by_one=True)), *arguments),
+    }
     parts = {
         f"NMS, {boxes.shape[1]} to {config.proposals}": partial(
             jax.jit(jax.vmap(thin)), boxes, jnp.ones(boxes.shape[:2], bool)

@@ -28,8 +28,7 @@ ROOMS = {
     "parallel": GROUND,
     "weights": GROUND | {"detector", "parallel"},
     "training": GROUND | {"detector", "focus", "data", "parallel"},
-    "inference": GROUND
-    | {"weights", "data", "detector", "focus", "metrics", "parallel", "scenes", "foreign", "where"},
+    "inference": GROUND | {"weights", "data", "detector", "focus", "metrics", "parallel", "scenes", "foreign", "where"},
     "planning": GROUND | {"focus"},
     "foreign": GROUND | {"focus"},
     "where": GROUND | {"focus"},

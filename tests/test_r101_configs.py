@@ -25,6 +25,7 @@ from autofocus_jax.weights.safetensors import flatten
 def train_main(words):
     return main(["train", *words])
 
+
 ROOT = Path(__file__).parent.parent
 
 

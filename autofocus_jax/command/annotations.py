@@ -76,8 +76,10 @@ def _of_folder(folder: Path, given: str) -> DataSource:
         return VocSource(str(folder), **given_lists)
     darknet = sorted(folder.glob("*.data"))
     if darknet or (folder / "obj.names").is_file():
-        raise ConfigError(f"folder {given} is laid out for Darknet; write {folder}/data.yaml: `train: train.txt` (the "
-                          "list of images), `val: valid.txt` and `names: [first, second]`, the lines of obj.names")
+        raise ConfigError(
+            f"folder {given} is laid out for Darknet; write {folder}/data.yaml: `train: train.txt` (the "
+            "list of images), `val: valid.txt` and `names: [first, second]`, the lines of obj.names"
+        )
     beside = [name for name in sorted(os.listdir(folder)) if os.path.splitext(name)[1].lower() in SUFFIXES
               and (folder / f"{os.path.splitext(name)[0]}.txt").is_file()]  # fmt: skip
     if beside:

@@ -136,9 +136,7 @@ def _checked(arguments: Arguments) -> list[tuple[int, int]]:
     return checked_sides(arguments.score, arguments.threshold, arguments.scales)
 
 
-def _overridden(
-    config: Config, sides: Sequence[tuple[int, int]], thresholds: Sequence[float], images: int
-) -> Config:
+def _overridden(config: Config, sides: Sequence[tuple[int, int]], thresholds: Sequence[float], images: int) -> Config:
     config = with_sides(config, sides) if sides else config
     config = dataclasses.replace(config, buckets=for_images(config.buckets, images))
     return with_thresholds(config, thresholds) if thresholds else config
@@ -194,9 +192,7 @@ def _say_what_is_huge(sized: Sequence[tuple[Item, tuple[int, int]]], finest: Sca
     return largest
 
 
-def _within_budget(
-    model: Model, side: float, items: Sequence[Item], progress: Progress, console: Screen
-) -> Model:
+def _within_budget(model: Model, side: float, items: Sequence[Item], progress: Progress, console: Screen) -> Model:
     """The model with the thresholds that keep to a budget on images spread over the items."""
     images = [item for item in items if not item.video] or list(items)
     spread = sorted({round(position) for position in np.linspace(0, len(images) - 1, _TRIED)})

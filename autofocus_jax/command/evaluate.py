@@ -30,9 +30,7 @@ from autofocus_jax.metrics.coco import MAX_DETECTIONS, coco_results, crowded
 from autofocus_jax.structures import Dataset
 
 
-def evaluate(
-    arguments: Arguments, given: Config | ForeignConfig, console: Screen, held: contextlib.ExitStack
-) -> None:
+def evaluate(arguments: Arguments, given: Config | ForeignConfig, console: Screen, held: contextlib.ExitStack) -> None:
     """Measure every row and write the files; `held` keeps the folder for this run."""
     first = jax.process_index() == 0
     config: Any = settled(given, arguments.split, console.say)

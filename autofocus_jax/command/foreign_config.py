@@ -64,9 +64,7 @@ class SettledConfig:
     focus_range: FocusRange = SMALL
 
 
-def settled(
-    config: Config | ForeignConfig, split: str, say: Callable[[str], None] = lambda _: None
-) -> Any:
+def settled(config: Config | ForeignConfig, split: str, say: Callable[[str], None] = lambda _: None) -> Any:
     """Return a config that says everything: one of ours as it is, a ForeignConfig with its classes and its plan.
 
     Args:

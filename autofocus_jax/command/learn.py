@@ -149,9 +149,7 @@ def _split(
     return [known[place] for place in sorted(order[apart:])], [known[place] for place in sorted(order[:apart])]
 
 
-def _held(
-    look: Where, dataset: Dataset, index: int, one: Known, plan: Plan, tick: Callable[[], None]
-) -> Held:
+def _held(look: Where, dataset: Dataset, index: int, one: Known, plan: Plan, tick: Callable[[], None]) -> Held:
     """What the network says of a photograph."""
     image = dataset.image(index)
     height, width = image.shape[:2]
@@ -188,5 +186,3 @@ def _finish(
              "side": math.sqrt(looked), "saving": saving, "level": plan.scales[0].max_side}  # fmt: skip
     safetensors.save(arguments.output, variables, {"detector": to_dict(config)["detector"]}, facts)
     console.say(f"written: {arguments.output}; use it with --focus either --focus-weights {arguments.output}")
-
-

@@ -45,7 +45,10 @@ def load_config(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Confi
 
 
 def command_line(
-    arguments: type[Arguments], argv: Sequence[str], prog: str, description: str,
+    arguments: type[Arguments],
+    argv: Sequence[str],
+    prog: str,
+    description: str,
     kinds: Callable[[], tuple[type, ...]] = lambda: (Config,),
 ) -> tuple[Arguments, Any]:
     """Parse a program's own options together with overrides of the config file that --config names.

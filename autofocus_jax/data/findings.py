@@ -239,9 +239,7 @@ class Findings:
         """Raise BadDataError, one line with counts and first examples, if anything but notes was added."""
         lines = self.lines()
         if any(kind not in NOTES for kind in self.counts()):
-            raise BadDataError(
-                f"the training data are not clean: {' | '.join(lines)} | mend them, or do not be strict"
-            )
+            raise BadDataError(f"the training data are not clean: {' | '.join(lines)} | mend them, or do not be strict")
 
     def _line(self, kind: str) -> str:
         count, shown = self._counts[kind], self._examples[kind]

@@ -61,8 +61,11 @@ def read_objects(file: Path, report: Report) -> Objects | None:
         boxes.append(corners)
         difficult.append((item.findtext("difficult") or "0").strip().lower() in ("1", "true"))
     exact = tree.findtext("source/annotation") == EXACT
-    proofs = [" ".join(f"{value:g}" for value in corners) for corners in boxes
-              if (min(corners[:2]) < 1 < max(corners)) or (not exact and any(value % 1 for value in corners))]
+    proofs = [
+        " ".join(f"{value:g}" for value in corners)
+        for corners in boxes
+        if (min(corners[:2]) < 1 < max(corners)) or (not exact and any(value % 1 for value in corners))
+    ]
     if not any(min(corners[:2]) < 1 for corners in boxes) and 10 * len(proofs) < len(boxes):
         proofs = []  # VOC's own files hold a few fractions
     height, width = (_number(tree.findtext(f"size/{key}")) for key in ("height", "width"))

@@ -68,15 +68,8 @@ class YoloSource(DataSource):
         folder = root if root.is_dir() else root.parent
         categories, named_by = _names(folder, layout, yaml_file)
         files, whole = _split_files(folder, layout, split)
-        listings = Listings()
-        beside = {file: [listings.find(_beside(file, room)) for room in ("labels", "ignore")] for file in files}
+        beside = _labels_of(files, split)
         without = [file for file in files if beside[file][0] is None]
-        if files and len(without) == len(files):
-            first = _beside(files[0], "labels")
-            raise AnnotationError(
-                f"not one of the {len(files)} images of {split!r} has a file of labels; {files[0]} wants {first}. "
-                "Check the folders; lines of a list are relative to the list's folder or to data.yaml's path"
-            )
         noticed = [(NO_IMAGE, f"{path} belongs to no image") for path in _orphans(beside, whole)]
         noticed += [(NO_LABELS, f"{file}") for file in without]
         texts = {path: read_lines_or_report(path, report) for pair in beside.values() for path in pair if path}
@@ -114,9 +107,31 @@ class YoloSource(DataSource):
         boxes = pixels(shares, sizes[:, 0], sizes[:, 1])
         labels = np.maximum(labels, 0)
         return AnnotatedImages(
-            categories, infos, paths, np.array(owner, np.int64), boxes, labels, np.array(ignore, bool), _read, dropped,
-            noticed, oriented=True,
+            categories,
+            infos,
+            paths,
+            np.array(owner, np.int64),
+            boxes,
+            labels,
+            np.array(ignore, bool),
+            _read,
+            dropped,
+            noticed,
+            oriented=True,
         )
+
+
+def _labels_of(files: Sequence[Path], split: str) -> dict[Path, list[Path | None]]:
+    """Return the files of labels and of ignore regions of each image, None where there is none."""
+    listings = Listings()
+    beside = {file: [listings.find(_beside(file, room)) for room in ("labels", "ignore")] for file in files}
+    if files and all(labels is None for labels, _ in beside.values()):
+        raise AnnotationError(
+            f"not one of the {len(files)} images of {split!r} has a file of labels; {files[0]} wants "
+            f"{_beside(files[0], 'labels')}. Check the folders; lines of a list are relative to the list's folder or "
+            "to data.yaml's path"
+        )
+    return beside
 
 
 _COLUMNS = (0, slice(1, 3), slice(3, 5))

@@ -88,9 +88,7 @@ def _backward(stride: int, dilation: int, seen: tuple[Array, Array], gradient: A
     return jax.lax.platform_dependent(x, kernel, gradient, cpu=partial(_gradients, **settings), default=derived)
 
 
-def _gradients(
-    x: Array, kernel: Array, gradient: Array, stride: int, dilation: int, pads: Pads
-) -> tuple[Array, Array]:
+def _gradients(x: Array, kernel: Array, gradient: Array, stride: int, dilation: int, pads: Pads) -> tuple[Array, Array]:
     """Gradients of the input and of the kernel of `_shifted`, where `gradient` is that of its answer."""
     side = kernel.shape[0]
     apart = (0, stride - 1, stride - 1)  # zeros between and after the cells that a stride leaves out

@@ -30,9 +30,7 @@ def fold(config: Settings, variables: Any) -> tuple[Settings, Any]:
     if config.backbone.folded or kind.folds is None:
         return config, variables
     params, statistics = ({**variables.get(name, {})} for name in ("params", "batch_stats"))
-    params["backbone"], statistics["backbone"] = _fold_module(
-        kind, params["backbone"], statistics.get("backbone", {})
-    )
+    params["backbone"], statistics["backbone"] = _fold_module(kind, params["backbone"], statistics.get("backbone", {}))
     folded = dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, folded=True))
     statistics = {name: value for name, value in statistics.items() if value}
     return folded, {"params": params} | ({"batch_stats": statistics} if statistics else {})

@@ -28,9 +28,7 @@ from autofocus_jax.focus.plan import Plan
 from autofocus_jax.structures import STRIDE, ChipBatch, Cost, Detections, DetectorOutput, Placement, sum_costs
 
 
-def replay_detect(
-    levels: Any, plan: Plan, num_classes: int
-) -> Detect:
+def replay_detect(levels: Any, plan: Plan, num_classes: int) -> Detect:
     """Return a `detect` that answers for a chip with the whole level's detections in it and its part of the map.
 
     Detections that reach over the chip are left out, because the border rules would remove their parts. A cell of the

@@ -22,9 +22,7 @@ class ScaleChips(NamedTuple):
     labels: tuple[np.ndarray, ...]  # c FocusPixel labels int8, one per cell of each chip; empty at the last scale
 
 
-def oracle_chips(
-    size: tuple[int, int], truth: GroundTruth, plan: Plan, focus_range: FocusRange
-) -> list[ScaleChips]:
+def oracle_chips(size: tuple[int, int], truth: GroundTruth, plan: Plan, focus_range: FocusRange) -> list[ScaleChips]:
     """Return the chips that the cascade would process if every focus map equalled its FocusPixel labels.
 
     The chips equal, in number and order, those of `cascade` with `oracle_detect` and the same plan. No pixels are

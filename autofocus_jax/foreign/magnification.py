@@ -123,9 +123,7 @@ def suggest_plan(measured: Trial) -> Proposal:
     return Proposal(dataclasses.replace(plan, scales=tuple(scales)), tuple(reasons))
 
 
-def _objects(
-    found: Sequence[Detections], factors: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _objects(found: Sequence[Detections], factors: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The objects of one photograph: sizes [g], scores [S, g], suspicion [S, g]."""
     sure = [Detections(*(field[at.scores >= SURE] for field in at)) for at in found]
     merging = StackingConfig(score_threshold=0.0, max_detections=10**6, nms_iou=IOU)

@@ -100,19 +100,19 @@ def per_budget(
         grids: the rules to try at each scale.
         savings: budgets, as times fewer pixels than the whole pyramid.
     """
+
     def keep(pyramid: Point, kept: list[Point], new: list[Point], done: int) -> list[Point]:
         return best_per_budget([*kept, *new], pyramid.pixels, savings)
 
     return search(run, levels, grids, keep)
 
 
-def within_drop(
-    run: Callable[[Rules], Point], levels: int, grids: Sequence[Sequence[ChipRule]], drop: float
-) -> Point:
+def within_drop(run: Callable[[Rules], Point], levels: int, grids: Sequence[Sequence[ChipRule]], drop: float) -> Point:
     """Return the cheapest point that loses at most `drop` points of AP against the pyramid.
 
     Each scale has an equal share. If no rule of a scale keeps its share, the rule of highest AP is taken.
     """
+
     def keep(pyramid: Point, kept: list[Point], new: list[Point], done: int) -> list[Point]:
         good = [point for point in new if point.ap >= pyramid.ap - drop * done / levels]
         return [min(good, key=lambda point: point.pixels) if good else max(new, key=lambda point: point.ap)]

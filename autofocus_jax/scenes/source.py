@@ -99,6 +99,6 @@ def _render(folder: Path, seed: int, split: str, count: int) -> list[dict]:
         except BrokenProcessPool:
             raise AutoFocusError(
                 "rendering scenes failed, as a process of it ended; a program that renders them needs the line "
-                "`if __name__ == \"__main__\":` before what it does"
+                '`if __name__ == "__main__":` before what it does'
             ) from None
     return records

@@ -114,9 +114,7 @@ def _enlarged(batch: TrainBatch, row: int) -> tuple[np.ndarray, float]:
     return enlarged(pixels, _TILE)
 
 
-def _tint(
-    canvas: np.ndarray, weights: Array, color: tuple[int, int, int], zoom: float, size: Array
-) -> np.ndarray:
+def _tint(canvas: np.ndarray, weights: Array, color: tuple[int, int, int], zoom: float, size: Array) -> np.ndarray:
     """Blend a color into a tile by the weights of the cells [h, w], inside the chip's true size (height, width)."""
     side = (weights.shape[1] * STRIDE * zoom, weights.shape[0] * STRIDE * zoom)
     size_of_map = [max(1, round(length)) for length in side]

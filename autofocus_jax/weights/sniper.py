@@ -45,9 +45,7 @@ def is_sniper(names: Mapping[str, object]) -> bool:
     return "conv0_weight" in plain and any(name.startswith("stage1_unit1_") for name in plain)
 
 
-def convert(
-    arrays: Mapping[str, np.ndarray], config: Any, source: object, folded_boxes: bool = False
-) -> Foreign:
+def convert(arrays: Mapping[str, np.ndarray], config: Any, source: object, folded_boxes: bool = False) -> Foreign:
     """Return the arrays of an authors' file (names with or without arg: and aux:) in this package's names and layouts.
 
     Args:

@@ -31,6 +31,7 @@ from autofocus_jax.weights import checkpoint, safetensors
 def evaluate_main(words):
     return main(["evaluate", *words])
 
+
 ROOT = Path(__file__).parents[2]
 
 CONFIG = """

@@ -11,8 +11,9 @@ ALWAYS = ("--side", "96", "--padding", "0", "0", "0", "--threads", "1")
 
 def test_compare(autofocus, square_finder, squares, bright_network, tmp_path):
     words = ("compare", squares, "--detector", square_finder(), "--annotations", "boxes.json", *ALWAYS)
-    code, out, err = autofocus(*words, "--focus-weights", bright_network(gain=20, bias=-10),
-                               "--focus", "weak", "network", "either:0.03")
+    code, out, err = autofocus(
+        *words, "--focus-weights", bright_network(gain=20, bias=-10), "--focus", "weak", "network", "either:0.03"
+    )
     assert (code, err) == (0, "")
     rows = json.loads((tmp_path / "runs/compare/comparison.json").read_text())["rows"]
     names = [f"{kind} focus {score}" for kind, score in (("weak", 0.02), ("network", 0.02), ("either", 0.03))]

@@ -17,6 +17,7 @@ from autofocus_jax.weights import checkpoint, safetensors
 def train_main(words):
     return main(["train", *words])
 
+
 ROOT = Path(__file__).parents[2]
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]

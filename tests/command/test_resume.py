@@ -21,6 +21,7 @@ from autofocus_jax.weights import checkpoint
 def train_main(words):
     return main(["train", *words])
 
+
 ROOT = Path(__file__).parents[2]
 STEPS = 6
 

@@ -29,6 +29,7 @@ from autofocus_jax.weights.variables import load_variables, trained_with
 def train_main(words):
     return main(["train", *words])
 
+
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

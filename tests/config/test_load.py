@@ -48,7 +48,7 @@ def small(**changes) -> Config:
     return Config(**{**settings, **changes})
 
 
-FILE = '''
+FILE = """
 import math
 from autofocus_jax.config import *
 from autofocus_jax.data.coco import CocoSource
@@ -65,7 +65,7 @@ def get_config():
         detector=DetectorConfig(num_classes=3),
         training=TrainingConfig(steps=10, batch=2, ranges=(ValidRange(20, math.inf), ValidRange(0, 50))),
     )
-'''
+"""
 
 
 @pytest.fixture

@@ -298,8 +298,10 @@ def test_the_turn_of_avif_itself(orientation, tmp_path):
 
 
 def test_orientation_in_xmp_is_left_aside_by_size_and_pixels():
-    xmp = (b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-           b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>')
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+    )
     content = encoded(PICTURE, "JPEG", quality=95, xmp=xmp)
     assert decode_size(content, "x", True) == decode_image(content, "x", True).shape[:2] == (HEIGHT, WIDTH)
 

@@ -23,6 +23,7 @@ def evaluate_main(words):
 def train_main(words):
     return main(["train", *words])
 
+
 VOC = ("aeroplane", "bicycle", "bird")
 
 

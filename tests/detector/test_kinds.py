@@ -24,7 +24,6 @@ def _detect(config, variables, chips, masked=True):
     return DetectorOutput(*answer(config, variables, seen, masked), focus)
 
 
-
 KINDS = {
     "v1": {"kind": "v1"},
     "v1 deformable": {"kind": "v1", "deformable_groups": 2},

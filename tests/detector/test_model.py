@@ -24,7 +24,6 @@ def _detect(config, variables, chips):
     return detector_of(config).detect(variables, chips)
 
 
-
 @pytest.fixture
 def tiny(tiny_detector, tiny_variables):
     return lambda chips: jax.device_get(_detect(tiny_detector, tiny_variables, chips))

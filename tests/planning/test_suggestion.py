@@ -68,8 +68,14 @@ def test_close_to_the_paper_on_coco():
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"the real annotations are not at {SHARED}")
-@pytest.mark.parametrize("file, saves", [("aerial_cars/annotations/instances.json", 3.0),
-                                         ("uav_people/instances_a.json", 10.0), ("uav_people/instances_b.json", 10.0)])
+@pytest.mark.parametrize(
+    "file, saves",
+    [
+        ("aerial_cars/annotations/instances.json", 3.0),
+        ("uav_people/instances_a.json", 10.0),
+        ("uav_people/instances_b.json", 10.0),
+    ],
+)
 def test_photographs_from_above_are_worth_it(file, saves):
     path = SHARED / file if (SHARED / file).exists() else next((SHARED / "uav_people").rglob(Path(file).name))
     made = suggest(CocoDataset("nowhere", path), SMALL)
@@ -171,7 +177,7 @@ def test_candidates_for_any_sizes(images, objects, chip):
         scales = candidate.plan.scales
         assert scales[0].max_side >= chip and scales[-1].chips is None and scales[-1].valid.low == 0
         answering = [scale for scale in scales if not scale.leads]
-        assert list(scales[-len(answering):]) == answering and answering[0].valid.high == math.inf
+        assert list(scales[-len(answering) :]) == answering and answering[0].valid.high == math.inf
         for coarse, fine in itertools.pairwise(scales):
             assert coarse.min_side < fine.min_side and coarse.chips is not None
         for coarse, fine in itertools.pairwise(answering):
@@ -185,7 +191,7 @@ def test_the_config_file_loads(tmp_path, network, side):
     data = Boxes([(480, 640), (640, 480)], [squares([(100, 100)], side)] * 2)
     made = suggest(data, SMALL)
     path = tmp_path / "mine.py"
-    source = CocoSource(str(tmp_path / "it's a \"folder\""))
+    source = CocoSource(str(tmp_path / 'it\'s a "folder"'))
     path.write_text(config_text(made, "mine", source, network(2, 256), 2, 130), encoding="utf-8")
     config = load_config(path)
     assert config.scales == made.scales and config.buckets == made.buckets and config.data == source

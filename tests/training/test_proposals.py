@@ -35,7 +35,6 @@ def read(path, names):
     return proposals.read(path, Named(names))
 
 
-
 @settings(max_examples=25)
 @given(st.lists(hnp.arrays(np.float32, st.tuples(st.integers(0, 5), st.just(4)), elements=SIDES), max_size=6))
 def test_boxes_come_back_on_whole_pixels(tmp_path_factory, images):

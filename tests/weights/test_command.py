@@ -18,6 +18,7 @@ from autofocus_jax.weights import safetensors
 def evaluate_main(words):
     return main(["evaluate", *words])
 
+
 ROOT = Path(__file__).parent.parent.parent
 
 # The paper's detector with a single bucket, since each takes a minute to compile.

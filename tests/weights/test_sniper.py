@@ -117,8 +117,13 @@ def test_a_backbone_alone(sniper_arrays, config):
 
 def test_what_does_not_fit(sniper_arrays, config):
     arrays = sniper_arrays()
-    refused(arrays, changed(config, num_classes=20), "the file has 81 class scores, the config 21",
-            "2 of another shape", "params/box_head/logits/kernel (64, 81) instead of (64, 21) (from cls_score_weight)")
+    refused(
+        arrays,
+        changed(config, num_classes=20),
+        "the file has 81 class scores, the config 21",
+        "2 of another shape",
+        "params/box_head/logits/kernel (64, 81) instead of (64, 21) (from cls_score_weight)",
+    )
     shallow = dataclasses.replace(config.detector.backbone, units=(1, 1, 2, 1))
     refused(arrays, changed(config, backbone=shallow), "(1, 1, 1, 2) units in its stages, the config (1, 1, 2, 1)",
             "no place for", "missing")  # fmt: skip
