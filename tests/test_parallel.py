@@ -122,6 +122,7 @@ def test_processes_that_do_not_fit(given, says):
 def test_one_process_need_not_join():
     parallel.join(None, None, None)
     parallel.wait_for_all("nothing")
+    assert parallel.process() == (0, 1)
 
 
 def test_fetched_arrays_are_copies():

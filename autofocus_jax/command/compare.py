@@ -80,11 +80,16 @@ def run(arguments: Arguments, console: Screen) -> int:
     return 0
 
 
-def _check(arguments: Arguments) -> None:
-    if not arguments.photos:
+def require_inputs(photos: Any, detector: Any) -> None:
+    """Raise ConfigError unless there are photographs and a detector."""
+    if not photos:
         raise ConfigError("PHOTOS is missing; give a folder of photographs")
-    if not arguments.detector:
+    if not detector:
         raise ConfigError("--detector is missing; give an .onnx file")
+
+
+def _check(arguments: Arguments) -> None:
+    require_inputs(arguments.photos, arguments.detector)
     least = {"--sample": 1, "--limit": 1, "--side": STRIDE, "--larger": STRIDE, "--slices": STRIDE,
              "--canvases": STRIDE}  # fmt: skip
     for name, bound in least.items():

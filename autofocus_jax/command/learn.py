@@ -12,7 +12,7 @@ import numpy as np
 
 from autofocus_jax import ledger, parallel
 from autofocus_jax.command import learn_labels, learn_training
-from autofocus_jax.command.compare import opened, planned
+from autofocus_jax.command.compare import opened, planned, require_inputs
 from autofocus_jax.command.console import Screen
 from autofocus_jax.command.learn_labels import Known, Labelled
 from autofocus_jax.command.options.learn import Arguments
@@ -88,10 +88,7 @@ def run(arguments: Arguments, console: Screen) -> int:
 
 
 def _check(arguments: Arguments) -> None:
-    if not arguments.photos:
-        raise ConfigError("PHOTOS is missing; give a folder of photographs")
-    if not arguments.detector:
-        raise ConfigError("--detector is missing; give an .onnx file")
+    require_inputs(arguments.photos, arguments.detector)
     if not arguments.output.endswith(".safetensors"):
         raise ConfigError(f"--output {arguments.output}; want the name of a .safetensors file")
     for name, good, wanted in (

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from autofocus_jax.config import BackboneConfig, ConfigError, DetectorSettings
-from autofocus_jax.detector.api import Backbone
+from autofocus_jax.detector.api import Backbone, Variables
 from autofocus_jax.detector.lite0 import UP_TO_16, WHOLE
 from autofocus_jax.detector.masks import true_cells
 from autofocus_jax.detector.resnet import V2
 from autofocus_jax.detector.resnet_v1 import V1
-from autofocus_jax.structures import Array
+from autofocus_jax.structures import STRIDE, Array
 
 BACKBONES: dict[str, Backbone] = {
     "v2": V2,
@@ -81,3 +83,11 @@ class Trunk(nn.Module):
             images = images * true_cells(size, images.shape[1], images.shape[2], 1)
             size = jnp.broadcast_to(jnp.asarray(images.shape[1:3]), size.shape)
         return self.backbone(images, size, train and not self.config.frozen_norm)
+
+
+def draw_by_maps(network: Trunk, key: Array) -> Variables:
+    """Draw random parameters of a network whose method `maps` runs all of it; batch statistics are 0 and 1."""
+    side = 4 * STRIDE
+    pixels, size = jnp.zeros((1, side, side, 3), jnp.uint8), jnp.full((1, 2), side)
+    drawn = jax.jit(partial(network.init, train=False, method="maps"))(key, pixels, size)
+    return {"batch_stats": {}} | drawn

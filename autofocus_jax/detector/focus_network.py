@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from autofocus_jax.config import DetectorSettings, TrainingConfig
 from autofocus_jax.detector.api import Answer, Detector, Loss, Names, Variables
-from autofocus_jax.detector.backbone import Trunk
+from autofocus_jax.detector.backbone import Trunk, draw_by_maps
 from autofocus_jax.detector.folding import fold
 from autofocus_jax.detector.freezing import freeze, in_frozen_stage
 from autofocus_jax.detector.heads import FocusHead
@@ -79,10 +79,7 @@ def focus_network(settings: FocusNetworkConfig) -> Detector:
 
 def init(config: FocusNetworkConfig, key: Array) -> Variables:
     """Draw random parameters; batch statistics have mean 0 and variance 1."""
-    side = 4 * STRIDE
-    pixels, size = jnp.zeros((1, side, side, 3), jnp.uint8), jnp.full((1, 2), side)
-    drawn = jax.jit(partial(Network(config).init, train=False, method="maps"))(key, pixels, size)
-    return {"batch_stats": {}} | drawn
+    return draw_by_maps(Network(config), key)
 
 
 def look(config: FocusNetworkConfig, variables: Variables, chips: ChipBatch) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from jax.nn.initializers import constant, normal
 
 from autofocus_jax.detector import dense
 from autofocus_jax.detector.api import Answer, Variables
-from autofocus_jax.detector.backbone import Trunk
+from autofocus_jax.detector.backbone import Trunk, draw_by_maps
 from autofocus_jax.detector.convolution import convolution
 from autofocus_jax.detector.heads import FocusHead
 from autofocus_jax.detector.masks import true_cells
@@ -89,10 +89,7 @@ class Network(Trunk):
 
 def init(config: OneStageConfig, key: Array) -> Variables:
     """Draw random parameters; batch statistics have mean 0 and variance 1."""
-    side = 4 * STRIDE
-    pixels, size = jnp.zeros((1, side, side, 3), jnp.uint8), jnp.full((1, 2), side)
-    drawn = jax.jit(partial(Network(config).init, train=False, method="maps"))(key, pixels, size)
-    return {"batch_stats": {}} | drawn
+    return draw_by_maps(Network(config), key)
 
 
 def look(config: OneStageConfig, variables: Variables, chips: ChipBatch) -> tuple[Seen, Array]:
