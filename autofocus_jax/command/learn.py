@@ -72,10 +72,8 @@ def run(arguments: Arguments, console: Screen) -> int:
         if not counts["need"]:
             raise AutoFocusError(f"no object of the photographs {name} needs a second look; there is nothing to learn: "
                                  "give other photographs, or a plan whose coarse scale is smaller")  # fmt: skip
+    variables = learn_training.train(config, variables, Labelled(dataset, taught), Path(arguments.work), console)
     with console.progress() as progress:
-        task = progress.add_task("training", total=arguments.steps)
-        tick = lambda: progress.advance(task)  # noqa: E731
-        variables = learn_training.train(config, variables, Labelled(dataset, taught), console.say, tick)
         task = progress.add_task("kept apart", total=len(kept))
         look = probabilities(FocusNetwork(cast(FocusNetworkConfig, config.detector), variables, THRESHOLD))
         held = [_held(look, dataset, index, one, plan, lambda: progress.advance(task)) for index, one in kept]

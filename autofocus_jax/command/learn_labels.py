@@ -33,6 +33,8 @@ class Labelled(Dataset):
     def __init__(self, dataset: Dataset, known: Sequence[tuple[int, Known]]):
         """known: (index in the dataset, what is known of it) of the photographs that count."""
         self._dataset, self.known = dataset, list(known)
+        if hasattr(dataset, "files"):
+            self.files = [dataset.files[index] for index, _ in self.known]
 
     def __len__(self) -> int:
         return len(self.known)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
 
+from autofocus_jax import parallel
+from autofocus_jax.command import stage
+from autofocus_jax.command.console import Screen
 from autofocus_jax.config import AugmentationConfig, BackboneConfig, Config, TrainingConfig
+from autofocus_jax.config.load import to_dict
 from autofocus_jax.config.stored import StoredSource
+from autofocus_jax.data.findings import Findings
 from autofocus_jax.detector.api import Variables
 from autofocus_jax.detector.focus_network import FocusNetworkConfig
 from autofocus_jax.inference.focus_network import read_network
+from autofocus_jax.ledger import data_identity, digest, weights_digest
 from autofocus_jax.structures import STRIDE, Bucket, Dataset, FocusRange, Scale, ValidRange
-from autofocus_jax.training import loop
 from autofocus_jax.training.optimizer import optimizer
-from autofocus_jax.training.pipeline import Batches
 from autofocus_jax.training.step import initial_state, make_step
 from autofocus_jax.training.step import variables as trained
 from autofocus_jax.weights import conversion, pickled, torch
@@ -26,7 +30,7 @@ from autofocus_jax.where.truth import SMALL
 
 _SHARE = 0.75
 _PIXELS: dict[str, Any] = {"pixel_mean": (127.0,) * 3, "pixel_deviation": (128.0,) * 3}  # of EfficientNet-Lite0
-_SUMMARIES = 10  # lines of the log
+_PARTS = 10  # of a training, each with a line of the log and a checkpoint
 
 
 def configured(initial: str | None, share: float | None, side: int, training: TrainingConfig, seed: int) -> Config:
@@ -47,12 +51,12 @@ def configured(initial: str | None, share: float | None, side: int, training: Tr
     settings = dataclasses.replace(settings, share=settings.share if share is None else share)
     looks = max(STRIDE, round(side * settings.share))
     chip = -(-looks // STRIDE) * STRIDE
-    every = ValidRange(0, math.inf)
+    every, part = ValidRange(0, math.inf), max(1, training.steps // _PARTS)
     training = dataclasses.replace(
         training, chip=chip, ranges=(every,), warmup_learning_rate=training.learning_rate / 10,
         warmup_steps=max(1, training.steps // 10), drop_at=None, weight_decay=5e-4, max_boxes=1, ema=0.99,
-        augmentation=AugmentationConfig(colour=0.2, scale=1.3), log_every=max(1, training.steps // _SUMMARIES),
-        checkpoint_every=training.steps,
+        augmentation=AugmentationConfig(colour=0.2, scale=1.3), log_every=part, checkpoint_every=part,
+        checkpoints_kept=1,
     )  # fmt: skip
     focus = FocusRange(SMALL.a, *(settings.share * end for end in (SMALL.b, SMALL.c)))
     scales, source = (Scale(looks, looks, every, None),), StoredSource("learn", "photographs")
@@ -73,33 +77,22 @@ def begin(config: Config, initial: str | None) -> Variables:
     return conversion.fit(torch.convert(pickled.read(path), config.detector, path), config, path).variables
 
 
-def train(
-    config: Config, variables: Variables, dataset: Dataset, say: Callable[[str], None], tick: Callable[[], None]
-) -> Variables:
+def train(config: Config, variables: Variables, dataset: Dataset, work: Path, console: Screen) -> Variables:
     """Train on photographs with what is known of them, and return the new variables.
+
+    Checkpoints lie in WORK/trainings, in a folder of their own for each training. The same training goes on there.
 
     Args:
         config: as `configured` returns it.
         variables: to start from; they are not changed.
         dataset: ground truth is where to look.
-        say: hears the loss now and then.
-        tick: called after each step.
+        work: folder of the command.
+        console: prints progress.
     """
-    transform = optimizer(config)
-    state = initial_state(config, transform, lambda _: variables)
-    step = jax.jit(make_step(config, transform), donate_argnums=0)
-
-    def ticked(_: int) -> bool:
-        tick()
-        return False
-
-    hooks = loop.Hooks(
-        log=lambda means: say(f"step {means['step']:.0f} of {config.training.steps}: loss {means['loss']:.4f}"),
-        save=lambda *_: None,
-        stop=ticked,
-    )
-    batches = Batches(dataset, config, on_unreadable=say)
-    try:
-        return jax.device_get(trained(loop.run(step, state, batches, config.training, hooks)))
-    finally:
-        batches.close()
+    depends = {"config": to_dict(config), "initial": weights_digest(variables),
+               "photographs": data_identity(dataset, bytes_too=True, boxes=True)}  # fmt: skip
+    folder, transform = work / "trainings" / digest(depends), optimizer(config)
+    step, over = make_step(config, transform), parallel.mesh(jax.local_devices()[:1])
+    training = stage.Stage("training", config, dataset, folder, step, over, Findings())
+    state, _ = stage.run(training, initial_state(config, transform, lambda _: variables), console)
+    return parallel.fetch(trained(state))

@@ -9,6 +9,7 @@ import pytest
 from autofocus_jax.command import learn_labels
 from autofocus_jax.command.learn_labels import Known, judge, values
 from autofocus_jax.inference.focus_network import read_network
+from autofocus_jax.ledger import weights_digest
 from autofocus_jax.structures import Detections, GroundTruth, Scale, ValidRange
 from autofocus_jax.weights import safetensors
 
@@ -51,16 +52,20 @@ def test_learned_from_the_detector(learn, autofocus, square_finder, tmp_path, mo
     assert (code, err) == (0, "")
     assert "to learn from: 10 photographs, 10 objects, 10 of which need a second look" in out
     assert "kept apart: 6 photographs, 6 objects, 6 of which need a second look" in out
-    assert "step 1 of 2: loss " in out and "step 2 of 2: loss " in out
+    assert "training, step 1/2: focus " in out and "training, step 2/2: focus " in out
     assert "at most 25.0%, on average" in out and "times fewer pixels" in out
     network = read_network("focus.safetensors")
     facts = safetensors.load("focus.safetensors")[1]
     assert network.threshold == facts["threshold"] and facts["kept_apart"] == 6
     assert facts["missed"] <= (0.25 * 7 - 1) / 6 and facts["saving"] > 1.2
-    # What the detector found is kept: it is not asked again.
+    # What the detector found is kept, and so is the training: neither is done again.
     monkeypatch.setattr(learn_labels, "find_at", lambda *_: pytest.fail("asked again"))
-    assert learn("--miss", "0.25", "--learning-rate", "1e-6")[0] == 0
-    assert read_network("focus.safetensors").threshold == network.threshold
+    code, out, _ = learn("--miss", "0.25", "--learning-rate", "1e-6")
+    assert code == 0 and "going on from step 2" in out and "step 2/2" not in out
+    again = read_network("focus.safetensors")
+    assert again.threshold == network.threshold and weights_digest(again.variables) == weights_digest(network.variables)
+    code, out, _ = learn("--miss", "0.25", "--learning-rate", "1e-6", "--seed", "1")
+    assert code == 0 and "going on" not in out and "step 2/2" in out, "another training begins anew"
     code, _, err = learn("--miss", "0.25", "--score-threshold", "0.2")
     assert code == 1 and "holds results of other settings" in err and "give another --work" in err
 

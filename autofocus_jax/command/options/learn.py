@@ -5,8 +5,8 @@ autofocus learn photos/ --detector model.onnx --output focus.safetensors
 runs the detector on the photographs at both scales of the plan. It then trains a small network to find the places
 where the finer scale finds objects that the coarser one misses. No boxes are needed. Some photographs are kept apart to
 choose the threshold: on average at most --miss of the finer scale's objects are lost. The command prints the saving.
---work keeps the detections; the same command continues there. Use the file with --focus network or either, and
---focus-weights.
+--work keeps the detections and the training; the same command continues there. Use the file with --focus network or
+either, and --focus-weights.
 """
 
 from __future__ import annotations
@@ -49,6 +49,6 @@ class Arguments:
     seed: int = 0
     """seed of the photographs that are kept apart, and of the training"""
     work: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/learn"
-    """folder of the detections"""
+    """folder of the detections, and of the checkpoints and the log of each training"""
     output: Annotated[str, tyro.conf.arg(metavar="FILE")] = "focus.safetensors"
     """file of the network"""
