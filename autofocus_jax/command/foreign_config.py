@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from autofocus_jax.command.detector_plan import described, detector_plan
-from autofocus_jax.command.options.detector import DetectorOptions, ModelOptions, load_detector
+from autofocus_jax.command.options.detector import DetectorOptions, Focus, ModelOptions, load_detector
 from autofocus_jax.command.photographs import OfClasses
 from autofocus_jax.config import Config, ConfigError, DataSource, StackingConfig
 from autofocus_jax.focus.buckets import Loose
@@ -32,7 +32,8 @@ class ForeignSettings:
     """Settings of a foreign detector, in the place of a Config's `detector`."""
 
     num_classes: int
-    options: DetectorOptions  # how the file is understood; what the plan follows from is left out
+    options: DetectorOptions  # how the file is understood; files, and what the plan follows from, are left out
+    focus: Focus  # DetectorOptions.focus
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,7 @@ class SettledConfig:
     data: SomeClasses
     metric: str
     model: str  # its file
+    focus_weights: str | None  # file of the focus network
     detector: ForeignSettings
     scales: tuple[Scale, ...]
     stacking: StackingConfig
@@ -89,10 +91,11 @@ def settled(config: Config | ForeignConfig, split: str, say: Callable[[str], Non
     plan = detector_plan(options, detector, sizes)
     for line in described(plan, sizes):
         say(line)
-    options = dataclasses.replace(options, detector=None, plan=None, side=None, focus_score=None, only=names)
-    settings = ForeignSettings(len(names), options)
-    return SettledConfig(config.name, SomeClasses(config.data, names), config.metric, config.options.detector, settings,
-                         plan.scales, plan.stacking, plan.window)  # fmt: skip
+    left = dataclasses.replace(options, detector=None, plan=None, side=None, focus_score=None, only=names,
+                               focus="weak", focus_weights=None)  # fmt: skip
+    settings = ForeignSettings(len(names), left, options.focus)
+    return SettledConfig(config.name, SomeClasses(config.data, names), config.metric, options.detector,
+                         options.focus_weights, settings, plan.scales, plan.stacking, plan.window)  # fmt: skip
 
 
 def shared_classes(

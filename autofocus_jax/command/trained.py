@@ -47,9 +47,10 @@ def load_trained(
     if isinstance(config, SettledConfig):
         if weights is not None:
             raise ConfigError("--weights are of our own detector; leave them out, or give --detector alone")
-        options = dataclasses.replace(config.detector.options, detector=config.model)
+        options = dataclasses.replace(config.detector.options, detector=config.model, focus=config.detector.focus,
+                                      focus_weights=config.focus_weights)  # fmt: skip
         detect = load_foreign(options)
-        return Trained(detect, model_digest(config.model, options.focus_weights), partial(_perfect, detect))
+        return Trained(detect, model_digest(config.model, config.focus_weights), partial(_perfect, detect))
     # Here, so that experiments without a detector go without JAX.
     from autofocus_jax.inference.compiled import compile_detector
     from autofocus_jax.weights.variables import load_variables

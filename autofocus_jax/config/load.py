@@ -130,7 +130,7 @@ def differences(before: Any, after: Any) -> list[str]:
 
 def detection_settings(config: Config) -> dict[str, Any]:
     """Return the settings that detections depend on, beside weights and images, as JSON data."""
-    others = ("name", "data", "training", "shipped", "model", "window", "metric")
+    others = ("name", "data", "training", "shipped", "model", "focus_weights", "window", "metric")
     settings = {name: value for name, value in to_dict(config).items() if name not in others}
     return settings if config.rules else {name: value for name, value in settings.items() if name != "rules"}
 

@@ -79,8 +79,11 @@ def detected(autofocus, model, *words, photos="photos"):
     ({"canvas": (160, 160), "packed": False}, ("--canvas", "160", "160", "--no-packed")),
 ])  # fmt: skip
 def test_rows_are_what_detect_finds(autofocus, square_finder, squares, monkeypatch, options, words):
-    wanted = detected(autofocus, square_finder(), *words)
-    there = do(square_finder(), monkeypatch, **options)
+    check_rows(do(square_finder(), monkeypatch, **options), detected(autofocus, square_finder(), *words))
+
+
+def check_rows(there, wanted):
+    """Rows of a job against what `detected` returned."""
     assert [row["id"] for row in there] == sorted(wanted) and sum(map(len, wanted.values())) > 0
     for row in there:
         boxes = np.array(row["boxes"], np.float32).reshape(-1, 4)
@@ -97,6 +100,26 @@ def test_workers_need_no_file_of_this_machine(square_finder, squares, tmp_path, 
     assert len(do(model, monkeypatch, names=str(names), gone=model)) == 4
     schema = pyarrow.dataset.dataset("out", format="parquet").schema
     assert json.loads(schema.metadata[b"categories"]) == ["rouge", "vert"]
+
+
+def test_a_focus_network_is_sent_along(autofocus, square_finder, squares, bright_network, tmp_path, monkeypatch):
+    model, weights = square_finder(), shutil.copy(bright_network(gain=20, bias=-10), tmp_path / "sent.safetensors")
+    wanted = detected(autofocus, model, "--focus", "network", "--focus-weights", weights, "--focus-score", "0.03")
+    there = do(model, monkeypatch, gone=weights, focus="network", focus_weights=weights, focus_score=0.03)
+    check_rows(there, wanted)
+
+
+def test_a_focus_network_decides(square_finder, squares, bright_network, tmp_path, monkeypatch):
+    model, blind = square_finder(), bright_network(gain=0, bias=-200)
+    count = lambda there: sum(len(row["scores"]) for row in there)  # noqa: E731
+    alone = do(model, monkeypatch, focus="network", focus_weights=str(blind), output="network")
+    joined = do(model, monkeypatch, focus="either", focus_weights=str(blind), output="either")
+    assert count(alone) == 0 and count(joined) == count(do(model, monkeypatch, output="weak")) == 8
+    jobs = [made(model, focus="network", focus_weights=str(weights))[0]
+            for weights in (blind, shutil.copy(blind, tmp_path / "moved.safetensors"), bright_network())]  # fmt: skip
+    assert jobs[0].model == jobs[1].model != jobs[2].model and len({one.settings for one in jobs}) == 1
+    either = made(model, focus="either", focus_weights=str(blind))[0]
+    assert either.model == jobs[0].model and either.settings != jobs[0].settings
 
 
 def test_what_a_job_depends_on(square_finder, squares, tmp_path):
@@ -139,6 +162,8 @@ def test_an_image_that_fails_is_a_row_that_says_why(square_finder, squares):
     (("--focus", "none", "--threshold", "0.1"), "--focus none looks everywhere and has no threshold"),
     (("--scales", "64x96"), "--side is for a plan that is proposed"),
     (("--plan", "none.json"), "--side is for a plan that is proposed"),
+    (("--focus", "either"), "--focus either and --focus-weights do not go together"),
+    (("--focus", "network", "--focus-weights", "none.safetensors"), "do not exist"),
 ])  # fmt: skip
 def test_mistakes_are_one_line(autofocus, square_finder, squares, words, says):
     code, _, err = autofocus("batch", "photos", "out", "--detector", square_finder(), *WORDS, *words)

@@ -91,6 +91,25 @@ def test_all_writers_and_a_video(autofocus, square_finder, squares):
             "detections.csv", "labels/1.txt", "labels_scores/film_000000.txt"} <= there  # fmt: skip
 
 
+def test_a_focus_network_on_a_video(autofocus, square_finder, squares, bright_network, tmp_path):
+    film = video.VideoWriter(tmp_path / "film.mp4", 256, 384, 25)
+    for name in "1234":
+        film.add(cv2.imread(str(squares / f"{name}.png"))[..., ::-1])
+    film.close()
+    (tmp_path / "frames").mkdir()
+    for number, frame in enumerate(video.frames(tmp_path / "film.mp4")):
+        cv2.imwrite(str(tmp_path / "frames" / f"{number}.png"), frame[..., ::-1])
+    network = ("--focus", "either", "--focus-weights", bright_network(gain=20, bias=-10))
+    found = {}
+    for photos in ("film.mp4", "frames"):
+        code, _, err = autofocus("detect", photos, "--detector", square_finder(), *ALWAYS[:6], *SMALL, *network,
+                                 "--write", "csv")  # fmt: skip
+        assert (code, err) == (0, "")
+        rows = [line.split(",", 1) for line in Path("runs/detect/detections.csv").read_text().splitlines()[1:]]
+        found[photos] = [(name.replace("film.mp4#", "").replace(".png", ""), rest) for name, rest in rows]
+    assert found["film.mp4"] == found["frames"] and len(found["frames"]) >= 4
+
+
 def test_photographs_of_other_sizes_share_a_plan(detect, squares):
     cv2.imwrite(str(squares / "large.png"), np.zeros((800, 1200, 3), np.uint8))
     out = detect(*SMALL)[2]

@@ -66,6 +66,36 @@ def test_rows_are_those_of_compare(run, square_finder, autofocus):
     assert {(entry["image_id"], entry["category_id"]) for entry in wanted} <= found
 
 
+def test_a_focus_network(run, square_finder, autofocus, bright_network):
+    model, focus = square_finder(), ("--focus", "either", "--focus-weights", str(bright_network(gain=20, bias=-10)))
+    code, _, err = run(model, *focus, "--rows", "autofocus", "perfect")
+    assert (code, err) == (0, "")
+    rows = results()
+    code, _, err = autofocus("compare", "photos", "--detector", model, "--annotations", "boxes.json", *ALWAYS, *SMALL,
+                             *focus, "--canvases", "160")  # fmt: skip
+    assert (code, err) == (0, "")
+    compared = json.loads(Path("runs/compare/comparison.json").read_text())["rows"]
+    for ours, theirs in (("autofocus", "either focus 0.02"), ("perfect", "perfect focus")):
+        assert rows[ours]["AP"] == pytest.approx(compared[theirs]["AP"]) and rows[ours]["AP"] > 0
+        assert rows[ours]["side"] == pytest.approx(compared[theirs]["side"])
+
+
+def test_resume_knows_a_focus_network_by_its_content(run, square_finder, bright_network, tmp_path):
+    weights = [bright_network(gain=20, bias=-10), bright_network(gain=0, bias=-200)]
+    moved = shutil.copy(weights[0], tmp_path / "moved.safetensors")
+    go = lambda file, *words: run(square_finder(), "--rows", "autofocus", "--focus", "network", "--focus-weights",  # noqa: E731
+                                  str(file), *words)  # fmt: skip
+    assert go(weights[0])[0] == 0
+    found = results()["autofocus"]["AP"]
+    code, _, err = go(moved, "--resume")
+    assert (code, err) == (0, "") and results()["autofocus"]["AP"] == found
+    code, _, err = go(weights[1], "--resume")
+    assert code == 1 and "weights: " in err and "focus_weights" not in err and err.count("\n") == 1
+    code, _, err = run(square_finder(), "--rows", "autofocus", "--focus", "either", "--focus-weights", str(moved),
+                       "--resume")  # fmt: skip
+    assert code == 1 and "detector.focus: network -> either" in err
+
+
 def test_resume_does_nothing_again_and_another_model_is_refused(run, square_finder, tmp_path):
     model = shutil.copy(square_finder(), tmp_path / "model.onnx")
     assert run(model)[0] == 0

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from autofocus_jax.foreign.detect import ForeignDetect
     from autofocus_jax.foreign.found import CropDetector
 
+Focus = Literal["weak", "network", "either", "none"]
 Numbers = tuple[float, float, float]
 _FILE_SAYS = "(default: that of the file)"
 
@@ -81,7 +82,7 @@ class DetectorOptions(ModelOptions):
     """an .onnx file: a detector that you already have"""
     packed: bool = True
     """let chips of one photograph share a fixed input"""
-    focus: Literal["weak", "network", "either", "none"] = "weak"
+    focus: Focus = "weak"
     """where to look again. weak: where the detector found something small, however weakly; network: where the focus
     network of --focus-weights says so; either: both; none: everywhere (the full image pyramid)"""
     focus_weights: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
