@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-from rich.console import Console
-from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -55,6 +53,9 @@ def _in_one(detector: Detector) -> Detector:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     arguments, config = command_line(Arguments, sys.argv[1:] if argv is None else argv, "compiling.py", __doc__)
     jax.config.update("jax_enable_compilation_cache", False)
     detector = detector_of(config.detector)

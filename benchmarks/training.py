@@ -23,10 +23,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from autofocus_jax import parallel
 from autofocus_jax.config import Config
@@ -135,6 +131,10 @@ class Program:
 
 
 def main(options: Options) -> None:
+    from rich import box  # gpu.py does without
+    from rich.console import Console
+    from rich.table import Table
+
     if options.batch < 1 or options.rounds < 1 or not options.dtype:
         raise AutoFocusError(f"batch {options.batch}, rounds {options.rounds}; want at least 1, and a type")
     config = load_config(options.config)
@@ -176,6 +176,8 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
+    import tyro
+
     try:
         main(tyro.cli(Options, description=__doc__))
     except (AutoFocusError, OSError) as error:

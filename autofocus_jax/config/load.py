@@ -20,8 +20,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import tyro
-
 from autofocus_jax import ledger
 from autofocus_jax.config import Config, ConfigError, DataSource, DetectorConfig, DetectorSettings
 from autofocus_jax.structures import AutoFocusError
@@ -65,6 +63,8 @@ def command_line(
     Raises:
         ConfigError: as `load_config`.
     """
+    import tyro  # reading a config file does without
+
     path = _option(argv, "--config")
     if path is None:
         own = parse(arguments, list(argv), prog=prog, description=description)
@@ -167,6 +167,8 @@ def parse(kind: type, argv: list[str], **options: Any) -> Any:
     Raises:
         ConfigError: the command line is wrong.
     """
+    import tyro
+
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import simplejpeg
 
 SIGNATURE = b"\xff\xd8"
 CUT = "is cut off after {} bytes, so it cannot be decoded whole; copy it again or remove it"
@@ -70,6 +69,8 @@ def decode(content: bytes) -> np.ndarray | None:
 
     Raises ValueError, with libjpeg's words, for a file that is damaged.
     """
+    import simplejpeg  # configs name data sources, and who only reads a config does without
+
     try:
         return simplejpeg.decode_jpeg(content, "RGB")
     except ValueError as error:

@@ -7,11 +7,9 @@ import math
 from collections import Counter
 from collections.abc import Callable, Generator, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from rich import box
-from rich.table import Table
 
 from autofocus_jax.focus import pyramid
 from autofocus_jax.focus.cascade import AnyDetect, Outcome, Reader
@@ -19,6 +17,9 @@ from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
 from autofocus_jax.metrics import coco, voc
 from autofocus_jax.structures import STAGES, AutoFocusError, Cost, Dataset, Detections
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 PYRAMID, AUTOFOCUS, PERFECT = "pyramid", "autofocus", "perfect"  # names of rows
 
@@ -142,18 +143,22 @@ def points(scores: Scores) -> dict[str, float | None]:
 
 def metrics(measured: Measurement) -> dict[str, Any]:
     """Return a row of metrics.json: scores in points of 100, costs per image."""
-    cost = measured.cost
+    costs = costs_of(measured.run)
+    return {**points(measured.scores), **costs, "compilations": measured.compilations}
+
+
+def costs_of(run: engine.RunResult) -> dict[str, Any]:
+    """Return the costs per image of a run of at least one image, as in a row of metrics.json."""
+    cost = run.cost
     pixels = float(cost.pixels.sum()) / cost.images
     return {
-        **points(measured.scores),
         "side": math.sqrt(pixels),
         "pixels_per_image": pixels,
-        "images_per_second": cost.images / measured.run.seconds,
+        "images_per_second": cost.images / run.seconds,
         "chips_per_image": (cost.chips / cost.images).tolist(),
         "padded_pixels_per_image": float(cost.padded_pixels.sum()) / cost.images,
-        "compilations": measured.compilations,
         "seconds": dict(zip(STAGES, cost.seconds.tolist())),
-        "device_busy": min(1.0, float(cost.seconds[STAGES.index("device")]) / measured.run.seconds),
+        "device_busy": min(1.0, float(cost.seconds[STAGES.index("device")]) / run.seconds),
     }
 
 
@@ -179,6 +184,9 @@ def table(rows: Mapping[str, Mapping[str, Any]], title: str = "") -> Table:
 
     Pixels are the side of a square, as in the paper's Table 1.
     """
+    from rich import box  # measuring does without
+    from rich.table import Table
+
     shown = {key: heading for key, heading in _HEADINGS.items() if all(key in row for row in rows.values())}
     result = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     result.add_column("", no_wrap=True)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.structures import Dataset, Detections
+
+if TYPE_CHECKING:
+    from pycocotools.coco import COCO
 
 MAX_DETECTIONS = 100  # COCO scores the best 100 detections of an image
 
@@ -46,6 +47,8 @@ def evaluate(
         indices: which images.
         max_detections: number of best detections of an image that count.
     """
+    from pycocotools.cocoeval import COCOeval  # PASCAL VOC's metric does without
+
     if len(detections) != len(indices):
         raise ValueError(f"{len(detections)} Detections for {len(indices)} images; give one for each")
     ids = category_ids(dataset)
@@ -134,6 +137,8 @@ def _detection_annotations(
 
 def _index(dataset: Dataset, indices: Sequence[int], categories: list[dict], annotations: list[dict]) -> COCO:
     """pycocotools' table of annotations, which it otherwise reads from a file."""
+    from pycocotools.coco import COCO
+
     infos = [dataset.info(index) for index in indices]
     table = COCO()
     table.dataset = {

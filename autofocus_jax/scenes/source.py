@@ -13,8 +13,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import rich.progress
-from rich.console import Console
 
 from autofocus_jax.config import DataSource
 from autofocus_jax.data.coco import CocoDataset, write_coco
@@ -83,6 +81,9 @@ def _ground_truth(record: dict) -> GroundTruth:
 
 def _render(folder: Path, seed: int, split: str, count: int) -> list[dict]:
     """Records of all images, in order; see rendering.render_files."""
+    import rich.progress  # configs name this source, and who only reads a config does without
+    from rich.console import Console
+
     workers = max(1, min(cores(), count // IMAGES_PER_WORKER))
     parts = [range(first, min(first + _PART, count)) for first in range(0, count, _PART)]
     part = functools.partial(render_part, folder, seed, split)

@@ -11,7 +11,7 @@ from autofocus_jax.config import Config
 from autofocus_jax.detector.api import Variables
 from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.errors import CheckpointError
-from autofocus_jax.weights import checkpoint, fit, safetensors
+from autofocus_jax.weights import fit, safetensors
 from autofocus_jax.weights.meaning import changed_meaning
 
 _NO_SETTINGS = ("ledger", "trained on", "initial", "categories")  # of config.json
@@ -41,18 +41,8 @@ def load_variables(path: str | Path, config: Config) -> Variables:
                 f"{path} has random values in {', '.join(metadata['untrained'])}, which its source lacked; "
                 "weights of a whole detector are needed"
             )
-    elif (path / "checkpoints").is_dir():
-        if not checkpoint.steps(path):
-            raise CheckpointError(f"{path}/checkpoints holds no finished checkpoint; train longer")
-        variables = checkpoint.variables(path / "checkpoints" / str(checkpoint.steps(path)[-1]))
-        made_with = trained_with(path)
-    elif path.is_dir() and path.absolute().parent.name == "checkpoints" and path.name.isdigit():
-        variables = checkpoint.variables(path)
-        made_with = trained_with(path.absolute().parents[1])
-    elif path.exists():
-        raise CheckpointError(f"{path} holds no checkpoint; give a .safetensors file or the workdir of a training")
     else:
-        raise CheckpointError(f"checkpoint {path} does not exist; give a .safetensors file or a training's workdir")
+        variables, made_with = _of_training(path)
     fit.strict(variables, expected)
     safetensors.check_finite(safetensors.flatten(variables), str(path))
     changed = changed_meaning(made_with.get("detector", {}), config.detector)
@@ -61,6 +51,21 @@ def load_variables(path: str | Path, config: Config) -> Variables:
             f"{path} was trained with another detector ({'; '.join(changed)}); use the config it was trained with"
         )
     return variables
+
+
+def _of_training(path: Path) -> tuple[Variables, dict]:
+    """The variables of WORKDIR or WORKDIR/checkpoints/STEP, and the settings that they were trained with."""
+    from autofocus_jax.weights import checkpoint  # Orbax, without which files can be read
+
+    if (path / "checkpoints").is_dir():
+        if not checkpoint.steps(path):
+            raise CheckpointError(f"{path}/checkpoints holds no finished checkpoint; train longer")
+        return checkpoint.variables(path / "checkpoints" / str(checkpoint.steps(path)[-1])), trained_with(path)
+    if path.is_dir() and path.absolute().parent.name == "checkpoints" and path.name.isdigit():
+        return checkpoint.variables(path), trained_with(path.absolute().parents[1])
+    if path.exists():
+        raise CheckpointError(f"{path} holds no checkpoint; give a .safetensors file or the workdir of a training")
+    raise CheckpointError(f"checkpoint {path} does not exist; give a .safetensors file or a training's workdir")
 
 
 def trained_with(workdir: Path) -> dict:
