@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from autofocus_jax import files
-from autofocus_jax.command import compare_report, photographs
-from autofocus_jax.command.compare_rows import Wanted, default_larger, default_tiles, slice_row, ways
+from autofocus_jax import files, parallel
+from autofocus_jax.command import compare_figure, compare_recall, compare_report, photographs
+from autofocus_jax.command.compare_rows import Wanted, default_larger, default_tiles, looks, slice_row, ways
 from autofocus_jax.command.console import Screen
 from autofocus_jax.command.foreign_config import shared_classes
 from autofocus_jax.command.options.compare import Arguments
@@ -16,17 +18,19 @@ from autofocus_jax.command.plan_file import read_plan
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config.load import to_dict
 from autofocus_jax.data.image import quiet_decoders
+from autofocus_jax.experiments import figure
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.foreign.found import CropDetector
 from autofocus_jax.foreign.proposal import Proposal, own_side, proposal
 from autofocus_jax.inference.comparison import Comparison
 from autofocus_jax.inference.pieces import Skipped
-from autofocus_jax.structures import STRIDE, Dataset
+from autofocus_jax.structures import STRIDE, Dataset, Where
 
 
 def run(arguments: Arguments, console: Screen) -> int:
     """Run the command; return its exit code."""
     quiet_decoders()
+    parallel.cache_compilations()
     _check(arguments)
     dataset, detector, skipped = opened(arguments, console)
     proposed, side = planned(arguments, detector, dataset)
@@ -36,6 +40,7 @@ def run(arguments: Arguments, console: Screen) -> int:
                     arguments.focus_weights)  # fmt: skip
     boxes = arguments.annotations is not None
     truths = dataset if boxes else None
+    focuses = _two_scales(plan, looks(wanted, plan, truths)) if arguments.recall else {}
     first, comparison = (Comparison(dataset, ways(detector, plan, wanted, truths)) for _ in range(2))
     say = console.say
     for reason in proposed.reasons:
@@ -54,12 +59,17 @@ def run(arguments: Arguments, console: Screen) -> int:
         comparison.run(indices, tick)
     rows = compare_report.rows(comparison, reference, boxes)
     title = f"{Path(arguments.detector).name}, {comparison.images} photographs"
-    table = compare_report.table(rows, title, boxes)
-    console.print(table)
+    tables = [compare_report.table(rows, title, boxes)]
     lines = compare_report.lines(rows, reference, boxes)
     reading, cpu = (1000 * value / comparison.images for value in (comparison.reading, comparison.reading_cpu))
     lines.append(f"reading and decoding in each row, beside the detector: {reading:.0f} ms a photograph in its thread; "
                  f"{cpu:.0f} ms of the processor, which its column leaves out")  # fmt: skip
+    recall = _recall(dataset, indices, detector, focuses, console) if arguments.recall else {}
+    if recall:
+        tables.append(compare_recall.table(recall))
+        lines += compare_recall.NOTES
+    for table in tables:
+        console.print(table)
     for line in lines:
         say(line)
     skipped = [*skipped, *comparison.skipped]
@@ -67,17 +77,41 @@ def run(arguments: Arguments, console: Screen) -> int:
         "detector": dict(detector.about), "photographs": comparison.images, "reference": reference, "rows": rows,
         "plan": to_dict(plan), "reasons": list(proposed.reasons), "sample": gained, "summary": lines,
         "reading_ms": reading, "reading_cpu_ms": cpu, "of_promise": compare_report.promises(rows, reference),
-        "skipped": [one._asdict() for one in skipped],
+        "recall": recall, "skipped": [one._asdict() for one in skipped],
     }  # fmt: skip
     output = files.make_folder(Path(arguments.output))
     files.write_json(output / "comparison.json", content)
-    compare_report.write_table(output / "comparison.txt", table, lines)
-    say(f"written: {output}/comparison.json, comparison.txt")
+    compare_report.write_tables(output / "comparison.txt", tables, lines)
+    label = "AP" if boxes else f"found of what {reference} find (%)"
+    figure.save(partial(compare_figure.draw, rows, "AP" if boxes else "found", label), output / "comparison")
+    say(f"written: {output}/comparison.json, comparison.txt, comparison.svg, comparison.png")
+    _say_skipped(skipped, say)
+    return 0
+
+
+def _say_skipped(skipped: Sequence[Skipped], say: Callable[[str], None]) -> None:
     if skipped:
         say(f"{len(skipped)} photographs failed and were skipped:")
         for one in skipped:
             say(f"  {one.file_name}: {one.reason}")
-    return 0
+
+
+def _two_scales(plan: Plan, ways: dict[str, tuple[Where, Plan]]) -> dict[str, tuple[Where, Plan]]:
+    """The ways to look; ConfigError unless the plan has two scales."""
+    if len(plan.scales) != 2:
+        raise ConfigError(f"--recall follows objects from scale 1 to scale 2, and the plan has {len(plan.scales)} "
+                          "scales; give --plan with two, or leave --recall out")  # fmt: skip
+    return ways
+
+
+def _recall(
+    dataset: Dataset, indices: Sequence[int], detector: CropDetector, ways: Mapping[str, tuple[Where, Plan]],
+    console: Screen,
+) -> dict[str, Any]:  # fmt: skip
+    """Return compare_recall.recall, with progress."""
+    with console.progress() as progress:
+        task = progress.add_task("recall", total=len(indices))
+        return compare_recall.recall(dataset, indices, detector, ways, lambda count: progress.advance(task, count))
 
 
 def require_inputs(photos: Any, detector: Any) -> None:
@@ -90,6 +124,8 @@ def require_inputs(photos: Any, detector: Any) -> None:
 
 def _check(arguments: Arguments) -> None:
     require_inputs(arguments.photos, arguments.detector)
+    if arguments.recall and arguments.annotations is None:
+        raise ConfigError("--recall follows objects that somebody drew; give --annotations, or leave --recall out")
     least = {"--sample": 1, "--limit": 1, "--side": STRIDE, "--larger": STRIDE, "--slices": STRIDE,
              "--canvases": STRIDE}  # fmt: skip
     for name, bound in least.items():

@@ -126,10 +126,11 @@ def _is_cascade(name: str) -> bool:
     return name.startswith(("weak", "network", "either", "perfect"))
 
 
-def write_table(path: Path, shown: Table, said: Sequence[str]) -> None:
-    """Write the table and the lines as text."""
+def write_tables(path: Path, shown: Sequence[Table], said: Sequence[str]) -> None:
+    """Write the tables and the lines as text."""
     text = io.StringIO()
-    Console(file=text, width=200).print(shown)
+    for each in shown:
+        Console(file=text, width=200).print(each)
     with whole_file(path) as place:
         place.write_text(text.getvalue() + "\n".join([*said, ""]), encoding="utf-8")
 

@@ -50,7 +50,7 @@ def ways(detector: CropDetector, plan: Plan, wanted: Wanted, truths: Dataset | N
     Raises:
         ConfigError: a focus that is not known.
     """
-    focuses = _focuses(wanted, plan, truths)
+    focuses = looks(wanted, plan, truths)
     made = [_whole(detector, wanted.side, plan)]
     made += [_whole(detector, side, plan) for side in wanted.larger if detector.fixed is None]
     made += [_slices(detector, tile, plan) for tile in wanted.tiles]
@@ -72,8 +72,8 @@ def slice_row(tile: int) -> str:
     return f"slices {tile}"
 
 
-def _focuses(wanted: Wanted, plan: Plan, truths: Dataset | None) -> dict[str, tuple[Where, Plan]]:
-    """Each way to look, by the name of its row, with the plan that it is used in."""
+def looks(wanted: Wanted, plan: Plan, truths: Dataset | None) -> dict[str, tuple[Where, Plan]]:
+    """Return each way to look, by the name of its row, with the plan that it is used in; arguments as of `ways`."""
     found: dict[str, tuple[Where, Plan]] = {}
     kinds: dict[str, Any] = {}
     for name in wanted.focus:

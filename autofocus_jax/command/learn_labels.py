@@ -117,13 +117,19 @@ def values(focus: np.ndarray, known: Known, factors: np.ndarray, stride: int) ->
         factors: [2] level px per image px along (x, y).
         stride: level px of a cell.
     """
-    boxes = box_ops.scale(known.truth.boxes[~known.truth.ignore], *factors)
+    own = highest(focus, known.truth.boxes[~known.truth.ignore], factors, stride)
+    return np.concatenate([own, np.full(known.found, np.inf)])
+
+
+def highest(focus: np.ndarray, boxes: np.ndarray, factors: np.ndarray, stride: int) -> np.ndarray:
+    """Return the largest value of a focus map on each of the boxes [n, 4] (image frame), [n] float64."""
+    boxes = box_ops.scale(boxes, *factors)
     low = np.floor(boxes[:, :2] / stride).astype(int)
     high = np.maximum(np.ceil(boxes[:, 2:] / stride).astype(int), low + 1)
     height, width = focus.shape
     own = [focus[max(min(y, height - 1), 0) : end_y, max(min(x, width - 1), 0) : end_x].max()
            for (x, y), (end_x, end_y) in zip(low, high)]  # fmt: skip
-    return np.array([*own, *([np.inf] * known.found)], np.float64)
+    return np.array(own, np.float64)
 
 
 def counted(known: Sequence[Known]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,10 +86,15 @@ def table(measured: Trial, count: int) -> Table:
     result.add_column("objects", justify="right")
     for side in measured.sides:
         result.add_column(f"{side} ({side / measured.longer:.2g}x)", justify="right", no_wrap=True)
-    octaves = np.floor(np.log2(np.maximum(measured.sizes, 1))).astype(int)
-    for octave in sorted(set(octaves.tolist())):
-        inside = octaves == octave
+    for name, inside in by_octave(measured.sizes):
         cells = [f"{100 * found[inside].mean():.0f} ({100 * (found | noticed)[inside].mean():.0f})"
                  for found, noticed in zip(measured.found, measured.suspicion >= THRESHOLD)]  # fmt: skip
-        result.add_row(f"{2**octave} to {2 ** (octave + 1)} px", str(inside.sum()), *cells)
+        result.add_row(name, str(inside.sum()), *cells)
     return result
+
+
+def by_octave(sizes: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the name of each octave of sizes [n], px, that has some, and which sizes are in it, [n] bool."""
+    octaves = np.floor(np.log2(np.maximum(sizes, 1))).astype(int)
+    for octave in sorted(set(octaves.tolist())):
+        yield f"{2**octave} to {2 ** (octave + 1)} px", octaves == octave

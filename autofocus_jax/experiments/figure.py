@@ -66,6 +66,13 @@ def line(axes: Axes, number: int, x, y, label: str, **options) -> None:
     axes.plot(x, y, label=label, **{**look, **options})
 
 
+def log_pixels(axis: Axes) -> None:
+    """Give an axis of pixels a logarithmic scale with plain numbers."""
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}"[-1] in "25" else "")
+
+
 def paper_mark(axes: Axes, x, y, label: str | None = "paper") -> None:
     """Mark a number that the paper printed by a black star."""
     axes.plot(x, y, "*", color=BLACK, markersize=7, label=label, linestyle="none", zorder=5)

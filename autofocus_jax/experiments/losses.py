@@ -26,6 +26,7 @@ from autofocus_jax.focus.cascade import Outcome
 from autofocus_jax.focus.oracle_chips import oracle_chips
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import engine
+from autofocus_jax.metrics.focus import shown_whole
 from autofocus_jax.structures import FOCUS, STRIDE, FocusRange, GroundTruth
 
 CAUSES = (
@@ -102,8 +103,7 @@ def _missed(outcome: Outcome, truth: GroundTruth, plan: Plan) -> tuple[int, int]
     for scale, stage in zip(plan.scales[1:], outcome.stages[1:]):
         inside = scale.valid.holds(sides) & alone
         later |= inside
-        for chip in stage.chips:
-            shown |= inside & (boxes[:, :2] >= chip[:2]).all(axis=1) & (boxes[:, 2:] <= chip[2:]).all(axis=1)
+        shown |= inside & shown_whole(stage.chips, boxes)
     return int(later.sum()), int((later & ~shown).sum())
 
 

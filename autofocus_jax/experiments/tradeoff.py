@@ -227,9 +227,7 @@ def draw(
         value = getattr(pyramid, name)
         axis.plot(pyramid.pixels / 1e6, value, "*", color=figure.BLACK, markersize=8, label="whole pyramid", ls="none")
         axis.axhline(value, color=figure.GREY, linewidth=0.8, linestyle="--", zorder=1)
-        axis.set_xscale("log")
-        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}"[-1] in "25" else "")
+        figure.log_pixels(axis)
         axis.set(xlabel="pixels per image (millions)", ylabel=shown)
     axes[0].legend(loc="lower right")
     return sketch

@@ -129,20 +129,20 @@ def _objects(found: Sequence[Detections], factors: Sequence[float]) -> tuple[np.
     merging = StackingConfig(score_threshold=0.0, max_detections=10**6, nms_iou=IOU)
     boxes, _, labels = stacking.merge_all(sure, merging)
     sizes = np.sqrt(box_ops.area(boxes))
-    scores = np.array([_scores(boxes, labels, at) for at in found])
+    scores = np.array([best_scores(boxes, labels, at) for at in found])
     legible = np.array([factor * sizes >= LEGIBLE for factor in factors])
     objects = ((scores >= SUSPECTED).sum(axis=0) > 1) | (legible.sum(axis=0) < 2)
-    suspicion = np.array([_suspicion(boxes, at, factor) for at, factor in zip(found, factors)])
+    suspicion = np.array([suspicions(boxes, at, factor) for at, factor in zip(found, factors)])
     return sizes[objects], scores[:, objects], suspicion[:, objects]
 
 
-def _scores(boxes: np.ndarray, labels: np.ndarray, at: Detections) -> np.ndarray:
+def best_scores(boxes: np.ndarray, labels: np.ndarray, at: Detections) -> np.ndarray:
     """[g] float32: best score of a detection of each object; 0 where there is none."""
     same = (labels[:, None] == at.labels) & (box_ops.iou(boxes, at.boxes) >= IOU)
     return np.where(same, at.scores, 0).max(axis=1, initial=0).astype(np.float32)
 
 
-def _suspicion(boxes: np.ndarray, at: Detections, factor: float) -> np.ndarray:
+def suspicions(boxes: np.ndarray, at: Detections, factor: float) -> np.ndarray:
     """[g] float32: best score of the small detections that touch each object, as weak focus sees them."""
     small = np.sqrt(box_ops.area(at.boxes)) * factor < SMALL
     touches = box_ops.intersection(boxes, at.boxes[small]) > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -72,7 +73,7 @@ def probabilities(known: FocusNetwork) -> Where:
     """Make focus maps of a network's own probabilities."""
     prepared, variables = detector_of(known.settings).prepare(known.variables)
     variables = jax.device_put(variables)
-    run = jax.jit(lambda variables, chips: prepared.look(variables, chips)[1])
+    run = _compiled(prepared.settings)
 
     def where(
         crops: Sequence[np.ndarray], placements: Sequence[Placement], found: Sequence[Detections] | None
@@ -81,6 +82,13 @@ def probabilities(known: FocusNetwork) -> Where:
                 ((crop, shown(crop, known.settings.share)) for crop in crops)]  # fmt: skip
 
     return where
+
+
+@functools.cache
+def _compiled(settings: FocusNetworkConfig) -> Callable[[Variables, ChipBatch], Any]:
+    """The jitted map of a network, shared by all networks of the same settings: each shape compiles once."""
+    look = detector_of(settings).look
+    return jax.jit(lambda variables, chips: look(variables, chips)[1])
 
 
 def shown(crop: np.ndarray, share: float) -> np.ndarray:

@@ -50,12 +50,17 @@ def chip_recall(
     found = total = 0
     asked = whole = 0.0
     for chip, box, (height, width) in zip(chips, boxes, sizes, strict=True):
-        inside = (box[:, None, :2] >= chip[None, :, :2]) & (box[:, None, 2:] <= chip[None, :, 2:])
-        found += int(np.any(np.all(inside, axis=2), axis=1).sum())
+        found += int(shown_whole(chip, box).sum())
         total += len(box)
         asked += float(box_ops.area(chip).sum())
         whole += height * width
     return (found / total if total else float("nan")), (asked / whole if whole else float("nan"))
+
+
+def shown_whole(chips: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Return which of the boxes [G, 4] lie whole in one of the chips [n, 4], [G] bool."""
+    inside = (boxes[:, None, :2] >= chips[None, :, :2]) & (boxes[:, None, 2:] <= chips[None, :, 2:])
+    return np.any(np.all(inside, axis=2), axis=1)
 
 
 def _share(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

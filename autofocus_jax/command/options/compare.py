@@ -3,8 +3,9 @@
 autofocus compare photos/ --detector model.onnx --annotations boxes.json
 
 runs every way on every photograph, side by side, prints a table and writes runs/compare/comparison.json. With boxes the
-table has average precision, otherwise the agreement with slices. Photographs that fail are named and skipped. Each way
-reads the photographs anew, in threads ahead of the detector, as `autofocus detect` does.
+table has average precision, otherwise the agreement with slices. comparison.png draws it against pixels. Photographs
+that fail are named and skipped. Each way reads the photographs anew, in threads ahead of the detector, as
+`autofocus detect` does.
 """
 
 from __future__ import annotations
@@ -48,9 +49,12 @@ class Arguments:
     network, either: where the focus network of --focus-weights says so, or both; network:0.05 as for weak"""
     focus_weights: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """a focus network, as `autofocus learn` writes it"""
+    recall: bool = False
+    """also follow the objects of --annotations: which share the focus map, the chips and the detector in them lose, by
+    size and by how scale 1 sees them, and what false places cost"""
     sample: int = 3
     """photographs to run first, for a forecast of gain and time; they do not count in the table"""
     limit: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")] = None
     """most photographs, spread evenly"""
     output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/compare"
-    """folder of comparison.json and comparison.txt"""
+    """folder of comparison.json, comparison.txt, and the drawing comparison.svg and .png"""
