@@ -17,7 +17,8 @@ import autofocus_jax
 from autofocus_jax.config.load import parse
 
 ROOT = Path(__file__).parent.parent
-GUIDES = ("choosing_scales.md", "from_checkpoint.md", "extending.md", "data.md", "any_detector.md", "learning_where.md")
+GUIDES = ("choosing_scales.md", "from_checkpoint.md", "extending.md", "data.md", "any_detector.md", "learning_where.md",
+          "given_area.md")  # fmt: skip
 
 
 def blocks(page, language):
@@ -113,3 +114,9 @@ def test_the_notebook_runs(tmp_path_factory, monkeypatch):
     assert any("image/png" in output.get("data", {}) for output in outputs)
     text = "".join(output.get("text", "") for output in outputs)
     assert "of the pyramid's pixels" in text and "times fewer pixels than the pyramid" in text
+
+
+def test_the_snippet_of_a_given_area(capsys):
+    (block,) = blocks("given_area.md", "python")
+    exec(compile(block, "given_area.md", "exec"), {"__name__": "given_area"})
+    assert re.fullmatch(r"\d+% of the pixels\n", capsys.readouterr().out)

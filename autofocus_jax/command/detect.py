@@ -16,7 +16,7 @@ import numpy as np
 from rich.progress import Progress
 
 from autofocus_jax import parallel
-from autofocus_jax.command import video, writers
+from autofocus_jax.command import area_file, video, writers
 from autofocus_jax.command.budget import thresholds_within
 from autofocus_jax.command.console import Screen
 from autofocus_jax.command.detect_report import report, share_of, speed_of
@@ -62,6 +62,10 @@ def run(arguments: Arguments, console: Screen) -> int:
     total = count(items)
     sized = _sizes(items)
     model = _model(arguments, given.names if given else None, [size for _, size in sized], sides, total, console)
+    if arguments.where is not None:
+        area = area_file.read_area(arguments.where, arguments.where_use, items)
+        model = model.planned(dataclasses.replace(model.plan, area=area))
+        console.say(area_file.described(arguments.where, arguments.where_use))
     if arguments.max_detections is not None:
         stacking = dataclasses.replace(model.plan.stacking, max_detections=arguments.max_detections)
         model = model.planned(dataclasses.replace(model.plan, stacking=stacking))
@@ -98,7 +102,8 @@ def _model(
     """The model of --weights or --detector with the scales and thresholds that are asked for."""
     if arguments.options.detector is not None:
         detect = load_foreign(arguments.options)
-        plan = detector_plan(arguments.options, detect.detector, sizes, sides, arguments.threshold)
+        given = arguments.where is not None
+        plan = detector_plan(arguments.options, detect.detector, sizes, sides, arguments.threshold, given)
         for line in described(plan, sizes):
             console.say(line)
         return Model(detect, plan, detect.categories)
@@ -131,6 +136,10 @@ def _checked(arguments: Arguments) -> list[tuple[int, int]]:
         raise ConfigError(f"--max-detections {arguments.max_detections}; want 1 to {2**20} detections an image")
     if not arguments.write:
         raise ConfigError(f"--write got nothing; give at least one of {', '.join(get_args(Form))}")
+    if arguments.where is None and arguments.where_use != "only":
+        raise ConfigError(f"--where-use {arguments.where_use} goes with --where; give an area, or leave it out")
+    if arguments.pixels is not None and arguments.where is not None:
+        raise ConfigError("--pixels chooses thresholds for whole images; give it or --where, not both")
     if arguments.pixels is not None and arguments.threshold:
         raise ConfigError("--pixels chooses the thresholds; give it or --threshold, not both")
     return checked_sides(arguments.score, arguments.threshold, arguments.scales)

@@ -33,7 +33,7 @@ class Summary(NamedTuple):
     stopped: BaseException | None  # what ended it early: an interrupt, or a file that could not be written
 
 
-class _Source(NamedTuple):
+class Source(NamedTuple):
     """Origin of an image: its key in the stream."""
 
     item: Item
@@ -66,7 +66,7 @@ def run_detection(
             images = _sources(items, summary.skipped)
             keep_images = any(writer.wants_image for writer in writers)
             for outcome in model.stream(images, stages, window, keep_images=keep_images):
-                source = cast(_Source, outcome.key)
+                source = cast(Source, outcome.key)
                 if outcome.error is not None:
                     summary.skipped.append((source.item.file_name, _reason(source, outcome.error)))
                 else:
@@ -99,21 +99,21 @@ def count(items: Sequence[Item]) -> int:
     return total
 
 
-def _sources(items: Sequence[Item], skipped: list) -> Iterator[tuple[_Source, Reader]]:
+def _sources(items: Sequence[Item], skipped: list) -> Iterator[tuple[Source, Reader]]:
     """Each image and each frame with what reads it; videos that cannot be opened, or end early, go to `skipped`.
 
     Frames are decoded when they are asked for, because a video can only be read in order.
     """
     for item in items:
         if not item.video:
-            yield _Source(item, None, None), functools.partial(read_image, item.path, oriented=True)
+            yield Source(item, None, None), functools.partial(read_image, item.path, oriented=True)
             continue
         try:
             info = video.video_info(item.path)
             film = Film(item.name, info.height, info.width, info.rate)
             number = -1
             for number, frame in enumerate(video.frames(item.path)):
-                yield _Source(item, number, film), functools.partial(_same, frame)
+                yield Source(item, number, film), functools.partial(_same, frame)
         except ImageError as error:
             skipped.append((item.file_name, str(error)))
             continue
@@ -128,13 +128,13 @@ def _same(frame: np.ndarray) -> np.ndarray:
     return frame
 
 
-def _reason(source: _Source, error: str) -> str:
+def _reason(source: Source, error: str) -> str:
     """Why there is no result: what is said of a file that cannot be read names it, what a detector says does not."""
     name = printable(_names(source)[1])
     return error if printable(source.item.file_name) in error else f"{name}: {error}"
 
 
-def _names(source: _Source) -> tuple[str, str]:
+def _names(source: Source) -> tuple[str, str]:
     """Name of its own files, and what tables call it."""
     item, frame = source.item, source.frame
     return (item.name, item.file_name) if frame is None else (f"{item.name}_{frame:06d}", f"{item.file_name}#{frame}")

@@ -22,6 +22,7 @@ def detector_plan(
     sizes: Sequence[tuple[int, int]],
     sides: Sequence[tuple[int, int]] = (),
     thresholds: Sequence[float] = (),
+    area: bool = False,
 ) -> Plan:
     """Return the plan of --detector.
 
@@ -31,6 +32,7 @@ def detector_plan(
         sizes: (height, width) of the photographs, px; the plan is proposed for the median of their longer sides.
         sides: (shorter, longer) side of each scale, px, in place of those of the plan.
         thresholds: of the focus maps, in place of those of the plan.
+        area: an area is given, which says where to look even where the detector does not.
 
     Raises:
         ConfigError, ForeignError, PlanError: one line.
@@ -41,7 +43,7 @@ def detector_plan(
     if options.focus == "none" and thresholds:
         raise ConfigError("--focus none looks everywhere and has no threshold; leave it out, or give --focus weak")
     plan = _plan(options, detector, sizes, sides)
-    if options.focus == "none":
+    if options.focus == "none" and not area:
         return plan.pyramid()
     return plan.with_thresholds(*thresholds) if thresholds else plan
 

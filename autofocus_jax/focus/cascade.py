@@ -47,7 +47,7 @@ def cascade(
         Detections of each image (image frame), the cost of all images, and for each image a Stage per scale.
 
     Raises:
-        ImageError: an image is no array of uint8 RGB.
+        ImageError: an image is no array of uint8 RGB, or `plan.area` has no map for it.
         BucketError: a chip is larger than every bucket.
         DetectorError: the detector fails, or its answer does not fit its chips.
         RuleError: a rule returns boxes that are no valid chips.
@@ -57,6 +57,9 @@ def cascade(
         check_image(image, key)
     readers = ((key, partial(_same, image)) for key, image in zip(keys, images))
     outcomes = list(_stream(readers, detect, plan, max(1, len(images)), 1, True, False, goes_on=False))
+    for done in outcomes:
+        if done.error is not None:
+            raise ImageError(done.error)
     cost = sum((done.cost for done in outcomes if done.cost is not None), Cost.none(len(plan.scales)))
     detections = [done.detections for done in outcomes if done.detections is not None]
     return detections, cost, [done.stages for done in outcomes if done.stages is not None]
@@ -73,9 +76,9 @@ def stream(
 ) -> Generator[Outcome, None, None]:
     """Yield the Outcome of every image, in the order of the readers, which run in threads ahead of the device.
 
-    A reader's ImageError becomes an Outcome with `error`. If the plan's buckets are Loose, a DetectorError does too,
-    because a call then holds chips of one image only. Other errors end the stream. At most 2 * `plan.window` + 4
-    decoded images are held at a time, whatever the number of threads.
+    An ImageError of a reader or of `plan.area` becomes an Outcome with `error`. If the plan's buckets are Loose, a
+    DetectorError does too, because a call then holds chips of one image only. Other errors end the stream. At most 2 *
+    `plan.window` + 4 decoded images are held at a time, whatever the number of threads.
 
     Args:
         images: (key, reader) of each image. The caller chooses the key; it comes back in Outcome and Placement.
@@ -100,7 +103,7 @@ def _stream(images, detect, plan, window, threads, keep_stages, keep_images, goe
     if threads < 1 or concurrency < 1:
         raise AutoFocusError(f"a stream needs at least 1 thread and a concurrency of at least 1, got {threads} and "
                              f"{concurrency}")  # fmt: skip
-    readers = (partial(_read, key, reader) for key, reader in images)
+    readers = (partial(_read, key, reader, plan) for key, reader in images)
     with contextlib.ExitStack() as stack:
         reading = ahead(readers, threads, min(2 * threads + 1, window), "read")
         arriving = stack.enter_context(contextlib.closing(reading))
@@ -128,13 +131,16 @@ def _stream(images, detect, plan, window, threads, keep_stages, keep_images, goe
             yield from flow.finished(most)
 
 
-def _read(key: Hashable, reader: Reader) -> Arrived:
+def _read(key: Hashable, reader: Reader, plan: Plan) -> Arrived:
     begin = time.perf_counter()
+    heat = None
     try:
         image: np.ndarray | ImageError = reader()
+        if plan.area is not None and isinstance(image, np.ndarray) and image.ndim == 3:
+            heat = plan.area.heat(key, image.shape[:2])
     except ImageError as error:
         image = error
-    return Arrived(key, image, time.perf_counter() - begin)
+    return Arrived(key, image, time.perf_counter() - begin, heat)
 
 
 def _same(image: np.ndarray) -> np.ndarray:

@@ -72,6 +72,7 @@ class Arrived(NamedTuple):
     key: Hashable
     image: np.ndarray | ImageError
     seconds: float
+    heat: np.ndarray | None = None  # of Plan.area for the image
 
 
 class _Entry(NamedTuple):
@@ -108,11 +109,11 @@ class Flow:
 
     def admit(self, arrived: Arrived) -> None:
         """Take in an image that was read."""
-        key, image, seconds = arrived
+        key, image, seconds, heat = arrived
         if isinstance(image, ImageError):
             self.order.append(Outcome(key, error=str(image)))
         else:
-            moving = walk.start(key, self.arrived, image, self.plan, seconds)
+            moving = walk.start(key, self.arrived, image, self.plan, seconds, heat)
             self.order.append(moving)
             self._enqueue(moving)
         self.arrived += 1

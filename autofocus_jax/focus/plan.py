@@ -13,6 +13,7 @@ import numpy as np
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.errors import PlanError
 from autofocus_jax.focus import buckets as bucket_ops
+from autofocus_jax.focus.area import Area
 from autofocus_jax.focus.buckets import Buckets, Loose, Multiple
 from autofocus_jax.focus.chips import ChipFunction, focus_chips, whole_level
 from autofocus_jax.structures import STRIDE, Bucket, Scale, ValidRange
@@ -31,6 +32,7 @@ class Plan:
             `ChipRule` of each scale.
         shrink: largest share of its sides that a chip may lose to fit a smaller bucket.
         window: number of images in progress, which share batches.
+        area: where to look, given by the user; None for the whole image.
 
     Raises:
         PlanError: the parts do not fit each other.
@@ -42,6 +44,7 @@ class Plan:
     rules: tuple[ChipFunction, ...] | None = None
     shrink: float = 0.0
     window: int = 32
+    area: Area | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "scales", tuple(self.scales))

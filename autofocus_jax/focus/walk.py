@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from autofocus_jax.focus import area as area_ops
 from autofocus_jax.focus import pyramid, stacking
 from autofocus_jax.focus.chips import ChipFunction, checked, whole_pixels
 from autofocus_jax.focus.plan import Plan
-from autofocus_jax.structures import STAGES, Bucket, Cost, Detections, ImageError, Placement
+from autofocus_jax.structures import STAGES, STRIDE, Bucket, Cost, Detections, ImageError, Placement
 
 
 class Chip(NamedTuple):
@@ -43,6 +44,7 @@ class Walk:
     number: int  # how many images arrived before it
     size: tuple[int, int]  # (height, width), image px
     image: np.ndarray | None  # None once no crop of it is needed any more
+    heat: np.ndarray | None  # [H, W] in 0..1, of Plan.area; None without one
     seconds: dict[str, float]  # spent so far, by entry of STAGES
     padded: list[int]  # px the device processed, for each scale of the plan
     runs: list[int]  # inputs the detector ran on, for each scale of the plan
@@ -53,7 +55,9 @@ class Walk:
     outcome: Future | Any = None  # its Outcome or what becomes it, once it is through
 
 
-def start(key: Hashable, number: int, image: np.ndarray, plan: Plan, read: float = 0.0) -> Walk:
+def start(
+    key: Hashable, number: int, image: np.ndarray, plan: Plan, read: float = 0.0, heat: np.ndarray | None = None
+) -> Walk:
     """Return the walk of an image at its first scale, whose only region is the whole image.
 
     Args:
@@ -62,6 +66,7 @@ def start(key: Hashable, number: int, image: np.ndarray, plan: Plan, read: float
         image: uint8 RGB [h, w, 3].
         plan: scales, buckets and rules.
         read: seconds that reading took.
+        heat: the map [H, W] of `plan.area` for the image; None without one.
 
     Raises:
         ImageError: the image is no array of uint8 RGB.
@@ -70,7 +75,7 @@ def start(key: Hashable, number: int, image: np.ndarray, plan: Plan, read: float
     check_image(image, key)
     size = image.shape[:2]
     seconds = dict.fromkeys(STAGES, 0.0) | {"read": read}
-    moving = Walk(key, number, size, image, seconds, [0] * len(plan.scales), [0] * len(plan.scales))
+    moving = Walk(key, number, size, image, heat, seconds, [0] * len(plan.scales), [0] * len(plan.scales))
     enter(moving, whole_image(size), plan)
     return moving
 
@@ -146,8 +151,19 @@ def next_regions(walk: Walk, plan: Plan) -> np.ndarray:
     scale = len(walk.regions)
     if scale == len(plan.scales):
         return np.zeros((0, 4), np.int32)
-    maps = [found.focus for found in walk.found[-1] if found is not None]
-    return zoom(walk.chips[-1], maps, plan.functions[scale - 1])
+    chips, maps = walk.chips[-1], [found.focus for found in walk.found[-1] if found is not None]
+    area, heat = plan.area, walk.heat
+    if area is None or heat is None:
+        return zoom(chips, maps, plan.functions[scale - 1])
+    given = [area_ops.cells(heat, walk.size, chip.place, chip.size) for chip in chips]
+    joined = [area_ops.joined(area, focus, values) for focus, values in zip(maps, given, strict=True)]
+    regions = zoom(chips, joined, plan.functions[scale - 1])
+    if not area.limits:
+        return regions
+    rule = plan.scales[scale - 1].chips
+    least = rule.min_size / chips[0].factor if rule is not None else 0.0
+    margin = STRIDE / 2 / pyramid.factor(*walk.size, plan.scales[scale])
+    return area_ops.cut(regions, heat, walk.size, margin, least)
 
 
 def zoom(chips: Sequence[Chip], maps: Sequence[np.ndarray | None], rule: ChipFunction) -> np.ndarray:
@@ -188,7 +204,10 @@ def cost(walk: Walk, plan: Plan) -> Cost:
 
 
 def scale_detections(walk: Walk, plan: Plan) -> list[stacking.ScaleDetections]:
-    """Return all detections of a finished walk, one entry per scale, ordered by chip; empty for scales not reached."""
+    """Return all detections of a finished walk, one entry per scale, ordered by chip; empty for scales not reached.
+
+    An area that limits has left out those whose centre lies outside.
+    """
     none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
     parts = []
     for index in range(len(plan.scales)):
@@ -198,5 +217,8 @@ def scale_detections(walk: Walk, plan: Plan) -> list[stacking.ScaleDetections]:
         counts = [len(answer.detections.scores) for answer in answers]
         chip = np.repeat(np.arange(len(answers)), counts)
         detections = Detections(*(np.concatenate(field) for field in fields))
+        if plan.area is not None and plan.area.limits and walk.heat is not None:
+            keep = area_ops.inside(walk.heat, walk.size, detections)
+            chip, detections = chip[keep], Detections(*(field[keep] for field in detections))
         parts.append(stacking.ScaleDetections(detections, chip, regions.astype(np.float32)))
     return parts

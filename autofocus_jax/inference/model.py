@@ -14,6 +14,7 @@ from autofocus_jax import parallel
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.data.rgb import Image, as_rgb, rgb_size
 from autofocus_jax.detector.api import Variables
+from autofocus_jax.focus.area import Area
 from autofocus_jax.focus.buckets import Loose
 from autofocus_jax.focus.cascade import AnyDetect, Outcome, Reader
 from autofocus_jax.focus.chips import ChipFunction
@@ -146,13 +147,16 @@ class Model:
         if hasattr(self.detect, "warm_up"):
             self.detect.warm_up(progress)
 
-    def __call__(self, images: Image | Sequence[Image], score: float = 0.5, stages: bool = False) -> Any:
+    def __call__(
+        self, images: Image | Sequence[Image], score: float = 0.5, stages: bool = False, area: Area | None = None
+    ) -> Any:
         """Detect objects in one image, or in a list or tuple of images, whose chips share batches.
 
         Args:
             images: paths, NumPy arrays of uint8 or PIL images.
             score: detections below this score are left out.
             stages: keep chips and focus maps of every scale in Result.stages.
+            area: where to look (focus.area.area_of), whose keys are positions in the list; by default everywhere.
 
         Returns:
             A Result for one image, a list of Results otherwise.
@@ -166,6 +170,8 @@ class Model:
         if not given:
             return []
         model = self if self.plan is not None else self.proposed(_sizes(given, which))
+        if area is not None:
+            model = model.planned(dataclasses.replace(model.plan, area=area))
         readers = ((position, lambda image=image: as_rgb(image)) for position, image in enumerate(given))
         results = []
         for image, outcome in zip(given, model.stream(readers, stages)):

@@ -161,3 +161,31 @@ def test_options_of_a_detector_without_one(autofocus, squares):
         assert code == 1 and f"{words[0].replace('no-', '')} goes with --detector; leave it out" in err
     code, _, err = autofocus("detect", squares)
     assert code == 1 and "--weights is missing" in err and "or --detector with an .onnx file" in err
+
+
+def test_an_area_limits_adds_and_leaves_out(detect, tmp_path):
+    everything, summary, _ = detect(*SMALL)
+    left = {"left.json": [[0, 0, 192, 256]], "right.json": [[192, 0, 384, 256]]}
+    for name, boxes in left.items():
+        (tmp_path / name).write_text(json.dumps(boxes))
+    corner = lambda found: sorted((box["image_id"], *np.round(box["bbox"], 1)) for box in found)  # noqa: E731
+    half, cheaper, out = detect(*SMALL, "--where", "left.json")
+    assert corner(half) == corner([box for box in everything if box["bbox"][0] < 192]) and 0 < len(half) < 8
+    assert share(cheaper) < share(summary) and "looking and reporting only inside left.json" in out
+    other = detect(*SMALL, "--where", "right.json", "--where-use", "not")
+    assert corner(other[0]) == corner(half) and share(other[1]) == pytest.approx(share(cheaper), abs=0.5)
+    added = detect(*SMALL, "--where", "left.json", "--where-use", "also")
+    assert corner(added[0]) == corner(everything) and share(added[1]) > share(summary)
+    alone = detect(*SMALL, "--where", "left.json", "--focus", "none")
+    assert corner(alone[0]) == corner(half) and share(cheaper) < share(alone[1]) < 60
+
+
+def test_an_area_that_does_not_fit(autofocus, detect, square_finder, squares, tmp_path):
+    cv2.imwrite(str(tmp_path / "mask.png"), np.full((100, 100), 255, np.uint8))
+    words = ("detect", squares, "--detector", square_finder(), *ALWAYS)
+    code, out, err = autofocus(*words, "--where", "mask.png")
+    assert code == 1 and "1.png" in out and "100x100 px for an image of 384x256 px" in out and "Traceback" not in err
+    code, _, err = autofocus(*words, "--where-use", "not")
+    assert code and "--where-use not goes with --where" in err
+    code, _, err = autofocus(*words, "--where", "mask.png", "--pixels", "100")
+    assert code and "give it or --where, not both" in err

@@ -47,6 +47,12 @@ class Arguments:
     scales: Annotated[tuple[str, ...], tyro.conf.arg(metavar="SHORTERxLONGER...", help_behavior_hint=_WEIGHTS_SAY)] = ()
     """sides of the pyramid, coarse to fine, as 480x512 800x1280 1400x2000; one pair runs one scale alone, without
     AutoFocus"""
+    where: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """an area of the images, in their px: a mask (white is inside), .geojson (polygons), .json (boxes) or .npy (a map
+    of 0..1); or a folder with such a file for each image, of its name"""
+    where_use: Annotated[Literal["only", "also", "not"], tyro.conf.arg(metavar="{only,also,not}")] = "only"
+    """only: look and report inside the area alone; also: look again inside it, besides where the detector says so; not:
+    leave it out"""
     max_pixels: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """most pixels of an image; larger images are skipped (default: 67108864, as 8192x8192, about 1 GB)"""
     max_detections: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=_WEIGHTS_SAY)] = None
