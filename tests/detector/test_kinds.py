@@ -14,6 +14,8 @@ from autofocus_jax.detector.two_stage_network import Maps, answer, classify, for
 from autofocus_jax.structures import DetectorOutput, TrainBatch
 from autofocus_jax.weights.safetensors import flatten
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 _forward = jax.jit(forward, static_argnums=0, static_argnames="masked")
 _classify = jax.jit(classify, static_argnums=0)
 
