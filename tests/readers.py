@@ -23,7 +23,9 @@ from autofocus_jax import files
 from autofocus_jax.batch.images import images
 from autofocus_jax.batch.plan import plan
 from autofocus_jax.batch.storage import Folder
-from autofocus_jax.command import buckets, names, plan_file, video
+from autofocus_jax.command import area_file, buckets, names, plan_file, video
+from autofocus_jax.command.detection_run import Source
+from autofocus_jax.command.inputs import Item
 from autofocus_jax.config import StackingConfig, load, stored
 from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.data.findings import Findings
@@ -252,6 +254,8 @@ def readers(scratch: Path) -> dict[str, Reader]:
         "a training's config": Reader("config.json", (CONFIG,), read_training),
         "a plan": Reader("target.json", (plan_file.plan_text(PLAN).encode(),),
                          lambda folder: plan_file.read_plan(folder / "target.json")),
+        **{f"an area, {name}": Reader(name, seeds, lambda folder, name=name: read_area(folder / name))
+           for name, seeds in AREAS.items()},
         "chips": Reader("target.json", (b'{"chips": [[64, 96, 3], [32, 32, 9]]}',),
                         lambda folder: buckets.read_chips(folder / "target.json")),
         "proposals": Reader("target.npz", ((scratch / "p.npz").read_bytes(),), read_proposals, {"a.json": COCO}),
@@ -262,6 +266,32 @@ def readers(scratch: Path) -> dict[str, Reader]:
         "a packed shard": Reader("target.tar.gz", shards[1:], read_table),
         "a Parquet file": Reader("target.parquet", tables, read_table),
     }  # fmt: skip
+
+
+def saved(values: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values)
+    return file.getvalue()
+
+
+_RING = [[5, 5], [50, 5], [50, 30], [5, 30], [5, 5]]
+_HOLE = [[9, 9], [12, 9], [12, 12], [9, 9]]
+_POLYGON = {"type": "Polygon", "coordinates": [_RING, _HOLE]}
+AREAS = {
+    "area.json": (b"[[1, 2, 30, 35], [0.5, 0, 60, 40]]", b"[]"),
+    "area.geojson": (
+        json.dumps({"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": _POLYGON}]}).encode(),
+        json.dumps({"type": "MultiPolygon", "coordinates": [[_RING]]}).encode(),
+    ),
+    "area.npy": (saved(np.eye(4, 6, dtype=np.float32)), saved(np.ones((40, 60), bool))),
+    "area.png": (PNG,),
+}
+
+
+def read_area(path: Path) -> np.ndarray:
+    """The map of an image of 60x40 px."""
+    item = Item(path, "a", "a.png", False)
+    return area_file.read_area(str(path), "only", [item]).heat(Source(item, None, None), (40, 60))
 
 
 def _two(folder: Path):

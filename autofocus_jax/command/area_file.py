@@ -105,9 +105,10 @@ def _draw_of(path: Path) -> Draw:
 def _heat(content: bytes, path: Path) -> np.ndarray:
     try:
         return checked(np.load(io.BytesIO(content), allow_pickle=False))
-    except (ValueError, EOFError, OSError, AutoFocusError) as error:
-        reason = error if isinstance(error, AutoFocusError) else "it is no array that np.save wrote"
-        raise ImageError(f"the area {printable(path)} cannot be used; {reason}") from None
+    except AutoFocusError as error:
+        raise ImageError(f"the area {printable(path)} cannot be used; {error}") from None
+    except Exception:  # whatever a damaged header makes NumPy raise
+        raise ImageError(f"the area {printable(path)} is no array of numbers that np.save wrote") from None
 
 
 def _boxes(content: Any) -> list[list[Any]]:

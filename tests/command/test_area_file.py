@@ -127,7 +127,7 @@ BAD = {
     "missing.json": (None, "cannot be read"),
     "a.txt": ("12 8 30 24", "has an unknown suffix"),
     "no.png": ("no image", "no.png"),
-    "no.npy": ("text", "it is no array that np.save wrote"),
+    "no.npy": ("text", "is no array of numbers that np.save wrote"),
     "three.json": ([[1, 2, 3]], "want a list of boxes"),
     "turned.json": ([[30, 8, 12, 24]], "want a list of boxes"),
     "word.json": ("[[1, 2, 3, \"x\"]]", "want a list of boxes"),
@@ -160,5 +160,5 @@ def test_heat_maps_that_are_none(tmp_path, heat):
         with pytest.raises(ConfigError, match=says):
             heat(write(tmp_path / f"{number}.npy", values))
     np.save(tmp_path / "pickled.npy", np.array([{}]), allow_pickle=True)
-    with pytest.raises(ConfigError, match=r"no array that np\.save wrote"):
+    with pytest.raises(ConfigError, match=r"no array of numbers that np\.save wrote"):
         heat(tmp_path / "pickled.npy")
