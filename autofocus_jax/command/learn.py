@@ -5,22 +5,26 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from autofocus_jax import ledger, parallel
-from autofocus_jax.command import learn_labels, learn_training
-from autofocus_jax.command.compare import opened, planned, require_inputs
+from autofocus_jax.command import learn_labels, learn_plan, learn_training
+from autofocus_jax.command.compare import opened, require_inputs
 from autofocus_jax.command.console import Screen
 from autofocus_jax.command.learn_labels import Known, Labelled
+from autofocus_jax.command.learn_plan import Found
 from autofocus_jax.command.options.learn import Arguments
+from autofocus_jax.command.plan_file import plan_text
 from autofocus_jax.command.trained import model_digest
 from autofocus_jax.config import Config, ConfigError, TrainingConfig
 from autofocus_jax.config.load import to_dict
 from autofocus_jax.data.image import quiet_decoders
 from autofocus_jax.detector.focus_network import FocusNetworkConfig
+from autofocus_jax.files import write_text
 from autofocus_jax.focus import pyramid, walk
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.foreign.found import CropDetector
@@ -28,7 +32,7 @@ from autofocus_jax.foreign.proposal import THRESHOLD
 from autofocus_jax.inference.focus_network import FocusNetwork, probabilities
 from autofocus_jax.inference.pieces import Skipped
 from autofocus_jax.planning.risk import losses, photographs_needed, risk_threshold
-from autofocus_jax.structures import STRIDE, AutoFocusError, Dataset, Where
+from autofocus_jax.structures import STRIDE, AutoFocusError, Dataset, Detections, Where
 from autofocus_jax.weights import safetensors
 from autofocus_jax.where.truth import SMALL
 
@@ -52,19 +56,19 @@ def run(arguments: Arguments, console: Screen) -> int:
     _check(arguments)
     dataset, detector, skipped = opened(arguments, console)
     _least(len(dataset), arguments.miss)
-    proposed, _ = planned(arguments, detector, dataset)
-    plan = proposed.plan
-    if len(plan.scales) != 2 or plan.scales[0].chips is None:
-        raise ConfigError(f"the plan has {len(plan.scales)} scales; learning where to look again wants two: give "
-                          "larger photographs, or --plan with two")  # fmt: skip
+    plan, sides = learn_plan.begin(arguments, detector, dataset)
     training = TrainingConfig(arguments.steps, arguments.step_batch, learning_rate=arguments.learning_rate)
-    side = plan.scales[0].max_side
-    config = learn_training.configured(arguments.initial, arguments.share, side, training, arguments.seed)
-    variables = learn_training.begin(config, arguments.initial)
-    known, failed = _known(arguments, dataset, detector, plan, console)
+    configured = partial(learn_training.configured, arguments.initial, arguments.share, training=training,
+                         seed=arguments.seed)  # fmt: skip
+    variables = learn_training.begin(configured(side=sides[0]), arguments.initial)  # before hours of detecting
+    found, failed = _found(arguments, dataset, detector, sides, console)
     for one in (*skipped, *failed):
         console.say(f"skipped: {one.file_name}: {one.reason}")
-    taught, kept = _split(known, arguments)
+    parts = _split(found, arguments)
+    plan = learn_plan.choose(dataset, sides, parts[0], console.say) if plan is None else plan
+    known = partial(_known, arguments, dataset, sides, plan)
+    taught, kept = ([(index, known(index, at)) for index, at in part] for part in parts)
+    config = configured(side=plan.scales[0].max_side)
     for name, part in (("to learn from", taught), ("kept apart", kept)):
         counts = learn_labels.counted([one for _, one in part])
         console.say("{}: {photographs} photographs, {objects} objects, {need} of which need a second look".format(
@@ -89,6 +93,8 @@ def _check(arguments: Arguments) -> None:
     require_inputs(arguments.photos, arguments.detector)
     if not arguments.output.endswith(".safetensors"):
         raise ConfigError(f"--output {arguments.output}; want the name of a .safetensors file")
+    if arguments.plan is not None and Path(arguments.plan).resolve() == _plan_beside(arguments.output).resolve():
+        raise ConfigError(f"--plan {arguments.plan} would be overwritten; choose another --output")
     for name, good, wanted in (
         ("miss", 0.005 <= arguments.miss <= 0.5, "a share from 0.005 to 0.5"),
         ("share", arguments.share is None or 0.1 <= arguments.share <= 1, "a number from 0.1 to 1"),
@@ -102,26 +108,36 @@ def _check(arguments: Arguments) -> None:
             raise ConfigError(f"--{name} {getattr(arguments, name.replace('-', '_'))}; want {wanted}")
 
 
-def _known(
-    arguments: Arguments, dataset: Dataset, detector: CropDetector, plan: Plan, console: Screen
-) -> tuple[list[tuple[int, Known]], list[Skipped]]:
-    """What is known of each photograph, by its index, and the photographs that failed."""
+def _plan_beside(output: str) -> Path:
+    return Path(output).with_suffix(".json")
+
+
+def _found(
+    arguments: Arguments, dataset: Dataset, detector: CropDetector, sides: Sequence[int], console: Screen
+) -> tuple[list[Found], list[Skipped]]:
+    """What the detector finds in each photograph at each side, nothing with boxes, and the photographs that failed."""
     if arguments.annotations is not None:
-        found = []
-        for index in range(len(dataset)):
-            info = dataset.info(index)
-            small = SMALL.b / pyramid.factor(info.height, info.width, plan.scales[0])
-            found.append((index, learn_labels.drawn(dataset.ground_truth(index), small)))
-        return found, []
-    sides = [scale.max_side for scale in plan.scales]
+        return [(index, ()) for index in range(len(dataset))], []
     facts = to_dict(dataclasses.replace(arguments.options, names=None, threads=0, providers=()))
-    depends = {"detector": model_digest(arguments.detector), "options": facts, "sides": sides,
+    depends = {"detector": model_digest(arguments.detector), "options": facts, "sides": list(sides),
                "photographs": ledger.data_identity(dataset, bytes_too=True)}  # fmt: skip
     kept = ledger.Ledger(Path(arguments.work), depends, makes=("*.npz",), fix="give another --work")
     with console.progress() as progress:
         task = progress.add_task("detecting", total=len(dataset))
         at, failed = learn_labels.detections(dataset, detector, sides, kept, lambda: progress.advance(task))
-    return [(index, learn_labels.judge(coarse, fine, plan.scales)) for index, (coarse, fine) in at.items()], failed
+    return list(at.items()), failed
+
+
+def _known(
+    arguments: Arguments, dataset: Dataset, sides: Sequence[int], plan: Plan, index: int, at: Sequence[Detections]
+) -> Known:
+    """What is known of a photograph, by its boxes or by what was found at each side."""
+    if arguments.annotations is not None:
+        info = dataset.info(index)
+        small = SMALL.b / pyramid.factor(info.height, info.width, plan.scales[0])
+        return learn_labels.drawn(dataset.ground_truth(index), small)
+    coarse, fine = (at[sides.index(scale.max_side)] for scale in plan.scales)
+    return learn_labels.judge(coarse, fine, plan.scales)
 
 
 def _least(count: int, miss: float) -> int:
@@ -134,14 +150,12 @@ def _least(count: int, miss: float) -> int:
     return least
 
 
-def _split(
-    known: Sequence[tuple[int, Known]], arguments: Arguments
-) -> tuple[list[tuple[int, Known]], list[tuple[int, Known]]]:
+def _split(found: Sequence[Found], arguments: Arguments) -> tuple[list[Found], list[Found]]:
     """Photographs to learn from, and photographs that are kept apart, drawn at random."""
-    least = _least(len(known), arguments.miss)
-    apart = min(max(2 * least, round(_APART * len(known))), len(known) - _TRAINED)
-    order = np.random.default_rng(arguments.seed).permutation(len(known))
-    return [known[place] for place in sorted(order[apart:])], [known[place] for place in sorted(order[:apart])]
+    least = _least(len(found), arguments.miss)
+    apart = min(max(2 * least, round(_APART * len(found))), len(found) - _TRAINED)
+    order = np.random.default_rng(arguments.seed).permutation(len(found))
+    return [found[place] for place in sorted(order[apart:])], [found[place] for place in sorted(order[:apart])]
 
 
 def _held(look: Where, dataset: Dataset, index: int, one: Known, plan: Plan, tick: Callable[[], None]) -> Held:
@@ -168,7 +182,9 @@ def _finish(
     arguments: Arguments, config: Config, variables: Any, threshold: float, held: Sequence[Held], plan: Plan,
     console: Screen,
 ) -> None:  # fmt: skip
-    """Say what is forecast, and write the network."""
+    """Say what is forecast, and write the network and its plan."""
+    stored = _plan_beside(arguments.output)
+    write_text(stored, plan_text(plan.with_thresholds(THRESHOLD)))  # which a network's own threshold becomes
     plan = plan.with_thresholds(threshold)
     looked, full = np.sum([pixels(one.focus, one.size, plan) for one in held], axis=0) / len(held)
     missed = float(losses([one.values for one in held], threshold).mean())
@@ -180,4 +196,5 @@ def _finish(
     facts = {"threshold": threshold, "miss": arguments.miss, "kept_apart": len(held), "missed": missed,
              "side": math.sqrt(looked), "saving": saving, "level": plan.scales[0].max_side}  # fmt: skip
     safetensors.save(arguments.output, variables, {"detector": to_dict(config)["detector"]}, facts)
-    console.say(f"written: {arguments.output}; use it with --focus either --focus-weights {arguments.output}")
+    console.say(f"written: {arguments.output}, {stored}; use them with --focus either --focus-weights "
+                f"{arguments.output} --plan {stored}")  # fmt: skip

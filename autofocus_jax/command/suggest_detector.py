@@ -21,7 +21,7 @@ from autofocus_jax.foreign.found import CropDetector
 from autofocus_jax.foreign.magnification import Trial, candidate_sides, find_at, suggest_plan, trial
 from autofocus_jax.foreign.proposal import THRESHOLD, own_side
 from autofocus_jax.inference.pieces import Skipped
-from autofocus_jax.structures import AutoFocusError, DetectorError, ImageError
+from autofocus_jax.structures import AutoFocusError, Dataset, DetectorError, ImageError
 
 _CANVAS = 640  # px, a detector of any input size sees levels above _AT_ONCE in windows of this side
 _AT_ONCE = 4096
@@ -43,9 +43,7 @@ def suggest_for(tried: Tried, console: Screen) -> int:
     quiet_decoders()
     detector = tried.options.load(tried.detector)
     dataset, skipped = photographs.plain([tried.photos], detector.categories)
-    infos = [dataset.info(index) for index in range(len(dataset))]
-    longer = float(np.median([max(info.height, info.width) for info in infos]))
-    sides = candidate_sides(own_side(detector) if tried.side is None else tried.side, longer)
+    sides = sides_to_try(detector, dataset, tried.side)
     sizes, found = [], []
     with console.progress() as progress:
         chosen = photographs.spread(len(dataset), tried.count)
@@ -71,6 +69,16 @@ def suggest_for(tried: Tried, console: Screen) -> int:
     write_text(path, plan_text(plan))
     console.say(f"written: {path}; try it with autofocus compare --plan {path}")  # fmt: skip
     return 0
+
+
+def sides_to_try(detector: CropDetector, dataset: Dataset, side: int | None) -> tuple[int, ...]:
+    """Return the longer sides of levels to try a detector at, px, coarse to fine.
+
+    side: of the coarsest level; None takes the detector's own.
+    """
+    infos = [dataset.info(index) for index in range(len(dataset))]
+    longer = float(np.median([max(info.height, info.width) for info in infos]))
+    return candidate_sides(own_side(detector) if side is None else side, longer)
 
 
 def level_form(detector: CropDetector, side: int) -> CropDetector:

@@ -83,8 +83,12 @@ def trial(
     return Trial(tuple(sides), float(np.median(np.asarray(sizes).max(axis=1))), measured, scores, suspicion)
 
 
-def suggest_plan(measured: Trial) -> Proposal:
+def suggest_plan(measured: Trial, threshold: float | None = None) -> Proposal:
     """Return the plan that a trial bears, and why.
+
+    Args:
+        measured: the trial.
+        threshold: of the focus map; None chooses one for weak focus.
 
     Raises:
         ForeignError: too few objects to learn from.
@@ -93,7 +97,7 @@ def suggest_plan(measured: Trial) -> Proposal:
     found = measured.found
     if len(sizes) < LEAST:
         raise ForeignError(f"{len(sizes)} objects are found surely at any magnification; that is too little to go by: "
-                           "give more photographs, or let the plan be proposed without")  # fmt: skip
+                           "give more photographs, or a plan of your own")  # fmt: skip
     reach = np.maximum.accumulate(scores, axis=0).mean(axis=1)
     finest = int(np.argmax(reach >= NEARLY * reach[-1]))
     reasons = [f"the finest scale is {sides[finest]} px: with it and coarser ones the objects have a score of "
@@ -108,9 +112,10 @@ def suggest_plan(measured: Trial) -> Proposal:
     coarse = enough[0] if enough else max(fitting, key=lambda number: shares[number])
     reasons.append(f"scale 1 is {sides[coarse]} px: of what {sides[finest]} px show it finds or suspects "
                    f"{shares[coarse]:.0%}, of {SEEN:.0%} that are wanted")  # fmt: skip
-    threshold, share = _threshold(suspicion[coarse], found[finest] & ~found[coarse])
-    reasons.append(f"it is looked again from a score of {threshold:g} on: so {share:.0%} of what scale 1 misses is "
-                   f"looked at, of {NOTICED:.0%} that are wanted")  # fmt: skip
+    if threshold is None:
+        threshold, share = _threshold(suspicion[coarse], found[finest] & ~found[coarse])
+        reasons.append(f"it is looked again from a score of {threshold:g} on: so {share:.0%} of what scale 1 misses is "
+                       f"looked at, of {NOTICED:.0%} that are wanted")  # fmt: skip
     plan = of_scales([sides[coarse], sides[finest]], longer, threshold)
     proposed = plan.scales[0].valid.low, plan.scales[1].valid.high
     border = _border(sizes, found[coarse], found[finest])

@@ -1,13 +1,17 @@
 """autofocus learn: from what a detector finds and from boxes, its promise, its memory, and what it refuses."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from autofocus_jax.command import learn_labels
+from autofocus_jax.command import learn_labels, learn_plan
 from autofocus_jax.command.learn_labels import Known, judge, values
+from autofocus_jax.command.plan_file import plan_text, read_plan
+from autofocus_jax.config import ConfigError
+from autofocus_jax.foreign.proposal import of_scales
 from autofocus_jax.inference.focus_network import read_network
 from autofocus_jax.ledger import weights_digest
 from autofocus_jax.structures import Detections, GroundTruth, Scale, ValidRange
@@ -54,6 +58,9 @@ def test_learned_from_the_detector(learn, autofocus, square_finder, tmp_path, mo
     assert "kept apart: 6 photographs, 6 objects, 6 of which need a second look" in out
     assert "training, step 1/2: focus " in out and "training, step 2/2: focus " in out
     assert "at most 25.0%, on average" in out and "times fewer pixels" in out
+    assert "- the finest scale is 384 px" in out and "- scale 1 is 96 px" in out and "looked again from" not in out
+    plan = read_plan("focus.json")
+    assert [scale.max_side for scale in plan.scales] == [96, 384] and plan.scales[0].chips.threshold == 0.02
     network = read_network("focus.safetensors")
     facts = safetensors.load("focus.safetensors")[1]
     assert network.threshold == facts["threshold"] and facts["kept_apart"] == 6
@@ -68,6 +75,38 @@ def test_learned_from_the_detector(learn, autofocus, square_finder, tmp_path, mo
     assert code == 0 and "going on" not in out and "step 2/2" in out, "another training begins anew"
     code, _, err = learn("--miss", "0.25", "--score-threshold", "0.2")
     assert code == 1 and "holds results of other settings" in err and "give another --work" in err
+
+
+def test_a_plan_of_one_s_own(learn):
+    Path("own.json").write_text(plan_text(of_scales([192, 384], 384, 0.1)))
+    code, out, err = learn("--miss", "0.25", "--learning-rate", "1e-6", "--plan", "own.json")
+    assert (code, err) == (0, "") and "the finest scale is" not in out
+    plan = read_plan("focus.json")
+    assert [scale.max_side for scale in plan.scales] == [192, 384] and plan.scales[0].chips.threshold == 0.02
+    kept = json.loads(Path("runs/learn/ledger.json").read_text())
+    assert kept["sides"] == [192, 384], "no other side is looked at"
+
+
+def seen(boxes, longer, sides, legible):
+    """Detections of boxes at each side: surely where they have `legible` level px or more, weakly elsewhere."""
+    sizes = np.array([box[2] - box[0] for box in boxes])
+    scores = [np.where(sizes * side / longer >= legible, 0.9, 0.05).astype(np.float32) for side in sides]
+    return [Detections(np.array(boxes, np.float32), score, np.zeros(len(boxes), np.int32)) for score in scores]
+
+
+def test_scales_are_chosen_by_what_is_found(memory_dataset, truth):
+    """Objects of 20 px in photographs of 768 px; what is legible from 10 px on is found at 384 px as well as at 768."""
+    dataset = memory_dataset([np.zeros((512, 768, 3), np.uint8)] * 6, [truth()] * 6)
+    sides, said = (96, 192, 384, 768), []
+    boxes = [(x, y, x + 20, y + 20) for x, y in ((10, 10), (300, 200), (700, 400))]
+    choose = lambda legible: learn_plan.choose(  # noqa: E731
+        dataset, sides, [(index, seen(boxes, 768, sides, legible)) for index in (0, 2, 3, 5)], said.append)  # fmt: skip
+    plan = choose(10)
+    assert [scale.max_side for scale in plan.scales] == [96, 384] and plan.scales[0].chips.threshold == 0.02
+    assert said[0].startswith("- the finest scale is 384 px") and plan.scales[1].valid.holds(20)
+    assert [scale.max_side for scale in choose(20).scales][1] == 768
+    with pytest.raises(ConfigError, match="the plan has 1 scales"):
+        choose(2)
 
 
 def test_learned_from_boxes(learn, monkeypatch):
@@ -88,6 +127,7 @@ def test_a_network_that_sees_nothing_is_no_promise(learn, bright_network, tmp_pa
     (("--miss", "2"), "--miss 2.0; want a share from 0.005 to 0.5"),
     (("--share", "3"), "--share 3.0; want a number from 0.1 to 1"),
     (("--steps", "0"), "--steps 0; want at least 1"),
+    (("--plan", "focus.json"), "--plan focus.json would be overwritten; choose another --output"),
     (("--output", "x.npz"), "want the name of a .safetensors file"),
     (("--learning-rate", "nan"), "want a positive number"),
 ])  # fmt: skip

