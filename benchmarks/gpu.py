@@ -43,7 +43,7 @@ SECTIONS = (
     Section("a", "The machine", "machine", 6),
     Section("b", "The paper's detector by bucket", "by_bucket", 25),
     Section("b", "The parts of the detector", "by_part", 12),
-    Section("c", "The paper's setting, from files to detections", "papers_setting", 25),
+    Section("c", "The paper's setting, from files to detections", "papers_setting", 32),
     Section("d", "Training", "training", 16),
     Section("e", "Compiling all buckets, nothing cached", "compiling", 16, fresh=True),
     Section("e", "Compiling all buckets, programs from the cache", "compiling", 5, fresh=True),

@@ -108,7 +108,7 @@ def papers_setting(task: Task) -> Rows:
     dataset.draw(folder)
     variables = random_variables(config.detector)
     detect = CompiledDetector(config, variables)
-    ready = compiled_until(detect, task.at(0.5), least=3)
+    ready = compiled_until(detect, task.at(0.5), least=5)
     yield {"what": f"{len(ready)} of {len(config.buckets)} buckets compiled in time"}
     bucket = ready[-1]
     random = np.random.default_rng(0)

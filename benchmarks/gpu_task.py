@@ -25,6 +25,10 @@ from autofocus_jax.structures import Bucket, ChipRule, FocusRange, Scale, ValidR
 ROOT = Path(__file__).parent.parent
 Rows = Iterator[dict[str, Any]]  # a row of the table by heading, as soon as it is measured
 
+# The chip of a training, the buckets that hold every level, then each that saves most padding of the sample's chips:
+# 104% more pixels than the chips have with the first four, 68% with five, 39% with eight.
+FIRST = ((512, 512), (1408, 2000), (2000, 1408), (768, 1216), (624, 768), (1344, 1344), (576, 576), (368, 496))
+
 TINY = DetectorConfig(
     num_classes=80, backbone=BackboneConfig(units=(1, 1, 1, 1), channels=(8, 16, 16, 16, 16), deformable_groups=2),
     anchors=AnchorConfig((1.0,), (16, 32)), rpn_channels=8, proposals_before_nms=32, proposals=8, roi_channels=8,
@@ -74,11 +78,11 @@ def begin(
 def paper(small: bool, dtype: str = "bfloat16") -> Config:
     """Return the paper's setting: configs/coco_r101.py, or one with a tiny detector and tiny scales.
 
-    Buckets come in the order of their worth: the chip of a training, those that hold every level, then the others.
+    Buckets come in the order of FIRST, then the others.
     """
     config = load_config(ROOT / "configs" / "coco_r101.py")
-    first = Bucket(512, 512, 10), Bucket(1408, 2000, 1), Bucket(2000, 1408, 1), Bucket(768, 1024, 3)
-    buckets = first + tuple(bucket for bucket in config.buckets if bucket not in first)
+    known = {(bucket.height, bucket.width): bucket for bucket in config.buckets}
+    buckets = tuple(known.pop(side) for side in FIRST) + tuple(known.values())
     if small:
         training = dataclasses.replace(
             config.training, chip=64, max_boxes=10, roi_batch=8, rpn_batch=16, ranges=config.training.ranges[:2],
