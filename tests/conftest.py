@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.timeout(0))
 
 
-SCORE, BOX = 1e-5, 1e-3  # "To the bit, or to a tolerance" in docs/architecture.md: on scores, and in image px
+SCORE, BOX = 1e-4, 1e-2  # "To the bit, or to a tolerance" in docs/architecture.md: on scores, and in image px
 
 
 def _check_same_detections(one, other, cuts=()):

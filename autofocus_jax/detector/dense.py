@@ -38,10 +38,12 @@ def share(most: int, least: int, area: int | None, height: Any, width: Any) -> A
 def slots(most: int, least: int, area: int | None, size: Array, height: int, width: int) -> Array:
     """Return which boxes each chip may have, [B, N] bool: `share` of its true size [B, 2], px.
 
-    The bucket (height, width, px) fixes N: a power of two or `most`, so that N is the same for many buckets. The chip's
-    own size fixes how many of the N rows are valid.
+    The bucket (height, width, px) fixes N: a power of two, three quarters of one, or `most`. So N is the same for many
+    buckets, and few rows are empty. The chip's own size fixes how many of the N rows are valid.
     """
-    rows = min(1 << (int(share(most, least, area, height, width)) - 1).bit_length(), most)
+    wanted = int(share(most, least, area, height, width))
+    above = 1 << (wanted - 1).bit_length()
+    rows = min(above if 4 * wanted > 3 * above else -(-3 * above // 4), most)
     own = jnp.reshape(share(most, least, area, size[:, 0], size[:, 1]), (-1, 1))
     return jnp.broadcast_to(jnp.arange(rows) < own, (len(size), rows))
 

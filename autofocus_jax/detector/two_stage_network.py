@@ -175,7 +175,7 @@ def look(
 ) -> tuple[Seen, Array]:
     """Run the convolutions: return the input of `answer`, and the focus map [B, H/16, W/16].
 
-    Features are padded to multiples of GRID cells, and the number of proposals is a power of two or all of them. So one
+    Features are padded to multiples of GRID cells, and the number of proposals is one of few (dense.slots). So one
     program of `answer` serves many buckets. masked and one_by_one are those of `forward`. Without `masked` nothing is
     padded.
     """

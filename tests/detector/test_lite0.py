@@ -83,7 +83,7 @@ def check(found, kind):
         own = found[name] if number < 11 else found[name][:, 1::2, 1::2]  # past stride 16 every second cell is theirs
         own = own[0, ::3, ::3].reshape(-1, own.shape[-1])
         assert own.shape == theirs.shape
-        assert np.abs(own - theirs).max() < 2e-4 * theirs.std(), name
+        assert np.abs(own - theirs).max() < 1e-3 * theirs.std(), name  # both are sums in float32
 
 
 def test_units_answer_as_theirs():
