@@ -1,6 +1,12 @@
-"""Greedy non-maximum suppression of fixed shape, exact, on the device."""
+"""Greedy non-maximum suppression of fixed shape, exact, on the device.
+
+There are two forms with equal answers. A CPU goes from survivor to survivor, with n overlaps each. Other devices
+compute all n * n overlaps at once, because they are slow at steps one after the other.
+"""
 
 from __future__ import annotations
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +20,6 @@ def nms(
 ) -> tuple[Array, Array]:
     """Return the first `count` boxes that greedy suppression keeps.
 
-    Only survivors compute their overlaps, so the cost is count * n and not n * n.
-
     Args:
         boxes: [n, 4] sorted by falling score.
         valid: [n] bool, False for rows to skip.
@@ -26,8 +30,14 @@ def nms(
     Returns:
         indices [count] int32 into boxes, in order of score, and kept [count] bool, False past the last survivor.
     """
+    limit = jnp.int32(count if limit is None else limit)
+    forms = {"cpu": partial(by_survivor, count=count), "default": partial(in_rounds, count=count)}
+    return jax.lax.platform_dependent(boxes, valid, jnp.float32(threshold), limit, **forms)
+
+
+def by_survivor(boxes: Array, valid: Array, threshold: Array, limit: Array, count: int) -> tuple[Array, Array]:
+    """Run `nms` as a loop over the boxes that are kept; the cost is count * n and not n * n."""
     n = boxes.shape[0]
-    limit = count if limit is None else limit
 
     def pending(carry):
         position, alive, _ = carry
@@ -43,3 +53,23 @@ def nms(
     start = (jnp.int32(0), valid, jnp.zeros(count, jnp.int32))
     kept, _, indices = jax.lax.while_loop(pending, keep_best, start)
     return indices, jnp.arange(count) < kept
+
+
+def in_rounds(boxes: Array, valid: Array, threshold: Array, limit: Array, count: int) -> tuple[Array, Array]:
+    """Run `nms` on the matrix of all overlaps, in rounds.
+
+    A box is kept if no kept box before it overlaps it. This has one solution. Each round applies the rule to the last
+    round's answer. After r rounds the first r boxes are right, and often all, so the loop ends when nothing changes.
+    """
+    n = boxes.shape[0]
+    before = jnp.arange(n)[:, None] < jnp.arange(n)
+    rules_out = ~(iou(boxes, boxes) <= threshold) & before
+
+    def apply(carry):
+        kept, _ = carry
+        new = valid & ~(rules_out & kept[:, None]).any(axis=0)
+        return new, (new != kept).any()
+
+    kept, _ = jax.lax.while_loop(lambda carry: carry[1], apply, (valid, valid.any()))
+    (indices,) = jnp.nonzero(kept, size=count, fill_value=0)
+    return indices.astype(jnp.int32), jnp.arange(count) < jnp.minimum(kept.sum(), limit)
