@@ -1,12 +1,14 @@
 """Deformable position-sensitive RoI pooling with group size 1 (Dai et al. 2017; sampling as in the authors' release).
 
 A bin is the mean of a grid of samples, and bilinear weights factor into rows and columns. So a bin is a short vector
-along y times a patch of the map times a short vector along x. Backward, pooling is a matrix product instead.
+along y times a patch of the map times a short vector along x. A CPU adds the cells of the patch. Other devices, and
+every gradient, take the matrix product with the weights of all cells: more work in fewer steps.
 """
 
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,8 @@ from autofocus_jax.structures import STRIDE, Array
 
 OFFSET_SCALE = 0.1  # trans_std: an offset of 1 moves a bin by this share of its RoI's side
 _LEAST = 0.1  # least side of a RoI, cells
-_CHUNK = 16  # RoIs whose weights of all cells are held at once, so that they stay in the cache
+_CHUNK = 16  # RoIs whose weights of all cells are held at once, so that they stay in a CPU's cache
+_LARGE_CHUNK = 64  # the same for other devices, which want few steps
 
 
 def deformable_pool(
@@ -52,10 +55,15 @@ def deformable_pool(
 
 @jax.custom_vjp
 def _means(features: Array, grid_y: Array, grid_x: Array, filled: Array) -> Array:
-    """Mean of every bin's samples, [N, size, size, C]; grid_y, grid_x: [N, size, size, samples], cells.
+    """Mean of every bin's samples, [N, size, size, C]; grid_y, grid_x: [N, size, size, samples], cells."""
+    default = partial(means_by_products, chunk=_LARGE_CHUNK)
+    return jax.lax.platform_dependent(features, grid_y, grid_x, filled, cpu=means_by_cells, default=default)
 
-    A bin's samples touch a patch of the map; its cells are gathered and added one after the other, so that nothing
-    larger than the answer is ever held.
+
+def means_by_cells(features: Array, grid_y: Array, grid_x: Array, filled: Array) -> Array:
+    """`_means` by the patch that a bin's samples touch.
+
+    Its cells are gathered and added one after the other, so that nothing larger than the answer is ever held.
     """
     height, width, channels = features.shape
     size, samples = grid_y.shape[2:]
@@ -77,8 +85,8 @@ def _means(features: Array, grid_y: Array, grid_x: Array, filled: Array) -> Arra
     return total.astype(features.dtype)
 
 
-def _means_by_products(features: Array, grid_y: Array, grid_x: Array, filled: Array) -> Array:
-    """The same as one matrix product with the weights of all cells: more work, but its gradient needs no scatter."""
+def means_by_products(features: Array, grid_y: Array, grid_x: Array, filled: Array, chunk: int = _CHUNK) -> Array:
+    """`_means` as a product with the weights of all cells, `chunk` RoIs at a time. Its gradient has no scatter."""
     height, width, channels = features.shape
 
     def pool(grids):
@@ -87,12 +95,12 @@ def _means_by_products(features: Array, grid_y: Array, grid_x: Array, filled: Ar
         weights = along_y[..., None] * along_x[..., None, :]
         return (weights.reshape(-1, height * width) @ features.reshape(-1, channels)).reshape(*weights.shape[:-2], -1)
 
-    return jax.lax.map(jax.checkpoint(pool), (grid_y, grid_x), batch_size=_CHUNK)
+    return jax.lax.map(jax.checkpoint(pool), (grid_y, grid_x), batch_size=chunk)
 
 
 def _backward(arguments: tuple[Array, ...], cotangent: Array) -> tuple[Array | None, ...]:
     features, grid_y, grid_x, filled = arguments
-    _, pull = jax.vjp(lambda x, gy, gx: _means_by_products(x, gy, gx, filled), features, grid_y, grid_x)
+    _, pull = jax.vjp(lambda x, gy, gx: means_by_products(x, gy, gx, filled), features, grid_y, grid_x)
     return *pull(cotangent), None
 
 

@@ -1,6 +1,7 @@
 """Deformable RoI pooling against a loop over its samples, written from the sampling rules of the authors' release."""
 
 import math
+from functools import partial
 
 import jax
 import numpy as np
@@ -62,8 +63,22 @@ def drawn(shape=(5, 6, 3), count=len(ROIS), size=7, spread=3.0, seed=0):
     return features, (spread * random.standard_normal((count, 2, size, size))).astype(np.float32)
 
 
+@pytest.fixture(params=["cells", "products"])
+def form(request, monkeypatch):
+    """The form that a CPU takes, and that of other devices; each is traced anew."""
+    traced = []
+    real = {"cells": module.means_by_cells, "products": partial(module.means_by_products, chunk=4)}[request.param]
+    monkeypatch.setattr(module, "means_by_cells", lambda *arguments: traced.append(1) or real(*arguments))
+    pool = jax.jit(lambda *arguments, **settings: module.deformable_pool(*arguments, **settings),
+                   static_argnames=("size", "samples"))  # fmt: skip
+    monkeypatch.setitem(globals(), "deformable_pool", pool)
+    yield
+    assert traced
+
+
 @pytest.mark.parametrize(("size", "samples"), [(7, 4), (3, 2), (1, 4)])
 @pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.usefixtures("form")
 def test_against_the_loop(size, samples, moved):
     features, offsets = drawn(size=size)
     offsets = offsets if moved else None
@@ -73,6 +88,7 @@ def test_against_the_loop(size, samples, moved):
     np.testing.assert_allclose(pooled, expected, atol=1e-4)
 
 
+@pytest.mark.usefixtures("form")
 def test_large_bins_on_a_large_map():
     """Patches of a bin are many cells wide, and much smaller than the map."""
     random = np.random.default_rng(4)
@@ -90,6 +106,7 @@ def test_offsets_of_zero_change_nothing():
     np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.usefixtures("form")
 def test_bins_that_are_moved_outside_are_zero():
     features, offsets = drawn()
     for far in (-1e4, 1e4):
@@ -107,6 +124,7 @@ def test_cells_that_the_chip_does_not_fill_are_not_read(moved):
     np.testing.assert_allclose(pooled, expected, atol=1e-4)
 
 
+@pytest.mark.usefixtures("form")
 def test_rois_are_clipped_to_the_map():
     features, offsets = drawn()
     rois = np.array([[-20, -10, 8, 8], [90, 70, 130, 120], [-500, -500, 900, 900]], np.float32)
@@ -127,6 +145,7 @@ def test_single_cell_and_no_rois(shape, count):
             np.testing.assert_allclose(pooled[number], naive(features, rois[number], move, 7, 4, *shape[:2]), atol=1e-5)
 
 
+@pytest.mark.usefixtures("form")
 def test_no_chips():
     """A batch without rows, as the box head maps it."""
     pool = jax.vmap(deformable_pool)
