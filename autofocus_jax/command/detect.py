@@ -63,6 +63,8 @@ def run(arguments: Arguments, console: Screen) -> int:
     sized = _sizes(items)
     model = _model(arguments, given.names if given else None, [size for _, size in sized], sides, total, console)
     if arguments.where is not None:
+        if arguments.where_use == "also" and len(model.plan.scales) == 1:
+            raise ConfigError("--where-use also looks again, and a single scale never does; give more --scales")
         area = area_file.read_area(arguments.where, arguments.where_use, items)
         model = model.planned(dataclasses.replace(model.plan, area=area))
         console.say(area_file.described(arguments.where, arguments.where_use))
@@ -78,7 +80,8 @@ def run(arguments: Arguments, console: Screen) -> int:
         if arguments.pixels is not None:
             model = _within_budget(model, arguments.pixels, items, progress, console)
         # A stream holds the images of its window and as many that are read ahead.
-        window = max(1, min(model.plan.window, _HELD // max(1, 2 * largest)))
+        held = 2 * largest if arguments.where is None else 2 * largest * 4 // 3  # a mask has a byte a px
+        window = max(1, min(model.plan.window, _HELD // max(1, held)))
         task = progress.add_task("detect", total=total or None, text="" if warm else "compiling")
         advance = lambda done: progress.update(  # noqa: E731
             task, completed=done.images + len(done.skipped), text=f"{speed_of(done)}, {share_of(done)}"
@@ -136,6 +139,8 @@ def _checked(arguments: Arguments) -> list[tuple[int, int]]:
         raise ConfigError(f"--max-detections {arguments.max_detections}; want 1 to {2**20} detections an image")
     if not arguments.write:
         raise ConfigError(f"--write got nothing; give at least one of {', '.join(get_args(Form))}")
+    if arguments.where == "":
+        raise ConfigError("--where got an empty name; give a file or a folder")
     if arguments.where is None and arguments.where_use != "only":
         raise ConfigError(f"--where-use {arguments.where_use} goes with --where; give an area, or leave it out")
     if arguments.pixels is not None and arguments.where is not None:

@@ -40,7 +40,7 @@ def detector_plan(
     if options.focus_score is not None and thresholds:
         raise ConfigError("--focus-score and --threshold both set the least score to look again; give one of them")
     thresholds = tuple(thresholds) or (() if options.focus_score is None else (options.focus_score,))
-    if options.focus == "none" and thresholds:
+    if options.focus == "none" and thresholds and not area:
         raise ConfigError("--focus none looks everywhere and has no threshold; leave it out, or give --focus weak")
     plan = _plan(options, detector, sizes, sides)
     if options.focus == "none" and not area:

@@ -11,8 +11,8 @@ import numpy as np
 from autofocus_jax.errors import ImageError, PlanError
 from autofocus_jax.structures import STRIDE, Detections, Placement
 
-# (key of an image, its (height, width), px) -> a map [H, W] in 0..1 of any resolution, which is stretched over the
-# image. 0 is outside. Raises ImageError where there is none for the image.
+# (key of an image, its (height, width), px) -> a map [H, W] of bool or of numbers in 0..1, of any resolution, which is
+# stretched over the image. 0 is outside. Raises ImageError where there is none for the image.
 Heat = Callable[[Hashable, tuple[int, int]], np.ndarray]
 
 
@@ -32,6 +32,13 @@ class Area:
     def __post_init__(self):
         if self.join not in ("both", "either"):
             raise PlanError(f"an area joins by 'both' or 'either', got {self.join!r}")
+
+    def map_of(self, key: Hashable, size: tuple[int, int]) -> np.ndarray:
+        """Return the map of an image as `checked` does; ImageError where there is none, or where it is no map."""
+        try:
+            return checked(self.heat(key, size))
+        except PlanError as error:
+            raise ImageError(f"image {key!r}: {error}") from None
 
     @property
     def limits(self) -> bool:
@@ -68,7 +75,7 @@ def area_of(
 
 
 def checked(values: Any) -> np.ndarray:
-    """Return a map as float32 [H, W].
+    """Return a map [H, W] as bool or float32.
 
     Raises:
         PlanError: it is no array [H, W] of bool or of numbers in 0..1, or it is empty.
@@ -76,7 +83,9 @@ def checked(values: Any) -> np.ndarray:
     array = np.asarray(values)
     if array.ndim != 2 or not array.size or array.dtype.kind not in "biuf":
         raise PlanError(f"an area must be an array [H, W] of bool or numbers, got {array.dtype} {list(array.shape)}")
-    array = array.astype(np.float32)
+    if array.dtype == bool:
+        return array  # four times smaller and faster
+    array = array.astype(np.float32, copy=False)
     if not (array.min() >= 0 and array.max() <= 1):  # NaN too
         raise PlanError(f"values of an area must lie in 0..1, got {array.min():g} to {array.max():g}; divide a mask of "
                         "0 and 255 by 255")  # fmt: skip
@@ -102,7 +111,9 @@ def cells(heat: np.ndarray, image_size: tuple[int, int], place: Placement, chip_
         low, high = _positions(shown[:-1], shown[1:], image_size[axis], heat.shape[axis])
         lows.append(low)
         highs.append(high)
-    return _largest(_largest(heat, lows[0], highs[0]).T, lows[1], highs[1]).T
+    left, right = lows[1][0], highs[1][-1]
+    rows = _largest(heat[:, left:right], lows[0], highs[0])
+    return _largest(rows.T, lows[1] - left, highs[1] - left).T.astype(np.float32)
 
 
 def joined(area: Area, focus: np.ndarray | None, given: np.ndarray) -> np.ndarray:

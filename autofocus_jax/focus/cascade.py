@@ -137,7 +137,7 @@ def _read(key: Hashable, reader: Reader, plan: Plan) -> Arrived:
     try:
         image: np.ndarray | ImageError = reader()
         if plan.area is not None and isinstance(image, np.ndarray) and image.ndim == 3:
-            heat = plan.area.heat(key, image.shape[:2])
+            heat = plan.area.map_of(key, image.shape[:2])
     except ImageError as error:
         image = error
     return Arrived(key, image, time.perf_counter() - begin, heat)

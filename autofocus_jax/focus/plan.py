@@ -153,5 +153,7 @@ def _check(plan: Plan) -> None:
         raise PlanError("the plan has no buckets; give it at least one, or Multiple()")
     if not 0 <= plan.shrink < 1:
         raise PlanError(f"shrink must be in [0, 1), got {plan.shrink}")
+    if plan.area is not None and not isinstance(plan.area, Area):
+        raise PlanError(f"area must be an Area, got {type(plan.area).__name__}; make one by area_of(map)")
     if plan.window < 1:
         raise PlanError(f"window must be at least 1, got {plan.window}")

@@ -151,19 +151,22 @@ def next_regions(walk: Walk, plan: Plan) -> np.ndarray:
     scale = len(walk.regions)
     if scale == len(plan.scales):
         return np.zeros((0, 4), np.int32)
-    chips, maps = walk.chips[-1], [found.focus for found in walk.found[-1] if found is not None]
-    area, heat = plan.area, walk.heat
-    if area is None or heat is None:
-        return zoom(chips, maps, plan.functions[scale - 1])
-    given = [area_ops.cells(heat, walk.size, chip.place, chip.size) for chip in chips]
-    joined = [area_ops.joined(area, focus, values) for focus, values in zip(maps, given, strict=True)]
-    regions = zoom(chips, joined, plan.functions[scale - 1])
-    if not area.limits:
+    answers = [found for found in walk.found[-1] if found is not None]
+    rule = plan.functions[scale - 1]
+    if plan.area is None or walk.heat is None:
+        return zoom(walk.chips[-1], [found.focus for found in answers], rule)
+    maps = [
+        area_ops.joined(plan.area, found.focus, area_ops.cells(walk.heat, walk.size, chip.place, chip.size))
+        for chip, found in zip(walk.chips[-1], answers, strict=True)
+    ]
+    walk.found[-1] = [found._replace(focus=focus) for found, focus in zip(answers, maps, strict=True)]
+    regions = zoom(walk.chips[-1], maps, rule)
+    if not plan.area.limits:
         return regions
-    rule = plan.scales[scale - 1].chips
-    least = rule.min_size / chips[0].factor if rule is not None else 0.0
+    settings = plan.scales[scale - 1].chips
+    least = settings.min_size / walk.chips[-1][0].factor if settings is not None else 0.0
     margin = STRIDE / 2 / pyramid.factor(*walk.size, plan.scales[scale])
-    return area_ops.cut(regions, heat, walk.size, margin, least)
+    return area_ops.cut(regions, walk.heat, walk.size, margin, least)
 
 
 def zoom(chips: Sequence[Chip], maps: Sequence[np.ndarray | None], rule: ChipFunction) -> np.ndarray:

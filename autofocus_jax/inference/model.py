@@ -92,7 +92,7 @@ class Model:
     def changed(self, change: Callable[[Config], Config]) -> Model:
         """Return the same detector with other settings, as `with_sides` and `with_thresholds` make them.
 
-        Compiled programs are shared unless the buckets differ. Your own rules stay.
+        Compiled programs are shared unless the buckets differ. Your own rules and a given area stay.
 
         Args:
             change: function from the config to another config.
@@ -110,7 +110,7 @@ class Model:
         if config.buckets != self.config.buckets:
             other.detect = self._compile(config)
         buckets = cast(CompiledDetector, other.detect).buckets
-        other.plan = dataclasses.replace(Plan.of(config, self.plan.rules), buckets=buckets)
+        other.plan = dataclasses.replace(Plan.of(config, self.plan.rules), buckets=buckets, area=self.plan.area)
         return other
 
     def planned(self, plan: Plan) -> Model:
@@ -171,7 +171,9 @@ class Model:
             return []
         model = self if self.plan is not None else self.proposed(_sizes(given, which))
         if area is not None:
-            model = model.planned(dataclasses.replace(model.plan, area=area))
+            plan = dataclasses.replace(model.plan, area=area)
+            # What is proposed for a detector without a focus map looks everywhere; here the area says where.
+            model = model.planned(plan if self.plan is not None else dataclasses.replace(plan, rules=None))
         readers = ((position, lambda image=image: as_rgb(image)) for position, image in enumerate(given))
         results = []
         for image, outcome in zip(given, model.stream(readers, stages)):

@@ -66,7 +66,7 @@ FILES = {
 def test_every_kind_of_file_says_the_same(name, tmp_path, heat):
     found = heat(write(tmp_path / name, FILES[name]))
     assert found.shape == SIZE
-    edge = 1 if name.endswith(("json",)) else 0  # what OpenCV draws holds the border itself
+    edge = name.endswith(".geojson")  # what OpenCV draws holds the border itself
     inside = slice(BOX[1], BOX[3]), slice(BOX[0], BOX[2])
     around = slice(BOX[1] - edge, BOX[3] + edge), slice(BOX[0] - edge, BOX[2] + edge)
     outside = np.ones(SIZE, bool)
@@ -138,7 +138,7 @@ BAD = {
     "deep.json": ("[" * 100_000, "want a list of boxes"),
     "point.geojson": ({"type": "Point", "coordinates": [1, 2]}, "want GeoJSON polygons"),
     "list.geojson": ([1], "want GeoJSON polygons"),
-    "null.geojson": ({"type": "Feature", "geometry": None}, "want GeoJSON polygons"),
+    "none.geojson": ({"type": "Feature"}, "want GeoJSON polygons"),
     "flat.geojson": ({"type": "Polygon", "coordinates": [[1, 2]]}, "want GeoJSON polygons"),
     "empty.geojson": ({"type": "Polygon", "coordinates": [[]]}, "want GeoJSON polygons"),
 }  # fmt: skip
@@ -162,3 +162,52 @@ def test_heat_maps_that_are_none(tmp_path, heat):
     np.save(tmp_path / "pickled.npy", np.array([{}]), allow_pickle=True)
     with pytest.raises(ConfigError, match=r"no array of numbers that np\.save wrote"):
         heat(tmp_path / "pickled.npy")
+
+
+def test_a_graded_map_leaves_out_all_that_is_not_0(tmp_path, heat):
+    assert np.array_equal(heat(write(tmp_path / "heat.npy", wanted() * 0.7), "not"), wanted() == 0)
+
+
+def test_boxes_are_drawn_to_the_pixel(tmp_path, heat):
+    assert np.array_equal(heat(write(tmp_path / "a.json", [BOX])), wanted() > 0)
+    touched = heat(write(tmp_path / "b.json", [[12.5, 8.5, 29.5, 23.5], [-5, -5, 0.5, 0.5]]))
+    assert np.array_equal(touched[1:], wanted()[1:] > 0) and touched[0, :2].tolist() == [True, False]
+
+
+def test_no_photograph_is_its_own_mask(tmp_path, item):
+    write(item.path, np.zeros(SIZE, np.uint8))
+    given = item._replace(name="a", file_name="a.png")
+    with pytest.raises(ConfigError, match=r"no file for 1 of 1 images, as a\.png"):
+        read_area(str(tmp_path / "photos"), "only", [given])
+
+
+def test_names_of_files_in_a_folder(tmp_path, item):
+    """a.jpg beside a.png has results called a_jpg; both find a.json. Suffixes may be upper case; vectors come first."""
+    write(tmp_path / "areas" / "a.json", [BOX])
+    write(tmp_path / "areas" / "a.png", np.zeros(SIZE, np.uint8))
+    (write(tmp_path / "areas" / "b.png", FILES["mask.png"])).rename(tmp_path / "areas" / "b.PNG")
+    others = [item._replace(name="a", file_name="a.png"), item._replace(name="a_jpg", file_name="a.jpg"),
+              item._replace(name="b", file_name="b.png")]  # fmt: skip
+    area = read_area(str(tmp_path / "areas"), "only", others)
+    for other in others:
+        assert np.array_equal(area.map_of(Source(other, None, None), SIZE), wanted() > 0)
+
+
+def test_a_mask_that_is_transparent_in_places_is_refused(tmp_path, heat):
+    clear = np.dstack([np.full((*SIZE, 3), 255), wanted() * 255]).astype(np.uint8)
+    with pytest.raises(ConfigError, match="is transparent in places; give a mask without that"):
+        heat(write(tmp_path / "layer.png", clear))
+    opaque = np.dstack([FILES["colour.png"], np.full(SIZE, 255, np.uint8)])
+    assert np.array_equal(heat(write(tmp_path / "opaque.png", opaque)), wanted() > 0)
+
+
+def test_features_without_geometry_and_empty_polygons_mark_nothing(tmp_path, heat):
+    features = [{"type": "Feature", "geometry": None}, {"type": "Feature", "geometry": POLYGON}]
+    assert heat(write(tmp_path / "a.geojson", {"type": "FeatureCollection", "features": features}))[16, 20]
+    assert not heat(write(tmp_path / "b.geojson", {"type": "Polygon", "coordinates": []})).any()
+
+
+def test_degrees_are_no_pixels(tmp_path, heat):
+    ring = [[8.1, 50.1], [8.2, 50.1], [8.2, 50.2], [8.1, 50.1]]
+    with pytest.raises(ConfigError, match="covers less than a pixel; give its coordinates in px of the image, not in"):
+        heat(write(tmp_path / "a.geojson", {"type": "Polygon", "coordinates": [ring]}))

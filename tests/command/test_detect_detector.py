@@ -171,13 +171,16 @@ def test_an_area_limits_adds_and_leaves_out(detect, tmp_path):
     corner = lambda found: sorted((box["image_id"], *np.round(box["bbox"], 1)) for box in found)  # noqa: E731
     half, cheaper, out = detect(*SMALL, "--where", "left.json")
     assert corner(half) == corner([box for box in everything if box["bbox"][0] < 192]) and 0 < len(half) < 8
-    assert share(cheaper) < share(summary) and "looking and reporting only inside left.json" in out
+    assert share(cheaper) < share(summary) and "looking again and reporting only inside left.json" in out
     other = detect(*SMALL, "--where", "right.json", "--where-use", "not")
     assert corner(other[0]) == corner(half) and share(other[1]) == pytest.approx(share(cheaper), abs=0.5)
     added = detect(*SMALL, "--where", "left.json", "--where-use", "also")
     assert corner(added[0]) == corner(everything) and share(added[1]) > share(summary)
     alone = detect(*SMALL, "--where", "left.json", "--focus", "none")
     assert corner(alone[0]) == corner(half) and share(cheaper) < share(alone[1]) < 60
+    np.save(tmp_path / "heat.npy", np.full((2, 3), 0.4))
+    graded = ("--where", "heat.npy", "--focus", "none", "--threshold")
+    assert share(detect(*SMALL, *graded, "0.5")[1]) < share(detect(*SMALL, *graded, "0.3")[1]) == 100
 
 
 def test_an_area_that_does_not_fit(autofocus, detect, square_finder, squares, tmp_path):
@@ -187,5 +190,9 @@ def test_an_area_that_does_not_fit(autofocus, detect, square_finder, squares, tm
     assert code == 1 and "1.png" in out and "100x100 px for an image of 384x256 px" in out and "Traceback" not in err
     code, _, err = autofocus(*words, "--where-use", "not")
     assert code and "--where-use not goes with --where" in err
+    code, _, err = autofocus(*words, "--where", "mask.png", "--where-use", "also", "--scales", "256x384")
+    assert code and "a single scale never does" in err
+    code, _, err = autofocus(*words, "--where", "")
+    assert code and "--where got an empty name" in err
     code, _, err = autofocus(*words, "--where", "mask.png", "--pixels", "100")
     assert code and "give it or --where, not both" in err

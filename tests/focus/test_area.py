@@ -158,6 +158,24 @@ def test_an_unknown_join():
         Area(lambda key, size: np.ones((1, 1), np.float32), "neither")
 
 
+@pytest.mark.parametrize("values", [np.ones((2, 2, 1)), None, [[np.nan]], np.zeros((0, 1))])
+def test_an_answer_that_is_no_map_names_the_image(values):
+    plan = dataclasses.replace(PLAN, area=Area(lambda key, size: values))
+    with pytest.raises(ImageError, match=r"image 0: (values of )?an area must|image 0: values of"):
+        cascade([np.zeros((SIDE, SIDE, 3), np.uint8)], dots(1.0), plan)
+
+
+def test_a_plan_wants_an_area_and_not_a_map():
+    with pytest.raises(PlanError, match=r"area must be an Area, got ndarray; make one by area_of\(map\)"):
+        dataclasses.replace(PLAN, area=np.ones((2, 2)))
+
+
+def test_the_map_that_chose_the_chips_is_in_the_stage():
+    _, _, stages = looked(area_of(MIDDLE), focus=0.7)
+    focus = stages[0].focus[0]
+    assert focus.max() == np.float32(0.7) and focus[0, 0] == 0 and focus[focus.shape[0] // 2, focus.shape[1] // 2] > 0
+
+
 maps = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
 sides = st.integers(1, 70)
 

@@ -13,6 +13,7 @@ from PIL import Image
 import autofocus_jax
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config.load import to_dict
+from autofocus_jax.focus.area import area_of
 from autofocus_jax.focus.buckets import holding
 from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.focus.chips import whole_level
@@ -232,3 +233,16 @@ def test_the_name_of_shipped_weights_is_not_shadowed(tmp_path, monkeypatch):
     assert read_weights("demo")[0].name == "demo"
     with pytest.raises(AutoFocusError, match="holds no"):
         read_weights("./demo")
+
+
+def test_an_area_of_a_call(model):
+    """It limits what is found, the call alone has it, and other settings keep a plan's."""
+    image = np.random.default_rng(3).integers(0, 255, (96, 128, 3), np.uint8)
+    mask = np.zeros((96, 128), bool)
+    mask[:, :64] = True
+    everything, left = (model(image, score=0.0, area=area) for area in (None, area_of(mask)))
+    centres = (left.boxes[:, 0] + left.boxes[:, 2]) / 2
+    assert 0 < len(left) < len(everything) and (centres < 64).all() and left.pixels <= everything.pixels
+    assert len(model(image, score=0.0)) == len(everything)
+    given = model.planned(dataclasses.replace(model.plan, area=area_of(mask)))
+    assert given.changed(lambda config: dataclasses.replace(config, window=3)).plan.area is given.plan.area
