@@ -23,6 +23,7 @@ from autofocus_jax.structures import Dataset
 
 LOCK = "ledger.lock"  # stays in a folder; the operating system's lock on it ends with the process
 _VERSION = 1  # of a ledger's note
+_SAMPLE = 4096  # bytes
 _ABANDONED = 3600  # seconds since a draft was last written, until nobody writes it any more
 
 
@@ -50,22 +51,29 @@ def weights_digest(variables: Mapping[str, Any]) -> str:
 
 
 def data_identity(
-    dataset: Dataset, indices: Iterable[int] | None = None, bytes_too: bool = False, boxes: bool = False
+    dataset: Dataset,
+    indices: Iterable[int] | None = None,
+    bytes_too: bool = False,
+    boxes: bool = False,
+    samples: bool = False,
 ) -> dict[str, Any]:
     """Return JSON data that identify images and their order.
 
     Args:
-        dataset: the images; none is opened.
+        dataset: the images; none is decoded.
         indices: indices of the images that count; by default all.
         bytes_too: include the sizes of the files, if the dataset has `files`. Otherwise names, heights and widths
             count.
         boxes: include categories, boxes, labels and ignore flags.
+        samples: include 4 KiB of the beginning, the middle and the end of each file, if the dataset has `files`.
     """
     chosen = list(range(len(dataset)) if indices is None else indices)
     infos = [dataset.info(index) for index in chosen]
     names = [[info.file_name, info.height, info.width] for info in infos]
     files = getattr(dataset, "files", ()) if bytes_too else ()
     found = {"images": len(chosen), "names and sizes": digest([names, [_bytes(files[i]) for i in chosen if files]])}
+    if samples and (files := getattr(dataset, "files", ())):
+        found["samples"] = digest([_sample(files[index]) for index in chosen])
     if boxes:
         sums = hashlib.sha256()
         for truth in map(dataset.ground_truth, chosen):
@@ -215,6 +223,20 @@ def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
         flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
     return flat
+
+
+def _sample(path: str | os.PathLike) -> str | None:
+    """A digest of 4 KiB of the beginning, the middle and the end of a file."""
+    sums = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            for start in (0, size // 2, max(0, size - _SAMPLE)):
+                file.seek(start)
+                sums.update(file.read(_SAMPLE))
+    except OSError:
+        return None
+    return sums.hexdigest()
 
 
 def _bytes(path: str | os.PathLike) -> int | None:

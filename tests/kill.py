@@ -173,7 +173,7 @@ def learned(output: Path) -> list:
 
 def how_learned(output: Path) -> float:
     """Of 6: 2 for the detections, 2 for the log of the training, 1 for its last checkpoint, 1 for the rest."""
-    found = count(output, "work/*.npz") / PICTURES
+    found = count(output, "work/detections/*.npz") / PICTURES
     steps = LOGGED * sum(map(lines, output.glob("work/trainings/*/log.jsonl"))) / LEARNED
     return 2 * found + 2 * steps + count(output, f"work/trainings/*/checkpoints/{LEARNED}")
 

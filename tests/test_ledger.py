@@ -270,6 +270,15 @@ def test_images_are_their_names_sizes_and_order(tmp_path, truth):
     assert counted != data_identity(Listed(infos, files=files), bytes_too=True)
     assert first == data_identity(Listed(infos, files=files))
 
+    content = bytearray(100_000)
+    for place in (0, 50_000, 99_999):
+        files[0].write_bytes(content)
+        sampled = data_identity(Listed(infos, files=files), samples=True)
+        content[place] = 1
+        files[0].write_bytes(content)
+        (line,) = differences(sampled, data_identity(Listed(infos, files=files), samples=True))
+        assert line.startswith("samples: ")
+
     truths = [truth([[1, 2, 3, 4]], [0]), truth()]
     boxes = data_identity(Listed(infos, truths), boxes=True)
     assert boxes["categories"] == ["cat", "dog"] and boxes == data_identity(Listed(infos, list(truths)), boxes=True)

@@ -18,7 +18,7 @@ from autofocus_jax.command.console import Screen
 from autofocus_jax.command.learn_labels import Known, Labelled
 from autofocus_jax.command.learn_plan import Found
 from autofocus_jax.command.options.learn import Arguments
-from autofocus_jax.command.plan_file import plan_text
+from autofocus_jax.command.plan_file import plan_text, read_plan
 from autofocus_jax.command.trained import model_digest
 from autofocus_jax.config import Config, ConfigError, TrainingConfig
 from autofocus_jax.config.load import to_dict
@@ -93,8 +93,7 @@ def _check(arguments: Arguments) -> None:
     require_inputs(arguments.photos, arguments.detector)
     if not arguments.output.endswith(".safetensors"):
         raise ConfigError(f"--output {arguments.output}; want the name of a .safetensors file")
-    if arguments.plan is not None and Path(arguments.plan).resolve() == _plan_beside(arguments.output).resolve():
-        raise ConfigError(f"--plan {arguments.plan} would be overwritten; choose another --output")
+    _keep_what_is_beside(arguments)
     for name, good, wanted in (
         ("miss", 0.005 <= arguments.miss <= 0.5, "a share from 0.005 to 0.5"),
         ("share", arguments.share is None or 0.1 <= arguments.share <= 1, "a number from 0.1 to 1"),
@@ -106,6 +105,21 @@ def _check(arguments: Arguments) -> None:
     ):  # fmt: skip
         if not good:
             raise ConfigError(f"--{name} {getattr(arguments, name.replace('-', '_'))}; want {wanted}")
+
+
+def _keep_what_is_beside(arguments: Arguments) -> None:
+    """ConfigError if the plan would overwrite a file that is given, or one that is no plan."""
+    beside = _plan_beside(arguments.output)
+    given = {"annotations": arguments.annotations, "names": arguments.options.names, "plan": arguments.plan}
+    for name, path in given.items():
+        if path is not None and Path(path).expanduser().resolve() == beside.resolve():
+            raise ConfigError(f"--{name} {path} would be overwritten by the plan; choose another --output")
+    if beside.exists():
+        try:
+            read_plan(str(beside))
+        except ConfigError as error:
+            raise ConfigError(f"{beside} would be overwritten by the plan, and is none ({error}); choose another "
+                              "--output") from None  # fmt: skip
 
 
 def _plan_beside(output: str) -> Path:
@@ -120,8 +134,8 @@ def _found(
         return [(index, ()) for index in range(len(dataset))], []
     facts = to_dict(dataclasses.replace(arguments.options, names=None, threads=0, providers=()))
     depends = {"detector": model_digest(arguments.detector), "options": facts, "sides": list(sides),
-               "photographs": ledger.data_identity(dataset, bytes_too=True)}  # fmt: skip
-    kept = ledger.Ledger(Path(arguments.work), depends, makes=("*.npz",), fix="give another --work")
+               "photographs": ledger.data_identity(dataset, bytes_too=True, samples=True)}  # fmt: skip
+    kept = ledger.Ledger(Path(arguments.work) / "detections", depends, makes=("*.npz",), fix="give another --work")
     with console.progress() as progress:
         task = progress.add_task("detecting", total=len(dataset))
         at, failed = learn_labels.detections(dataset, detector, sides, kept, lambda: progress.advance(task))
@@ -184,7 +198,8 @@ def _finish(
 ) -> None:  # fmt: skip
     """Say what is forecast, and write the network and its plan."""
     stored = _plan_beside(arguments.output)
-    write_text(stored, plan_text(plan.with_thresholds(THRESHOLD)))  # which a network's own threshold becomes
+    # Commands rescale the network's probabilities so that its own threshold becomes THRESHOLD.
+    write_text(stored, plan_text(plan.with_thresholds(THRESHOLD)))
     plan = plan.with_thresholds(threshold)
     looked, full = np.sum([pixels(one.focus, one.size, plan) for one in held], axis=0) / len(held)
     missed = float(losses([one.values for one in held], threshold).mean())

@@ -122,13 +122,14 @@ def values(focus: np.ndarray, known: Known, factors: np.ndarray, stride: int) ->
 
 
 def highest(focus: np.ndarray, boxes: np.ndarray, factors: np.ndarray, stride: int) -> np.ndarray:
-    """Return the largest value of a focus map on each of the boxes [n, 4] (image frame), [n] float64."""
+    """Return the largest value of a focus map on each of the boxes [n, 4] (image frame), [n] float64.
+
+    A box beside the map has the value of the nearest cell.
+    """
     boxes = box_ops.scale(boxes, *factors)
-    low = np.floor(boxes[:, :2] / stride).astype(int)
+    low = np.clip(np.floor(boxes[:, :2] / stride).astype(int), 0, np.array(focus.shape[::-1]) - 1)
     high = np.maximum(np.ceil(boxes[:, 2:] / stride).astype(int), low + 1)
-    height, width = focus.shape
-    own = [focus[max(min(y, height - 1), 0) : end_y, max(min(x, width - 1), 0) : end_x].max()
-           for (x, y), (end_x, end_y) in zip(low, high)]  # fmt: skip
+    own = [focus[y:end_y, x:end_x].max() for (x, y), (end_x, end_y) in zip(low, high)]
     return np.array(own, np.float64)
 
 

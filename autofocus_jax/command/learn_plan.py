@@ -52,6 +52,6 @@ def choose(dataset: Dataset, sides: Sequence[int], found: Sequence[Found], say: 
 
 def _of_two(plan: Plan) -> Plan:
     if len(plan.scales) != 2 or plan.scales[0].chips is None:
-        raise ConfigError(f"the plan has {len(plan.scales)} scales; learning where to look again wants two: give "
+        raise ConfigError(f"learning where to look again wants a plan of two scales, got {len(plan.scales)}: give "
                           "larger photographs, or --plan with two")  # fmt: skip
     return plan

@@ -19,7 +19,7 @@ from autofocus_jax.data.findings import Findings
 from autofocus_jax.detector.api import Variables
 from autofocus_jax.detector.focus_network import FocusNetworkConfig
 from autofocus_jax.inference.focus_network import read_network
-from autofocus_jax.ledger import data_identity, digest, weights_digest
+from autofocus_jax.ledger import data_identity, digest, locked, weights_digest
 from autofocus_jax.structures import STRIDE, Bucket, Dataset, FocusRange, Scale, ValidRange
 from autofocus_jax.training.optimizer import optimizer
 from autofocus_jax.training.step import initial_state, make_step
@@ -30,6 +30,7 @@ from autofocus_jax.where.truth import SMALL
 
 _SHARE = 0.75
 _PIXELS: dict[str, Any] = {"pixel_mean": (127.0,) * 3, "pixel_deviation": (128.0,) * 3}  # of EfficientNet-Lite0
+_VERSION = 1  # of what a training does with the same settings; a change of it begins all trainings anew
 _PARTS = 10  # of a training, each with a line of the log and a checkpoint
 
 
@@ -88,11 +89,15 @@ def train(config: Config, variables: Variables, dataset: Dataset, work: Path, co
         dataset: ground truth is where to look.
         work: folder of the command.
         console: prints progress.
+
+    Raises:
+        LedgerError: another run is at this training.
     """
-    depends = {"config": to_dict(config), "initial": weights_digest(variables),
-               "photographs": data_identity(dataset, bytes_too=True, boxes=True)}  # fmt: skip
+    depends = {"version": _VERSION, "config": to_dict(config), "initial": weights_digest(variables),
+               "photographs": data_identity(dataset, bytes_too=True, boxes=True, samples=True)}  # fmt: skip
     folder, transform = work / "trainings" / digest(depends), optimizer(config)
     step, over = make_step(config, transform), parallel.mesh(jax.local_devices()[:1])
     training = stage.Stage("training", config, dataset, folder, step, over, Findings())
-    state, _ = stage.run(training, initial_state(config, transform, lambda _: variables), console)
+    with locked(folder):  # another run would put aside what this one removes
+        state, _ = stage.run(training, initial_state(config, transform, lambda _: variables), console)
     return parallel.fetch(trained(state))

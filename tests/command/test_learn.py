@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from autofocus_jax.command import learn_labels, learn_plan
-from autofocus_jax.command.learn_labels import Known, judge, values
+from autofocus_jax.command.learn_labels import Known, highest, judge, values
 from autofocus_jax.command.plan_file import plan_text, read_plan
 from autofocus_jax.config import ConfigError
 from autofocus_jax.foreign.proposal import of_scales
 from autofocus_jax.inference.focus_network import read_network
-from autofocus_jax.ledger import weights_digest
+from autofocus_jax.ledger import locked, weights_digest
 from autofocus_jax.structures import Detections, GroundTruth, Scale, ValidRange
 from autofocus_jax.weights import safetensors
 
@@ -83,7 +83,7 @@ def test_a_plan_of_one_s_own(learn):
     assert (code, err) == (0, "") and "the finest scale is" not in out
     plan = read_plan("focus.json")
     assert [scale.max_side for scale in plan.scales] == [192, 384] and plan.scales[0].chips.threshold == 0.02
-    kept = json.loads(Path("runs/learn/ledger.json").read_text())
+    kept = json.loads(Path("runs/learn/detections/ledger.json").read_text())
     assert kept["sides"] == [192, 384], "no other side is looked at"
 
 
@@ -105,14 +105,21 @@ def test_scales_are_chosen_by_what_is_found(memory_dataset, truth):
     assert [scale.max_side for scale in plan.scales] == [96, 384] and plan.scales[0].chips.threshold == 0.02
     assert said[0].startswith("- the finest scale is 384 px") and plan.scales[1].valid.holds(20)
     assert [scale.max_side for scale in choose(20).scales][1] == 768
-    with pytest.raises(ConfigError, match="the plan has 1 scales"):
+    with pytest.raises(ConfigError, match="wants a plan of two scales, got 1"):
         choose(2)
 
 
 def test_learned_from_boxes(learn, monkeypatch):
-    monkeypatch.setattr(learn_labels, "find_at", lambda *_: pytest.fail("the detector runs"))
-    code, out, err = learn("--annotations", "boxes.json", "--miss", "0.25", "--learning-rate", "1e-6")
+    words = ("--miss", "0.25", "--learning-rate", "1e-6")
+    with monkeypatch.context() as patch:
+        patch.setattr(learn_labels, "find_at", lambda *_: pytest.fail("the detector runs"))
+        code, out, err = learn("--annotations", "boxes.json", *words)
     assert (code, err) == (0, "") and "kept apart: 6 photographs, 6 objects, 6 of which need" in out
+    (training,) = Path("runs/learn/trainings").iterdir()
+    with locked(training):
+        code, _, err = learn("--annotations", "boxes.json", *words)
+        assert code == 1 and f"{training} is in use by process" in err and err.count("\n") == 1
+    assert learn(*words)[::2] == (0, ""), "the folder serves a detector, too"
 
 
 def test_a_network_that_sees_nothing_is_no_promise(learn, bright_network, tmp_path):
@@ -127,7 +134,10 @@ def test_a_network_that_sees_nothing_is_no_promise(learn, bright_network, tmp_pa
     (("--miss", "2"), "--miss 2.0; want a share from 0.005 to 0.5"),
     (("--share", "3"), "--share 3.0; want a number from 0.1 to 1"),
     (("--steps", "0"), "--steps 0; want at least 1"),
-    (("--plan", "focus.json"), "--plan focus.json would be overwritten; choose another --output"),
+    (("--plan", "focus.json"), "--plan focus.json would be overwritten by the plan; choose another --output"),
+    (("--annotations", "boxes.json", "--output", "boxes.safetensors"), "--annotations boxes.json would be overwritten"),
+    (("--names", "names.json", "--output", "names.safetensors"), "--names names.json would be overwritten"),
+    (("--output", "boxes.safetensors"), "boxes.json would be overwritten by the plan, and is none"),
     (("--output", "x.npz"), "want the name of a .safetensors file"),
     (("--learning-rate", "nan"), "want a positive number"),
 ])  # fmt: skip
@@ -161,3 +171,10 @@ def test_values_of_objects():
     boxes = np.array([[60, 30, 70, 70], [0, 0, 10, 10], [180, 120, 195, 130]], np.float32)
     known = Known(GroundTruth(boxes, np.zeros(3, np.int32), np.zeros(3, bool)), 2)
     assert values(focus, known, np.array([0.5, 0.5]), 16).tolist() == [0.5, 0.0, float(np.float32(0.9)), np.inf, np.inf]
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_boxes_beside_the_map_have_the_nearest_cell(rows):
+    focus = np.arange(6.0 * rows).reshape(rows, 6)
+    boxes = np.array([[-40, -40, -20, -20], [20, -40, 25, -20], [-40, 0, -20, 10], [300, 200, 310, 210]], np.float32)
+    assert highest(focus, boxes, np.ones(2), 16).tolist() == [0, 1, 0, 6 * rows - 1]
