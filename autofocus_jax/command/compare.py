@@ -99,8 +99,8 @@ def _say_skipped(skipped: Sequence[Skipped], say: Callable[[str], None]) -> None
 def _two_scales(plan: Plan, ways: dict[str, tuple[Where, Plan]]) -> dict[str, tuple[Where, Plan]]:
     """The ways to look; ConfigError unless the plan has two scales."""
     if len(plan.scales) != 2:
-        raise ConfigError(f"--recall follows objects from scale 1 to scale 2, and the plan has {len(plan.scales)} "
-                          "scales; give --plan with two, or leave --recall out")  # fmt: skip
+        raise ConfigError(f"--recall wants a plan of two scales, got {len(plan.scales)}; give --plan with two, or "
+                          "leave --recall out")  # fmt: skip
     return ways
 
 

@@ -97,7 +97,7 @@ def suggest_plan(measured: Trial, threshold: float | None = None) -> Proposal:
     found = measured.found
     if len(sizes) < LEAST:
         raise ForeignError(f"{len(sizes)} objects are found surely at any magnification; that is too little to go by: "
-                           "give more photographs, or a plan of your own")  # fmt: skip
+                           "give more photographs")  # fmt: skip
     reach = np.maximum.accumulate(scores, axis=0).mean(axis=1)
     finest = int(np.argmax(reach >= NEARLY * reach[-1]))
     reasons = [f"the finest scale is {sides[finest]} px: with it and coarser ones the objects have a score of "

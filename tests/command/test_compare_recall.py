@@ -104,7 +104,7 @@ def test_table():
 
 @pytest.mark.parametrize(("words", "says"), [
     ((), "--recall follows objects that somebody drew; give --annotations"),
-    (("--annotations", "boxes.json"), "and the plan has 1 scales"),
+    (("--annotations", "boxes.json"), "wants a plan of two scales, got 1"),
 ])  # fmt: skip
 def test_refused(autofocus, square_finder, squares, words, says):
     code, _, err = autofocus("compare", "photos", "--detector", square_finder(), "--recall", *words)
