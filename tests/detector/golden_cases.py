@@ -165,7 +165,7 @@ def torchvision_errors(units=(3, 4, 23, 3), stages: int = 4, dtype: str = "float
         module, _, leaf = torchvision_name(name).rpartition("/")
         collection = "batch_stats" if leaf.startswith("running") else "params"
         own = leaves.get(leaf) or ("scale" if len(shape) == 1 else "kernel")
-        if f"{collection}/{module}/{own}" in wanted:
+        if stages == 4 or f"{collection}/{module}/{own}" in wanted:  # with 4, an array unknown to us is an error
             values = torchvision_array(name, shape)
             flat[f"{collection}/{module}/{own}"] = values.transpose(2, 3, 1, 0) if own == "kernel" else values
     variables = safetensors.unflatten(flat)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from autofocus_jax.detector.two_stage_network import forward, propose
+from autofocus_jax.weights.safetensors import WeightsError
 
 pytestmark = pytest.mark.numbers
 
@@ -87,3 +88,8 @@ def test_v1_backbone_against_torchvision():
     errors = cases.torchvision_errors()
     assert list(errors) == ["layer1", "layer2", "layer3", "layer4"]
     check(errors, 1e-3)
+
+
+def test_no_array_of_torchvision_is_passed_over():
+    with pytest.raises(WeightsError, match=r"unexpected.*stage4_unit3"):
+        cases.torchvision_errors((3, 4, 23, 2))
