@@ -28,6 +28,8 @@ from typing import Any, NamedTuple
 
 from gpu_report import Part, Report
 
+from autofocus_jax.files import WriteError, make_folder
+
 
 class Section(NamedTuple):
     """A part of the report."""
@@ -183,8 +185,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of gpu.json and gpu.md")
     parser.add_argument("--small", action="store_true", help="a dry run of tiny settings, for any machine")
     options = parser.parse_args()
-    if options.minutes <= 0:
+    if not options.minutes > 0:  # nan, too
         parser.error(f"--minutes must be more than 0, got {options.minutes:g}")
+    try:
+        make_folder(options.output)
+    except WriteError as error:
+        parser.error(str(error))
     command = f"python benchmarks/gpu.py {shlex.join(sys.argv[1:])}"
     print(measure(options.minutes, options.output, options.small, command).markdown())
 

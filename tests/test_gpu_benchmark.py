@@ -100,7 +100,8 @@ def test_the_rows_agree_with_each_other(dry_run):
     peak = {row["what"]: row["value"] for row in machine}["matrix product, bfloat16, TFLOP/s"]
     for row in buckets:
         assert row["of the product"] == pytest.approx(row["TFLOP/s"] / peak)
-        assert row["ms a batch"] == pytest.approx(1e3 / row["chips/s"])
+        batch = int(row["bucket"].split(" x ")[0])
+        assert row["ms a batch"] == pytest.approx(1e3 * batch / row["chips/s"])
     whole = next(row for row in parts if row["what"] == "detector, deformable")
     for row in parts[:-1]:
         assert row["of the detector"] == pytest.approx(whole["images/s"] / row["images/s"])
@@ -167,6 +168,13 @@ def test_killed_at_once_it_has_kept_what_is_done(tmp_path):
         time.sleep(0.05)
 
 
-def test_minutes_must_be_positive():
-    done = subprocess.run([sys.executable, str(GPU), "--minutes", "0", "--output", "x"], capture_output=True, text=True)
-    assert done.returncode == 2 and "--minutes must be more than 0, got 0" in done.stderr
+@pytest.mark.parametrize(("minutes", "output", "message"), [
+    ("0", "report", "--minutes must be more than 0, got 0"),
+    ("nan", "report", "--minutes must be more than 0, got nan"),
+    ("1", "file", "file cannot be made"),
+])  # fmt: skip
+def test_bad_input(tmp_path, minutes, output, message):
+    (tmp_path / "file").touch()
+    command = [sys.executable, str(GPU), "--minutes", minutes, "--output", tmp_path / output]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2 and message in done.stderr.splitlines()[-1]
