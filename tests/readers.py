@@ -288,10 +288,10 @@ AREAS = {
 }
 
 
-def read_area(path: Path) -> np.ndarray:
-    """The map of an image of 60x40 px."""
-    item = Item(path, "a", "a.png", False)
-    return area_file.read_area(str(path), "only", [item]).heat(Source(item, None, None), (40, 60))
+def read_area(path: Path) -> None:
+    """Make the map of an image of 60x40 px."""
+    item = Item(path.parent / "a.png", "a", "a.png", False)
+    area_file.read_area(str(path), "only", [item]).map_of(Source(item, None, None), (40, 60))
 
 
 def _two(folder: Path):

@@ -65,6 +65,8 @@ WEIGHTS = all_of("empty zeros text page picture half head noise scattered", "are
 ARCHIVE = {**all_of("empty zeros text page picture half head noise scattered", "damaged, or no archive of NumPy"), **AT}
 ENDED = all_of("empty zeros text page picture half head noise scattered", "ends after [0-2] images")
 NO_INPUT = all_of(" ".join(PLACES), "holds no images, Parquet files or tar shards")
+NO_FOLDER = AT | {"folder": "has no file for 1 of 1 images"}
+AREA = {**all_of("empty zeros text page picture half head noise scattered", "cannot be understood"), **NO_FOLDER}
 LISTED = all_of("zeros text page half", "has a file of labels")
 
 ENDS = {
@@ -104,6 +106,11 @@ ENDS = {
     "a training's config": {**all_of("empty zeros text page picture half head noise scattered", "is damaged"),
                             **all_of(" ".join(PLACES), READS)},  # a folder that does not say
     "a plan": JSON,
+    "an area, area.json": AREA | {"scattered": READS},
+    "an area, area.geojson": AREA,
+    "an area, area.npy": {**all_of("empty zeros text page picture half head noise scattered", "is no array of numbers"),
+                          **NO_FOLDER},
+    "an area, area.png": PICTURE | NO_FOLDER,
     "chips": JSON | {"scattered": "counted: "},
     "proposals": ARCHIVE | {"missing": "do not exist; run the stage of the proposals first"},
     "a piece": ARCHIVE,

@@ -106,8 +106,8 @@ def test_rows_files_and_skipped_images(folder, arguments, tmp_path, capsys):
     assert list(metrics) == ["scale1", "scale2", "pyramid", "autofocus"]
     for row in metrics.values():
         assert list(row) == ["AP", "AP50", "AP75", "APs", "APm", "APl", "side", "pixels_per_image",
-                             "images_per_second", "chips_per_image", "padded_pixels_per_image", "compilations",
-                             "seconds", "device_busy"]  # fmt: skip
+                             "images_per_second", "chips_per_image", "padded_pixels_per_image", "seconds",
+                             "device_busy", "compilations"]  # fmt: skip
         assert row["compilations"] == 0 and row["padded_pixels_per_image"] >= row["pixels_per_image"]
         assert all(row["seconds"][stage] > 0 for stage in ("read", "resize", "device", "stacking"))
         assert 0 < row["device_busy"] <= 1
