@@ -238,7 +238,11 @@ def shares(options: Options, config: DetectorConfig, whole: Callable | None = No
     arguments = jax.device_put(variables), chips
 
     def detect(variables, chips, one_by_one: bool):
-        seen, focus = look(config, variables, chips, one_by_one=one_by_one)
+        if one_by_one:
+            rows = jax.lax.map(lambda chip: look(config, variables, jax.tree.map(lambda x: x[None], chip)), chips)
+            seen, focus = jax.tree.map(lambda row: row[:, 0], rows)
+        else:
+            seen, focus = look(config, variables, chips)
         return answer(config, variables, seen), focus
 
     together = partial(jax.jit(partial(detect, one_by_one=False)), *arguments)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import jax
@@ -13,8 +12,8 @@ import jax.numpy as jnp
 from autofocus_jax.config import DetectorSettings, TrainingConfig
 from autofocus_jax.detector.api import Answer, Detector, Loss, Names, Variables
 from autofocus_jax.detector.backbone import Trunk, draw_by_maps
-from autofocus_jax.detector.folding import fold
-from autofocus_jax.detector.freezing import freeze, in_frozen_stage
+from autofocus_jax.detector.folding import foldable
+from autofocus_jax.detector.freezing import freeze
 from autofocus_jax.detector.heads import FocusHead
 from autofocus_jax.detector.losses import focus_loss, means, trained
 from autofocus_jax.detector.masks import true_cells
@@ -59,22 +58,7 @@ _NAMES = Names(settings=dict.fromkeys(("backbone", "pixel_mean", "pixel_deviatio
 
 def focus_network(settings: FocusNetworkConfig) -> Detector:
     """Return the network of these settings as a detector without detections."""
-
-    def prepare(variables: Variables) -> tuple[Detector, Variables]:
-        folded, variables = fold(settings, variables)
-        return (detector if folded is settings else focus_network(folded)), variables
-
-    detector = Detector(
-        settings,
-        init=partial(init, settings),
-        look=partial(look, settings),
-        answer=partial(nothing, settings),
-        loss=partial(loss, settings),
-        prepare=prepare,
-        frozen=partial(in_frozen_stage, settings.backbone),
-        names=_NAMES,
-    )
-    return detector
+    return foldable(focus_network, settings, _NAMES, init=init, look=look, answer=nothing, loss=loss)
 
 
 def init(config: FocusNetworkConfig, key: Array) -> Variables:

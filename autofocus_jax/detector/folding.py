@@ -8,16 +8,48 @@ sum. Their scale and shift are computed once.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from autofocus_jax.config import DetectorSettings
-from autofocus_jax.detector.api import Backbone
+from autofocus_jax.detector.api import Backbone, Detector, Names, Variables
 from autofocus_jax.detector.backbone import backbone_of
+from autofocus_jax.detector.freezing import in_frozen_stage
 
 Settings = TypeVar("Settings", bound=DetectorSettings)
+
+
+def foldable(
+    make: Callable[[Any], Detector], settings: DetectorSettings, names: Names, **functions: Callable
+) -> Detector:
+    """Return a detector whose `prepare` folds batch norms.
+
+    Args:
+        make: returns the detector of any settings of its kind.
+        settings: its settings.
+        names: as in Detector.
+        functions: init, look, answer and loss of Detector, which take the settings first.
+    """
+
+    def prepare(variables: Variables) -> tuple[Detector, Variables]:
+        folded, variables = fold(settings, variables)
+        return make(folded), variables
+
+    bound: dict[str, Any] = {name: partial(function, settings) for name, function in functions.items()}
+    return Detector(settings, prepare=prepare, frozen=partial(in_frozen_stage, settings.backbone), names=names, **bound)
+
+
+def with_proposals(detector: Detector, **functions: Any) -> Detector:
+    """Return a detector whose `proposals` are the detector with other functions."""
+
+    def prepare(variables: Variables) -> tuple[Detector, Variables]:
+        prepared, variables = detector.prepare(variables)
+        return prepared.proposals or prepared, variables
+
+    return detector._replace(proposals=detector._replace(prepare=prepare, **functions))
 
 
 def fold(config: Settings, variables: Any) -> tuple[Settings, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -12,8 +10,8 @@ from autofocus_jax.config import TrainingConfig
 from autofocus_jax.detector import one_stage_network
 from autofocus_jax.detector.anchors import anchors
 from autofocus_jax.detector.api import Answer, Detector, Loss, Names, Variables
-from autofocus_jax.detector.folding import fold
-from autofocus_jax.detector.freezing import freeze, in_frozen_stage
+from autofocus_jax.detector.folding import foldable, with_proposals
+from autofocus_jax.detector.freezing import freeze
 from autofocus_jax.detector.losses import delta_targets, focus_loss, means, total, trained
 from autofocus_jax.detector.masks import true_cells
 from autofocus_jax.detector.matching import NOTHING, OBJECT, UNUSED, match
@@ -33,31 +31,16 @@ _NAMES = Names(
 def one_stage(settings: OneStageConfig) -> Detector:
     """Return the detector of these settings."""
 
-    def prepare(variables: Variables) -> tuple[Detector, Variables]:
-        folded, variables = fold(settings, variables)
-        return (detector if folded is settings else one_stage(folded)), variables
-
-    def prepare_proposals(variables: Variables) -> tuple[Detector, Variables]:
-        prepared, variables = prepare(variables)
-        return prepared.proposals or prepared, variables
-
     def answer_proposals(variables: Variables, seen: Seen) -> Answer:
         """The detections without their classes."""
         boxes, scores, valid = one_stage_network.answer(settings, variables, seen)
         return boxes, scores.max(axis=-1, keepdims=True), valid
 
-    detector = Detector(
-        settings,
-        init=partial(one_stage_network.init, settings),
-        look=partial(one_stage_network.look, settings),
-        answer=partial(one_stage_network.answer, settings),
-        loss=partial(loss, settings),
-        prepare=prepare,
-        frozen=partial(in_frozen_stage, settings.backbone),
-        names=_NAMES,
+    network = one_stage_network
+    detector = foldable(
+        one_stage, settings, _NAMES, init=network.init, look=network.look, answer=network.answer, loss=loss
     )
-    detector = detector._replace(proposals=detector._replace(answer=answer_proposals, prepare=prepare_proposals))
-    return detector
+    return with_proposals(detector, answer=answer_proposals)
 
 
 def loss(

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from autofocus_jax.config import DetectorConfig
 from autofocus_jax.detector import two_stage_loss, two_stage_network
 from autofocus_jax.detector.api import Answer, Detector, Names, Variables
-from autofocus_jax.detector.folding import fold
-from autofocus_jax.detector.freezing import in_frozen_stage
+from autofocus_jax.detector.folding import foldable, with_proposals
 from autofocus_jax.detector.two_stage_network import candidates, forward, suppressed
 from autofocus_jax.structures import Array, ChipBatch
 
@@ -42,33 +41,17 @@ _NAMES = Names(
 
 def two_stage(settings: DetectorConfig) -> Detector:
     """Return the detector of these settings."""
-
-    def prepare(variables: Variables) -> tuple[Detector, Variables]:
-        folded, variables = fold(settings, variables)
-        return (detector if folded is settings else two_stage(folded)), variables
-
-    def prepare_proposals(variables: Variables) -> tuple[Detector, Variables]:
-        prepared, variables = prepare(variables)
-        return prepared.proposals or prepared, variables
-
-    detector = Detector(
-        settings,
-        init=partial(two_stage_network.init, settings),
-        look=partial(two_stage_network.look, settings),
-        answer=partial(two_stage_network.answer, settings),
-        loss=partial(two_stage_loss.loss, settings),
-        prepare=prepare,
-        frozen=partial(in_frozen_stage, settings.backbone),
-        names=_NAMES,
-    )
-    proposals = detector._replace(
+    network = two_stage_network
+    detector = foldable(
+        two_stage, settings, _NAMES, init=network.init, look=network.look, answer=network.answer,
+        loss=two_stage_loss.loss,
+    )  # fmt: skip
+    return with_proposals(
+        detector,
         look=partial(look_for_proposals, settings),
         answer=partial(answer_proposals, settings),
         loss=partial(two_stage_loss.proposal_stage_loss, settings),
-        prepare=prepare_proposals,
     )
-    detector = detector._replace(proposals=proposals)
-    return detector
 
 
 def look_for_proposals(config: DetectorConfig, variables: Variables, chips: ChipBatch) -> tuple[Any, Array]:

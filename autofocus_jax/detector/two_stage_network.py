@@ -52,7 +52,7 @@ class Seen(NamedTuple):
 class Network(Trunk):
     """Flax module that owns all parameters.
 
-    Call it through `init`, `forward`, `classify`, `look` and `answer` below.
+    Call it through `init`, `forward`, `look` and `answer` below.
     """
 
     config: DetectorConfig
@@ -91,9 +91,7 @@ def init(config: DetectorConfig, key: Array) -> Variables:
     return {"batch_stats": {}} | jax.jit(Network(config).init)(key, pixels, size, jnp.zeros((1, 1, 4)))
 
 
-def forward(
-    config: DetectorConfig, variables: Variables, chips: ChipBatch, masked: bool = True, one_by_one: bool = False
-) -> Maps:
+def forward(config: DetectorConfig, variables: Variables, chips: ChipBatch, masked: bool = True) -> Maps:
     """Run the convolutions on a batch of chips, with the running batch statistics.
 
     Args:
@@ -102,34 +100,9 @@ def forward(
         chips: the batch.
         masked: set features to zero outside the true size, so that the answer does not depend on the bucket. False is
             the authors' network, which zeroes only its input.
-        one_by_one: pass chips through the convolutions one after the other, with the same answer. On a CPU this is
-            faster for large chips (docs/benchmarks.md), because one chip's maps fit into the cache and their memory is
-            reused.
     """
-
-    def maps(pixels: Array, size: Array) -> Any:
-        return Network(config).apply(variables, pixels, size, False, masked, method="maps")
-
-    if not one_by_one:
-        return maps(chips.pixels, chips.size)
-    rows = jax.lax.map(lambda chip: maps(*chip), (chips.pixels[:, None], chips.size[:, None]))
-    return jax.tree.map(lambda row: row[:, 0], rows)
-
-
-def classify(
-    config: DetectorConfig, variables: Variables, features: Array, rois: Array, size: Array | None = None
-) -> tuple[Array, Array]:
-    """Return logits [B, N, K + 1] (background first) and deltas [B, N, 4] of RoIs.
-
-    Args:
-        config: settings of the detector.
-        variables: parameters and batch statistics.
-        features: [B, h, w, C].
-        rois: [B, N, 4], chip frame.
-        size: [B, 2] int, true (height, width) in px; nothing past it is pooled. By default the size of the map.
-    """
-    found: Any = Network(config).apply(variables, features, rois, size, method="classify")
-    return found
+    maps: Any = Network(config).apply(variables, chips.pixels, chips.size, False, masked, method="maps")
+    return maps
 
 
 def candidates(config: DetectorConfig, maps: Maps, size: Array) -> tuple[Array, Array, Array]:
@@ -170,16 +143,13 @@ def propose(config: DetectorConfig, maps: Maps, size: Array, count: int | None =
     return suppressed(config, *candidates(config, maps, size), size, jnp.ones((len(size), count), bool))
 
 
-def look(
-    config: DetectorConfig, variables: Variables, chips: ChipBatch, masked: bool = True, one_by_one: bool = False
-) -> tuple[Seen, Array]:
+def look(config: DetectorConfig, variables: Variables, chips: ChipBatch, masked: bool = True) -> tuple[Seen, Array]:
     """Run the convolutions: return the input of `answer`, and the focus map [B, H/16, W/16].
 
     Features are padded to multiples of GRID cells, and the number of proposals is one of few (dense.slots). So one
-    program of `answer` serves many buckets. masked and one_by_one are those of `forward`. Without `masked` nothing is
-    padded.
+    program of `answer` serves many buckets. masked: as in `forward`. Without `masked` nothing is padded.
     """
-    maps = forward(config, variables, chips, masked, one_by_one)
+    maps = forward(config, variables, chips, masked)
     reduced: Any = Network(config).apply(variables, maps.features, method="reduced")
     focus = jax.nn.softmax(maps.focus_logits, axis=-1)[..., 1]
     inside = true_cells(chips.size, focus.shape[1], focus.shape[2], STRIDE)

@@ -179,20 +179,7 @@ class CompiledDetector:
             pool.shutdown(cancel_futures=True)  # an interrupt does not wait for programs that nobody will run
 
 
-def compile_detector(
-    config: Config, variables: Variables, devices: Sequence[jax.Device] | None = None
-) -> CompiledDetector:
-    """Return a CompiledDetector of a config and variables, to be passed to the cascade.
-
-    Args:
-        config: settings of the detector and its buckets.
-        variables: parameters and batch statistics (`load_variables`).
-        devices: each batch is split evenly over these; by default the first device alone.
-
-    Raises:
-        BucketError: a bucket's batch does not split evenly over the devices.
-    """
-    return CompiledDetector(config, variables, devices)
+compile_detector = CompiledDetector  # its public name
 
 
 def make_room() -> None:

@@ -10,14 +10,18 @@ import pytest
 
 from autofocus_jax.detector.kinds import detector_of
 from autofocus_jax.detector.two_stage_loss import loss
-from autofocus_jax.detector.two_stage_network import Maps, answer, classify, forward, look, propose
+from autofocus_jax.detector.two_stage_network import Maps, Network, answer, forward, look, propose
 from autofocus_jax.structures import DetectorOutput, TrainBatch
 from autofocus_jax.weights.safetensors import flatten
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 _forward = jax.jit(forward, static_argnums=0, static_argnames="masked")
-_classify = jax.jit(classify, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=0)
+def _classify(config, variables, features, rois, size=None):
+    return Network(config).apply(variables, features, rois, size, method="classify")
 
 
 @partial(jax.jit, static_argnums=0, static_argnames="masked")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from autofocus_jax.detector.kinds import detector_of
-from autofocus_jax.detector.two_stage_network import Maps, answer, init, look, propose
+from autofocus_jax.detector.two_stage_network import Maps, init, propose
 from autofocus_jax.scenes.rendering import render_scene
-from autofocus_jax.structures import Detections, DetectorOutput
+from autofocus_jax.structures import Detections
 from autofocus_jax.weights import safetensors
 
 ROOT = Path(__file__).parent.parent.parent
@@ -76,23 +76,6 @@ def test_other_rows_do_not_influence(tiny, chip_batch):
         one, other = getattr(together, field), getattr(changed, field)
         np.testing.assert_allclose(one[1], other[1], atol=1e-4)
         np.testing.assert_allclose(one[0], other[3], atol=1e-4)
-
-
-def test_one_by_one_is_the_same(tiny_detector, tiny_variables, chip_batch):
-    """Chips of several sizes, a row that is empty, and a batch of one."""
-    chips = [noise(seed, *size) for seed, size in enumerate([(32, 48), (20, 30), (16, 16)])]
-
-    @jax.jit
-    def slowly(variables, chips):
-        seen, focus = look(tiny_detector, variables, chips, one_by_one=True)
-        return DetectorOutput(*answer(tiny_detector, variables, seen), focus)
-
-    for batch in (chip_batch(chips, 32, 48, batch=4), chip_batch(chips[:1], 32, 48)):
-        one = jax.device_get(slowly(tiny_variables, batch))
-        other = jax.device_get(_detect(tiny_detector, tiny_variables, batch))
-        assert (one.valid == other.valid).all() and one.valid.any()
-        for field in ("boxes", "scores", "focus"):
-            np.testing.assert_allclose(getattr(one, field), getattr(other, field), atol=1e-4)
 
 
 def test_empty_rows_are_invalid_and_finite(tiny, chip_batch):
