@@ -161,7 +161,8 @@ class Dataset(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, GroundTruth]: ...
+    def __getitem__(self, index: int) -> tuple[np.ndarray, GroundTruth]:
+        return self.image(index), self.ground_truth(index)
 
     def image(self, index: int) -> np.ndarray:
         """Return an image as uint8 RGB [h, w, 3].

@@ -10,12 +10,13 @@ import numpy as np
 
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.command.suggest_detector import level_form
+from autofocus_jax.data.annotations import DatasetView
 from autofocus_jax.files import read_npz, write_npz
 from autofocus_jax.foreign.found import CropDetector
 from autofocus_jax.foreign.magnification import IOU, KNOWN, SURE, find_at
 from autofocus_jax.inference.pieces import Skipped
 from autofocus_jax.ledger import Ledger
-from autofocus_jax.structures import Dataset, Detections, DetectorError, GroundTruth, ImageError, ImageInfo, Scale
+from autofocus_jax.structures import Dataset, Detections, DetectorError, GroundTruth, ImageError, Scale
 
 
 class Known(NamedTuple):
@@ -25,28 +26,13 @@ class Known(NamedTuple):
     found: int  # objects that are found without looking again
 
 
-class Labelled(Dataset):
+class Labelled(DatasetView):
     """Photographs with what is known of them in place of their boxes."""
-
-    categories = ("look again",)
 
     def __init__(self, dataset: Dataset, known: Sequence[tuple[int, Known]]):
         """known: (index in the dataset, what is known of it) of the photographs that count."""
-        self._dataset, self.known = dataset, list(known)
-        if hasattr(dataset, "files"):
-            self.files = [dataset.files[index] for index, _ in self.known]
-
-    def __len__(self) -> int:
-        return len(self.known)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, GroundTruth]:
-        return self.image(index), self.ground_truth(index)
-
-    def image(self, index: int) -> np.ndarray:
-        return self._dataset.image(self.known[index][0])
-
-    def info(self, index: int) -> ImageInfo:
-        return self._dataset.info(self.known[index][0])
+        super().__init__(dataset, [index for index, _ in known])
+        self.categories, self.known = ("look again",), list(known)
 
     def ground_truth(self, index: int) -> GroundTruth:
         return self.known[index][1].truth

@@ -11,14 +11,14 @@ import numpy as np
 from autofocus_jax.command.annotations import open_annotations
 from autofocus_jax.command.inputs import InputError, collect
 from autofocus_jax.config import ConfigError
-from autofocus_jax.data.annotations import AnnotatedImages
+from autofocus_jax.data.annotations import AnnotatedImages, DatasetView
 from autofocus_jax.data.findings import Findings
 from autofocus_jax.data.image import image_size, read_image
 from autofocus_jax.inference.pieces import Skipped
 from autofocus_jax.structures import Dataset, GroundTruth, ImageError, ImageInfo
 
 
-class OfClasses(Dataset):
+class OfClasses(DatasetView):
     """A dataset with some of its classes alone, in an order of one's own."""
 
     def __init__(self, dataset: Dataset, names: Sequence[str]):
@@ -27,29 +27,16 @@ class OfClasses(Dataset):
         if unknown:
             raise ConfigError(f"the annotations have no class {unknown[0]!r}; they have "
                               f"{', '.join(dataset.categories)}")  # fmt: skip
-        self.categories, self._dataset = tuple(names), dataset
+        super().__init__(dataset)
+        self.categories = tuple(names)
         self._label = np.full(len(dataset.categories), -1)
         for label, name in enumerate(names):
             self._label[dataset.categories.index(name)] = label
         if hasattr(dataset, "category_ids"):
             self.category_ids = np.asarray(dataset.category_ids)[[dataset.categories.index(name) for name in names]]
-        if hasattr(dataset, "files"):
-            self.files = dataset.files
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, GroundTruth]:
-        return self.image(index), self.ground_truth(index)
-
-    def image(self, index: int) -> np.ndarray:
-        return self._dataset.image(index)
-
-    def info(self, index: int) -> ImageInfo:
-        return self._dataset.info(index)
 
     def ground_truth(self, index: int) -> GroundTruth:
-        boxes, labels, ignore = self._dataset.ground_truth(index)
+        boxes, labels, ignore = super().ground_truth(index)
         labels = self._label[labels]
         keep = labels >= 0
         return GroundTruth(boxes[keep], labels[keep].astype(np.int32), ignore[keep])

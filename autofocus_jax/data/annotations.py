@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import abc
 import collections
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from autofocus_jax.data.findings import EQUAL_NAMES, LOST, put_right
+from autofocus_jax.config import DataSource
+from autofocus_jax.data.findings import EQUAL_NAMES, LOST, Report, put_right
 from autofocus_jax.data.image import read_bytes
 from autofocus_jax.data.reading import LARGEST_TEXT
 from autofocus_jax.errors import AnnotationError, NoSplitError
@@ -18,15 +21,7 @@ from autofocus_jax.structures import Dataset, GroundTruth, ImageInfo
 
 
 class AnnotatedImages(Dataset):
-    """One split, held as flat arrays.
-
-    Attributes:
-        categories: [K] names, all different; label k means categories[k].
-        dropped: number of boxes that were left out (findings.put_right).
-        files: [N] paths of the images.
-        noticed: remarks of the reader that are no errors: (kind of data/findings, example) for each.
-        oriented: True if images are turned as their orientation tags say.
-    """
+    """One split, held as flat arrays, whose categories all differ."""
 
     def __init__(
         self,
@@ -68,35 +63,55 @@ class AnnotatedImages(Dataset):
     def __len__(self) -> int:
         return len(self._infos)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, GroundTruth]:
-        return self.image(index), self.ground_truth(index)
-
     def info(self, index: int) -> ImageInfo:
-        """Return id, file name and size of an image, without opening it."""
         return self._infos[index]
 
     def image(self, index: int) -> np.ndarray:
-        """Return uint8 RGB [h, w, 3] of the size in `info`.
-
-        Raises:
-            ImageError: the image is missing, corrupt or of another size.
-        """
+        """Return uint8 RGB [h, w, 3] of the size in `info`. Raises ImageError for an image of another size, too."""
         info = self._infos[index]
         return self._read(self.files[index], info.height, info.width)
 
     def encoded(self, index: int) -> bytes:
-        """Return the bytes of the image file.
-
-        Raises:
-            ImageError: the file is missing.
-        """
         return read_bytes(self.files[index])
 
     def ground_truth(self, index: int) -> GroundTruth:
-        """Return boxes [G, 4] float32 in the image frame, labels [G] and ignore flags [G]; G may be 0."""
         index = range(len(self))[index]
         part = slice(self._starts[index], self._starts[index + 1])
         return GroundTruth(self._boxes[part].copy(), self._labels[part].copy(), self._ignore[part].copy())
+
+
+class DatasetView(Dataset):
+    """Images of another dataset. Subclasses give them other boxes."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int] | None = None):
+        """indices: which images of the dataset; by default all."""
+        files = getattr(dataset, "files", ())
+        self.categories, self._dataset = dataset.categories, dataset
+        self._indices = range(len(dataset)) if indices is None else indices
+        self.files = [files[index] for index in self._indices] if files else ()
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def image(self, index: int) -> np.ndarray:
+        return self._dataset.image(self._indices[index])
+
+    def info(self, index: int) -> ImageInfo:
+        return self._dataset.info(self._indices[index])
+
+    def ground_truth(self, index: int) -> GroundTruth:
+        return self._dataset.ground_truth(self._indices[index])
+
+
+class AnnotatedSource(DataSource):
+    """A source that can report single wrong annotations and go on."""
+
+    def open(self, split: str) -> Any:
+        """Open a split as `open_tolerant` does, where a fault is an AnnotationError that names it."""
+        return self.open_tolerant(split, refuse)
+
+    @abc.abstractmethod
+    def open_tolerant(self, split: str, report: Report) -> Dataset: ...
 
 
 def pixels(shares: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> np.ndarray:

@@ -6,11 +6,11 @@ import numpy as np
 
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import Config, open_split
-from autofocus_jax.data.annotations import AnnotationError
+from autofocus_jax.data.annotations import AnnotationError, DatasetView
 from autofocus_jax.data.findings import LOST, MISSING, OTHER_SIZE, UNREADABLE, BadDataError, Findings, listen, put_right
 from autofocus_jax.data.inspection import file_problem
 from autofocus_jax.data.reading import Listings
-from autofocus_jax.structures import Dataset, GroundTruth, ImageError, ImageInfo
+from autofocus_jax.structures import Dataset, GroundTruth, ImageError
 
 _TRIED = 32  # images whose heads tell whether most of them can be used
 
@@ -40,7 +40,7 @@ def open_clean(config: Config, split: str, found: Findings, strict: bool = False
     return clean
 
 
-class CleanDataset(Dataset):
+class CleanDataset(DatasetView):
     """A Dataset whose ground truth was read and corrected beforehand. Images come from the source Dataset."""
 
     def __init__(self, source: Dataset, truth: GroundTruth, starts: np.ndarray):
@@ -51,22 +51,8 @@ class CleanDataset(Dataset):
             truth: of all images together, sorted by image.
             starts: [N + 1] where each image's part begins.
         """
-        self.categories, self.source, self.truth = source.categories, source, truth
-        self._starts = starts
-
-    def __len__(self) -> int:
-        return len(self._starts) - 1
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, GroundTruth]:
-        return self.image(index), self.ground_truth(index)
-
-    def image(self, index: int) -> np.ndarray:
-        """Return uint8 RGB [h, w, 3]. Raises ImageError as the source does."""
-        return self.source.image(index)
-
-    def info(self, index: int) -> ImageInfo:
-        """Return id, file name and size of an image."""
-        return self.source.info(index)
+        super().__init__(source)
+        self.truth, self._starts = truth, starts
 
     def ground_truth(self, index: int) -> GroundTruth:
         """Return boxes [G, 4] float32 inside the image and of positive area, labels [G] and ignore flags [G]."""

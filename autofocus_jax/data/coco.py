@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from autofocus_jax import boxes as box_ops
-from autofocus_jax.config import DataSource
-from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, fill, refuse
+from autofocus_jax.data.annotations import AnnotatedImages, AnnotatedSource, AnnotationError, fill, refuse
 from autofocus_jax.data.coco_selection import groups, images_of_split, merge_categories
 from autofocus_jax.data.coco_tables import columns, complete, infos_of, integer, require, spread_ignored, table, unique
 from autofocus_jax.data.findings import FOUND_ELSEWHERE, Report
@@ -110,7 +109,7 @@ class CocoDataset(AnnotatedImages):
 
 
 @dataclasses.dataclass(frozen=True)
-class CocoSource(DataSource):
+class CocoSource(AnnotatedSource):
     """A COCO file of annotations (.json or .json.gz) and a folder of images for each split, both below `root`.
 
     By default a split is found in COCO's layout: annotations/instances_SPLIT.json with images in SPLIT/ or
@@ -132,15 +131,8 @@ class CocoSource(DataSource):
     field: str | None = None
     splits: tuple[str, ...] = ()
 
-    def open(self, split: str) -> CocoDataset:
-        """Open a split without looking at images.
-
-        Raises:
-            AnnotationError: the file of annotations is missing or malformed.
-        """
-        return self.open_tolerant(split, refuse)
-
     def open_tolerant(self, split: str, report: Report) -> CocoDataset:
+        """Open a split without looking at images. Raises AnnotationError if its file is missing or malformed."""
         root = Path(self.root).expanduser()
         if (self.field is None) == bool(self.splits):
             raise AnnotationError("data.field and data.splits go together, as field='scene', splits=('train=a,b', "

@@ -6,7 +6,6 @@ CocoSource, VocSource and YoloSource read the same ground truth back. TFDS is in
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -16,15 +15,21 @@ from autofocus_jax.data.coco import write_coco
 from autofocus_jax.data.image import decode_image
 from autofocus_jax.data.voc import write_voc
 from autofocus_jax.data.yolo import write_yolo
-from autofocus_jax.structures import AutoFocusError, Dataset, GroundTruth, ImageInfo
+from autofocus_jax.files import make_folder
+from autofocus_jax.structures import Dataset, ImageInfo
 
 
 def export_coco(dataset: Dataset, root: str | os.PathLike, split: str) -> None:
     """Write annotations/instances_SPLIT.json and SPLIT/, for CocoSource(root)."""
-    root = _folder(root)
+    root = make_folder(Path(root).expanduser())
     infos = _write_images(dataset, root / split)
     (root / "annotations").mkdir(exist_ok=True)
-    write_coco(root / "annotations" / f"instances_{split}.json", infos, dataset.categories, _truths(dataset))
+    write_coco(
+        root / "annotations" / f"instances_{split}.json",
+        infos,
+        dataset.categories,
+        map(dataset.ground_truth, range(len(dataset))),
+    )
 
 
 def export_voc(dataset: Dataset, root: str | os.PathLike, split: str) -> None:
@@ -32,16 +37,16 @@ def export_voc(dataset: Dataset, root: str | os.PathLike, split: str) -> None:
 
     The folders hold all splits, so the names of the images begin with the name of their split.
     """
-    root = _folder(root)
+    root = make_folder(Path(root).expanduser())
     infos = _write_images(dataset, root / "JPEGImages", prefix=f"{split}_")
-    write_voc(root, split, infos, dataset.categories, _truths(dataset))
+    write_voc(root, split, infos, dataset.categories, map(dataset.ground_truth, range(len(dataset))))
 
 
 def export_yolo(dataset: Dataset, root: str | os.PathLike, split: str) -> None:
     """Write images/SPLIT/, labels/SPLIT/ and data.yaml, for YoloSource(root). Ignore regions go to ignore/SPLIT/."""
-    root = _folder(root)
+    root = make_folder(Path(root).expanduser())
     infos = _write_images(dataset, root / "images" / split)
-    write_yolo(root, split, infos, dataset.categories, _truths(dataset))
+    write_yolo(root, split, infos, dataset.categories, map(dataset.ground_truth, range(len(dataset))))
 
 
 def image_file(dataset: Dataset, index: int) -> tuple[str, bytes]:
@@ -73,16 +78,3 @@ def _write_images(dataset: Dataset, folder: Path, prefix: str = "") -> list[Imag
         (folder / name).write_bytes(content)
         infos.append(dataset.info(index)._replace(file_name=name))
     return infos
-
-
-def _truths(dataset: Dataset) -> Iterator[GroundTruth]:
-    return (dataset.ground_truth(index) for index in range(len(dataset)))
-
-
-def _folder(root: str | os.PathLike) -> Path:
-    root = Path(root).expanduser()
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AutoFocusError(f"folder {root} cannot be made ({error.strerror}); choose another one") from None
-    return root

@@ -18,16 +18,16 @@ from typing import Any
 import numpy as np
 
 from autofocus_jax import boxes as box_ops
-from autofocus_jax.config import DataSource
-from autofocus_jax.data.annotations import AnnotationError, distinct, pixels, refuse
+from autofocus_jax.data.annotations import AnnotatedSource, AnnotationError, distinct, pixels, refuse
 from autofocus_jax.data.export import image_file
 from autofocus_jax.data.findings import BAD_BOX, EQUAL_NAMES, LOST, UNKNOWN_CATEGORY, UNREADABLE, Report, put_right
 from autofocus_jax.data.image import decode_image, decode_size
+from autofocus_jax.files import reason
 from autofocus_jax.structures import Dataset, GroundTruth, ImageError, ImageInfo
 
 
 @dataclasses.dataclass(frozen=True)
-class TfdsSource(DataSource):
+class TfdsSource(AnnotatedSource):
     """A data set that TFDS has prepared in the format array_record, such as "coco/2017" or "voc/2007".
 
     - data_dir: TFDS's folder; by default $TFDS_DATA_DIR or ~/tensorflow_datasets.
@@ -40,18 +40,13 @@ class TfdsSource(DataSource):
     val: str = "validation"
     tune: str = "tune"
 
-    def open(self, split: str) -> TfdsDataset:
-        """Open a split.
-
-        Raises:
-            AnnotationError: the data set is missing, not array_record, or has other features.
-        """
-        return self.open_tolerant(split, refuse)
-
     def open_tolerant(self, split: str, report: Report) -> TfdsDataset:
         """Open a split and report faulty boxes.
 
         Boxes that are not finite are left out; unknown labels make ignore regions.
+
+        Raises:
+            AnnotationError: the data set is missing, not array_record, or has other features.
         """
         import tensorflow_datasets as tfds  # takes a second
 
@@ -62,7 +57,7 @@ class TfdsSource(DataSource):
             builder = tfds.core.read_only_builder.builder_from_files(self.name, data_dir=folder)
         except Exception as error:  # of many kinds, for names and folders alike
             raise AnnotationError(
-                f"{where} cannot be found ({_line(error)}); prepare it with tfds.builder({self.name!r}, "
+                f"{where} cannot be found ({reason(error)}); prepare it with tfds.builder({self.name!r}, "
                 'file_format="array_record").download_and_prepare()'
             ) from None
         _check_features(builder.info.features, where)
@@ -74,7 +69,7 @@ class TfdsSource(DataSource):
             ) from None
         except Exception as error:
             known = ", ".join(builder.info.splits)
-            raise AnnotationError(f"{where} has no split {split!r} ({_line(error)}); it has {known}") from None
+            raise AnnotationError(f"{where} has no split {split!r} ({reason(error)}); it has {known}") from None
         return TfdsDataset(records, builder.info.features["objects"].feature, where, report)
 
 
@@ -83,10 +78,7 @@ class TfdsDataset(Dataset):
 
     A record holds boxes and image together, so info and ground_truth are kept once they were read. A training first
     asks for the boxes of all images, which reads the whole split once.
-
-    Attributes:
-        dropped: number of boxes left out so far.
-        noticed: remarks so far that are no errors: (kind of data/findings, example) for each.
+    `dropped` and `noticed` are of what was read so far.
     """
 
     def __init__(self, records: Any, objects: Any, where: str, report: Report = refuse):
@@ -101,9 +93,6 @@ class TfdsDataset(Dataset):
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, GroundTruth]:
-        return self.image(index), self.ground_truth(index)
-
     @property
     def dropped(self) -> int:  # type: ignore[override]
         return sum(count for _, _, count in list(self._known.values()))
@@ -117,19 +106,12 @@ class TfdsDataset(Dataset):
         return self._entry(index)[0]
 
     def ground_truth(self, index: int) -> GroundTruth:
-        """Return boxes [G, 4] float32 (image frame), labels [G] and ignore flags [G] (crowds, difficult objects)."""
         return GroundTruth(*(values.copy() for values in self._entry(index)[1]))
 
     def image(self, index: int) -> np.ndarray:
-        """Return uint8 RGB [h, w, 3] as stored.
-
-        Raises:
-            ImageError: the image is corrupt.
-        """
         return decode_image(self.encoded(index), self._name(index))
 
     def encoded(self, index: int) -> bytes:
-        """Return the bytes of the image file."""
         return self._read(index)["image"]
 
     def _name(self, index: int) -> str:
@@ -254,7 +236,3 @@ def _check_features(features: Any, where: str) -> None:
     kind = getattr(objects["bbox"], "bbox_format", None)
     if kind is not None and kind.value != "REL_YXYX":
         raise AnnotationError(f"{where} has boxes of the kind {kind.value}; want TFDS's usual ymin, xmin, ymax, xmax")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]

@@ -13,8 +13,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from autofocus_jax.config import DataSource
-from autofocus_jax.data.annotations import AnnotatedImages, AnnotationError, fill, read_lines, refuse
+from autofocus_jax.data.annotations import AnnotatedImages, AnnotatedSource, AnnotationError, fill, read_lines
 from autofocus_jax.data.findings import (
     BAD_FILE,
     FOUND_ELSEWHERE,
@@ -31,7 +30,7 @@ from autofocus_jax.structures import GroundTruth, ImageInfo
 
 
 @dataclasses.dataclass(frozen=True)
-class VocSource(DataSource):
+class VocSource(AnnotatedSource):
     """Folders laid out as a year of PASCAL VOC, or any folder of XML files beside a folder of images.
 
     - root: holds Annotations/, ImageSets/Main/ and JPEGImages/, or years (VOC2007, VOC2012 …) that hold them.
@@ -54,19 +53,14 @@ class VocSource(DataSource):
     categories: tuple[str, ...] = ()
     one_based: bool = True
 
-    def open(self, split: str) -> AnnotatedImages:
-        """Read the XML files. `difficult` objects are ignore regions. Each image is found by its XML file.
-
-        Raises:
-            AnnotationError: a list or XML file is missing or malformed; the message names it.
-        """
-        return self.open_tolerant(split, refuse)
-
     def open_tolerant(self, split: str, report: Report) -> AnnotatedImages:
         """Open a split and report unreadable XML files and wrong objects.
 
         If `report` returns, such files' images and such objects are left out. Objects of an unknown class become ignore
-        regions.
+        regions, as `difficult` ones do. Each image is found by its XML file.
+
+        Raises:
+            AnnotationError: a list is missing, or there is no XML file.
         """
         root = Path(self.root).expanduser()
         objects = functools.cache(lambda file: read_objects(file, report))  # every file is read once

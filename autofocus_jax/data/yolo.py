@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 import yaml
 
-from autofocus_jax.config import DataSource
 from autofocus_jax.data.annotations import (
     AnnotatedImages,
+    AnnotatedSource,
     AnnotationError,
     pixels,
     read_classes,
     read_lines,
     read_text,
-    refuse,
 )
 from autofocus_jax.data.findings import KEYPOINTS, NO_IMAGE, NO_LABELS, UNREADABLE, Report
 from autofocus_jax.data.image import SUFFIXES, image_size, read_image
@@ -33,7 +32,7 @@ _CLASSES = ("classes.txt", "labels/classes.txt", "obj.names")
 
 
 @dataclasses.dataclass(frozen=True)
-class YoloSource(DataSource):
+class YoloSource(AnnotatedSource):
     """A folder of images/ and labels/ with a folder for each split, or a data.yaml that says where the images are.
 
     - root: the folder, or the .yaml file. Class names come from `names` in the .yaml file, or from classes.txt.
@@ -45,23 +44,15 @@ class YoloSource(DataSource):
 
     root: str
 
-    def open(self, split: str) -> AnnotatedImages:
-        """Read the labels and the heads of the images.
+    def open_tolerant(self, split: str, report: Report) -> AnnotatedImages:
+        """Read the labels and the heads of the images, and report unreadable text files and wrong lines.
+
+        If `report` returns, such files' images and such lines are left out. Lines of an unknown class become ignore
+        regions. Labels of another task (yolo_lines.form_of) are always an error.
 
         A file in ignore/ beside labels/ holds ignore regions. The format has none, and other programs do not read that
         folder. An image whose size cannot be read is kept without boxes, so that image() raises the error; its boxes
         count as dropped.
-
-        Raises:
-            AnnotationError: a file or line is missing or malformed; the message names it.
-        """
-        return self.open_tolerant(split, refuse)
-
-    def open_tolerant(self, split: str, report: Report) -> AnnotatedImages:
-        """Open a split and report unreadable text files and wrong lines.
-
-        If `report` returns, such files' images and such lines are left out. Lines of an unknown class become ignore
-        regions. Labels of another task (yolo_lines.form_of) are always an error.
         """
         root = Path(self.root).expanduser()
         layout, yaml_file = _layout(root)
