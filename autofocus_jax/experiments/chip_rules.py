@@ -7,6 +7,7 @@ their whole level. Every candidate is a real run of the cascade.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -14,14 +15,13 @@ from autofocus_jax.config import Config
 from autofocus_jax.experiments.detector import DetectorInputs, load_detector, open_images
 from autofocus_jax.experiments.inputs import describe as describe_inputs
 from autofocus_jax.experiments.inputs import indices
+from autofocus_jax.experiments.points import real_point
 from autofocus_jax.experiments.result import Result, Track, table
 from autofocus_jax.focus.cascade import AnyDetect
-from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
 from autofocus_jax.planning.rule_search import (
     Point,
     Rules,
-    chip_functions,
     describe,
     grids,
     short,
@@ -74,14 +74,12 @@ def search(
     """
 
     def run(rules: Rules) -> Point:
-        plan = Plan.of(config, chip_functions(rules))
-        found = measure.metrics(measure.measure(dataset, detect, plan, metric=config.metric, indices=chosen))
-        first, second = (found[key] for key in measure.HEADLINES[config.metric])
-        if first is None:
+        point = real_point(config, rules, detect, dataset, chosen)
+        if math.isnan(point.ap):
             raise AutoFocusError("no image holds an object, so rules cannot be compared; choose on other images")
         scale = next((number for number, rule in enumerate(rules, 1) if rule is not None), len(rules))
-        report(Candidate(scale, rules[scale - 1], first, found["pixels_per_image"]))
-        return Point(rules, first, second, found["pixels_per_image"])
+        report(Candidate(scale, rules[scale - 1], point.ap, point.pixels))
+        return point
 
     return list(within_drop(run, len(config.scales) - 1, rules, drop).rules)
 

@@ -10,13 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import ndimage
 
-from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.experiments import figure, paper
 from autofocus_jax.experiments.inputs import Inputs, describe, indices, open_dataset
 from autofocus_jax.experiments.result import Result, Track, table
 from autofocus_jax.focus import pyramid
-from autofocus_jax.focus.labels import focus_labels
+from autofocus_jax.focus.labels import level_labels
 from autofocus_jax.structures import FOCUS, STRIDE, FocusRange, GroundTruth, Scale
 
 KEYS = ("level side", "focus side", "side ratio", "dilated side ratio")  # what the paper printed too
@@ -48,8 +47,7 @@ def level_stats(
 ) -> LevelStats:
     """Return the FocusPixel counts of an image of `size` (height, width) at a scale, from its boxes (image frame)."""
     height, width = pyramid.level_size(*size, scale)
-    in_level = box_ops.scale(truth.boxes, width / size[1], height / size[0])
-    focus = focus_labels(in_level, height, width, focus_range, ignore=truth.ignore) == FOCUS
+    focus = level_labels(size, truth, scale, focus_range) == FOCUS
     dilated = ndimage.maximum_filter(focus, dilation, mode="constant") if focus.any() else focus
     rows, columns = (np.diff([*range(0, length, STRIDE), length]) for length in (height, width))
     covered = [float(rows @ mask @ columns) for mask in (focus, dilated)]

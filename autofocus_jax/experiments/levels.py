@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,12 +21,13 @@ from autofocus_jax.experiments.inputs import Inputs
 from autofocus_jax.experiments.result import Track
 from autofocus_jax.files import read_npz, write_npz
 from autofocus_jax.focus.buckets import shapes
-from autofocus_jax.focus.cascade import AnyDetect, cascade
+from autofocus_jax.focus.cascade import Outcome
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.focus.stacking import ScaleDetections, stack
 from autofocus_jax.focus.walk import place, whole_image
+from autofocus_jax.inference import engine
 from autofocus_jax.ledger import Ledger, data_identity
-from autofocus_jax.structures import AutoFocusError, Dataset, Detections, ImageError, Scale, ValidRange
+from autofocus_jax.structures import AutoFocusError, Dataset, Detections, Scale, ValidRange
 
 VERSION = 1
 FIX = "use another --output"  # where a folder holds results of other settings
@@ -44,21 +46,20 @@ class Kept(NamedTuple):
 
     indices: list[int]
     levels: list[Levels]  # one per entry of `indices`
-    skipped: list[str]  # why the others could not be read
+    skipped: list[str]  # why there are none of the others
 
 
-def detect_levels(
-    config: Config, detect: AnyDetect, images: Sequence[np.ndarray], keys: Sequence[Hashable] | None = None
-) -> list[Levels]:
-    """Run the detector over the whole levels of a window of images, uint8 RGB [h, w, 3] each; keys as in `cascade`."""
+def whole_levels(config: Config) -> Plan:
+    """Return the plan that sees every level whole and keeps detections of every size."""
     everything = ValidRange(0, math.inf)
     scales = tuple(dataclasses.replace(scale, valid=everything) for scale in config.scales)
-    plan = dataclasses.replace(Plan.of(config), scales=scales).pyramid()
-    _, _, stages = cascade(images, detect, plan, keys)
-    return [
-        Levels(image.shape[:2], tuple(stage.kept for stage in row), tuple(stage.focus[0] for stage in row[:-1]))
-        for image, row in zip(images, stages)
-    ]
+    return dataclasses.replace(Plan.of(config), scales=scales).pyramid()
+
+
+def levels_of(outcome: Outcome) -> Levels:
+    """Return the levels of an image from its outcome, with stages, of a run with the plan of whole_levels."""
+    *coarser, _ = outcome.stages
+    return Levels(outcome.size, tuple(one.kept for one in outcome.stages), tuple(one.focus[0] for one in coarser))
 
 
 def level_sizes(size: tuple[int, int], plan: Plan) -> list[tuple[int, int]]:
@@ -93,9 +94,13 @@ def keep_levels(
     ledger = Ledger(folder, origin(config, trained, dataset), "origin.json", makes=(f"{'[0-9]' * 6}.npz",), fix=FIX)
     with ledger.claim():
         missing = [index for index in indices if not _file(folder, index).exists()]
-        for number, images in track(_windows(dataset, missing, config.window, skipped), f"levels ({inputs.split})"):
-            for index, levels in zip(number, detect_levels(config, trained.detect, images, number)):
-                _write(_file(folder, index), levels)
+        readers = ((index, partial(dataset.image, index)) for index in missing)
+        stream = engine.stream(readers, trained.detect, whole_levels(config), keep_stages=True)
+        for outcome in track(stream, f"levels ({inputs.split})", len(missing)):
+            if outcome.error is not None:
+                skipped[outcome.key] = outcome.error
+            else:
+                _write(_file(folder, outcome.key), levels_of(outcome))
     good = [index for index in indices if index not in skipped]
     if not good:
         raise AutoFocusError(f"none of {len(indices)} images could be read; the first: {next(iter(skipped.values()))}")
@@ -142,22 +147,3 @@ def _write(path: Path, levels: Levels) -> None:
 
 def _file(folder: Path, index: int) -> Path:
     return folder / f"{index:06d}.npz"
-
-
-def _windows(
-    dataset: Dataset, indices: Sequence[int], window: int, skipped: dict[int, str]
-) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-    """(indices, images) of windows of images that can be read; why the others cannot goes into `skipped`."""
-    read: list[int] = []
-    images: list[np.ndarray] = []
-    for index in indices:
-        try:
-            images.append(dataset.image(index))
-            read.append(index)
-        except ImageError as error:
-            skipped[index] = str(error)
-        if len(read) == window:
-            yield read, images
-            read, images = [], []
-    if read:
-        yield read, images

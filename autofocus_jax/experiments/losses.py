@@ -86,12 +86,9 @@ def _without_focus(
     """Pixels of the chips at a scale (from 0) in which no object was FOCUS at the scale before."""
     before = np.sqrt(box_ops.area(truth.boxes)) * factors[number - 1]
     wanted = truth.boxes[(focus_range.a < before) & (before < focus_range.b) & ~truth.ignore]
-    spent = 0.0
-    for x1, y1, x2, y2 in outcome.stages[number].chips:
-        touched = (wanted[:, 0] < x2) & (wanted[:, 2] > x1) & (wanted[:, 1] < y2) & (wanted[:, 3] > y1)
-        if not touched.any():
-            spent += math.prod(pyramid.chip_size(np.array([x1, y1, x2, y2]), factors[number]))
-    return spent
+    chips = outcome.stages[number].chips
+    touched = (box_ops.intersection(chips, wanted) > 0).any(axis=1)
+    return float(sum(math.prod(pyramid.chip_size(chip, factors[number])) for chip in chips[~touched]))
 
 
 def _missed(outcome: Outcome, truth: GroundTruth, plan: Plan) -> tuple[int, int]:

@@ -22,18 +22,9 @@ from autofocus_jax.experiments.inputs import describe, indices
 from autofocus_jax.experiments.result import Result, Track, table
 from autofocus_jax.focus import pyramid
 from autofocus_jax.focus.cascade import AnyDetect, Stage, cascade
-from autofocus_jax.focus.labels import focus_labels
+from autofocus_jax.focus.labels import level_labels
 from autofocus_jax.focus.plan import Plan
-from autofocus_jax.structures import (
-    FOCUS,
-    IGNORE,
-    Dataset,
-    Detections,
-    FocusRange,
-    GroundTruth,
-    ImageError,
-    Scale,
-)
+from autofocus_jax.structures import FOCUS, IGNORE, Dataset, Detections, GroundTruth, ImageError, Scale
 
 KEPT, CUT, CHIP, FOCUS_COLOR, TRUTH = figure.GREEN, figure.PURPLE, figure.YELLOW, figure.VERMILION, "#FFFFFF"
 
@@ -64,16 +55,6 @@ def choose(dataset: Dataset, among: Sequence[int], count: int) -> list[int]:
     return [with_objects[place] for place in places]
 
 
-def level_labels(size: tuple[int, int], truth: GroundTruth, scales: Sequence[Scale], focus_range: FocusRange):
-    """Return FocusPixel labels int8 [rows, columns] of every whole level of an image of `size` (height, width)."""
-    labels = []
-    for scale in scales:
-        height, width = pyramid.level_size(size[0], size[1], scale)
-        boxes = box_ops.scale(truth.boxes, width / size[1], height / size[0])
-        labels.append(focus_labels(boxes, height, width, focus_range, ignore=truth.ignore))
-    return labels
-
-
 def samples(
     config: Config, detect: AnyDetect, dataset: Dataset, chosen: Iterable[int]
 ) -> tuple[list[Sample], tuple[str, ...]]:
@@ -91,7 +72,7 @@ def samples(
             skipped.append(f"skipped: {error}")
             continue
         (found,), _, (stages,) = cascade([image], detect, Plan.of(config), keys=[index])
-        labels = level_labels(image.shape[:2], truth, config.scales, config.focus_range)
+        labels = [level_labels(image.shape[:2], truth, scale, config.focus_range) for scale in config.scales]
         result.append(Sample(dataset.info(index).file_name, image, truth, labels, stages, found))
     if not result:
         raise ImageError(f"none of the images can be read; the first: {skipped[0] if skipped else 'there is none'}")
@@ -168,10 +149,7 @@ def report_rows(parts: Sequence[Sample], scales: Sequence[Scale], min_score: flo
 
 
 def draw_pipeline(parts: Sequence[Sample], scales: Sequence[Scale], min_score: float) -> Figure:
-    """Draw Fig.
-
-    8: for each image and scale the processed area (bright), focus map, chips and detections, and the result.
-    """
+    """Draw Fig. 8: for each image and scale the processed area (bright), focus map, chips, detections; the result."""
     sketch, axes = tiles.grid([part.image for part in parts], len(scales) + 1)
     for part, places in zip(parts, axes):
         size = part.image.shape[:2]

@@ -1,19 +1,40 @@
-"""Points of a search, kept on disk at once, so that an interrupted search continues."""
+"""Points of a search: real runs of the cascade, kept on disk at once, so that an interrupted search continues."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autofocus_jax.config import Config
 from autofocus_jax.experiments.levels import FIX
 from autofocus_jax.files import write_json
+from autofocus_jax.focus.cascade import AnyDetect
+from autofocus_jax.focus.plan import Plan
+from autofocus_jax.inference import measure
 from autofocus_jax.ledger import Ledger, digest
-from autofocus_jax.planning.rule_search import Point, Rules, describe
-from autofocus_jax.structures import AutoFocusError
+from autofocus_jax.planning.rule_search import Point, Rules, chip_functions, describe
+from autofocus_jax.structures import AutoFocusError, Dataset
 
 Run = Callable[[Rules], Point]
+
+
+def headline(config: Config, scores: Mapping[str, float | None]) -> tuple[float, float]:
+    """Return the two scores that a point is judged by, by the config's metric; NaN without objects."""
+    first, second = (scores[key] for key in measure.HEADLINES[config.metric])
+    return (math.nan if first is None else first, math.nan if second is None else second)
+
+
+def real_point(
+    config: Config, rules: Rules, detect: AnyDetect, dataset: Dataset, chosen: Sequence[int] | None,
+    plan: Plan | None = None,
+) -> Point:  # fmt: skip
+    """Return the result of a real run of the cascade with these rules, in `plan` or else the config's."""
+    plan = Plan.of(config, chip_functions(rules)) if plan is None else plan
+    found = measure.metrics(measure.measure(dataset, detect, plan, metric=config.metric, indices=chosen))
+    return Point(rules, *headline(config, found), found["pixels_per_image"])
 
 
 def kept_points(run: Run, folder: Path, origin: Mapping[str, Any]) -> Run:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from autofocus_jax.experiments.detector import DetectorInputs, load_detector, op
 from autofocus_jax.experiments.inputs import describe as describe_inputs
 from autofocus_jax.experiments.inputs import indices
 from autofocus_jax.experiments.levels import Kept, keep_levels, origin
-from autofocus_jax.experiments.points import Run, kept_points
+from autofocus_jax.experiments.points import Run, headline, kept_points, real_point
 from autofocus_jax.experiments.replay import replay
 from autofocus_jax.experiments.result import Result, Track, table
 from autofocus_jax.focus.cascade import AnyDetect
@@ -80,7 +80,7 @@ def run(arguments: Arguments, config: Config, track: Track) -> Result:
         return kept_points(run, Path(arguments.output) / "points", facts)
 
     def real(data: Dataset, chosen: Sequence[int]) -> Run:
-        return keep(lambda rules: measured(config, rules, trained.detect, data, chosen), "real", data, chosen)
+        return keep(lambda rules: real_point(config, rules, trained.detect, data, chosen), "real", data, chosen)
 
     replayed = keep(lambda rules: replayed_point(config, rules, kept, dataset), "replayed", dataset, kept.indices)
     chosen, tried = searched(replayed, len(config.scales) - 1, rules, arguments.savings, track)
@@ -135,13 +135,7 @@ def replayed_point(config: Config, rules: Rules, kept: Kept, dataset: Dataset) -
     """Return the replayed result of the cascade with these rules; no detector runs."""
     found, cost = replay(kept.levels, config, Plan.of(config, chip_functions(rules)))
     scores = measure.points(measure.score(config.metric, dataset, found, kept.indices))
-    first, second = _headline(config, scores)
-    return Point(rules, first, second, float(cost.pixels.sum()) / cost.images)
-
-
-def measured(config: Config, rules: Rules, detect: AnyDetect, dataset: Dataset, chosen: Sequence[int]) -> Point:
-    """Return the result of a real run of the cascade with these rules."""
-    return _point(config, Plan.of(config, chip_functions(rules)), rules, detect, dataset, chosen)
+    return Point(rules, *headline(config, scores), float(cost.pixels.sum()) / cost.images)
 
 
 def lower_scales(config: Config, rules: Rules, detect: AnyDetect, dataset: Dataset, chosen: Sequence[int]) -> Point:
@@ -151,20 +145,7 @@ def lower_scales(config: Config, rules: Rules, detect: AnyDetect, dataset: Datas
     last = scales[-1]
     scales[-1] = dataclasses.replace(last, valid=ValidRange(0, last.valid.high if count > 1 else math.inf), chips=None)
     plan = dataclasses.replace(Plan.of(config), scales=tuple(scales), rules=chip_functions(rules))
-    return _point(config, plan, rules, detect, dataset, chosen)
-
-
-def _point(
-    config: Config, plan: Plan, rules: Rules, detect: AnyDetect, dataset: Dataset, chosen: Sequence[int]
-) -> Point:
-    found = measure.metrics(measure.measure(dataset, detect, plan, metric=config.metric, indices=chosen))
-    first, second = _headline(config, found)
-    return Point(rules, first, second, found["pixels_per_image"])
-
-
-def _headline(config: Config, scores: Mapping[str, float | None]) -> list[float]:
-    """The two scores that a point is judged by, by the config's metric; NaN without objects."""
-    return [math.nan if scores[key] is None else scores[key] for key in measure.HEADLINES[config.metric]]
+    return real_point(config, rules, detect, dataset, chosen, plan)
 
 
 def report_rows(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from autofocus_jax import boxes as box_ops
-from autofocus_jax.structures import BACKGROUND, FOCUS, IGNORE, STRIDE, FocusRange
+from autofocus_jax.focus import pyramid
+from autofocus_jax.structures import BACKGROUND, FOCUS, IGNORE, STRIDE, FocusRange, GroundTruth, Placement, Scale
 
 
 def focus_labels(
@@ -14,7 +15,6 @@ def focus_labels(
     width: int,
     focus_range: FocusRange,
     stride: int = STRIDE,
-    areas: np.ndarray | None = None,
     ignore: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the FocusPixel labels of a chip's cells from its ground truth.
@@ -29,7 +29,6 @@ def focus_labels(
         width: true width of the chip, px.
         focus_range: (a, b, c), chip px.
         stride: side of a cell, px.
-        areas: [G] areas of the uncut boxes, chip px^2, if `boxes` are already cut.
         ignore: [G] bool, True for crowds and ignore regions.
 
     Returns:
@@ -37,7 +36,7 @@ def focus_labels(
     """
     rows, columns = -(-height // stride), -(-width // stride)
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-    side = np.sqrt(box_ops.area(boxes) if areas is None else np.asarray(areas, np.float32).reshape(-1))
+    side = np.sqrt(box_ops.area(boxes))
     crowd = np.zeros(len(boxes), bool) if ignore is None else np.asarray(ignore, bool).reshape(-1)
     in_focus = (focus_range.a < side) & (side < focus_range.b) & ~crowd
     unclear = (side <= focus_range.a) | ((focus_range.b <= side) & (side <= focus_range.c)) | crowd
@@ -49,6 +48,19 @@ def focus_labels(
     labels[_covered(cells[unclear & visible], rows, columns)] = IGNORE
     labels[_covered(cells[in_focus & visible], rows, columns)] = FOCUS
     return labels
+
+
+def level_labels(size: tuple[int, int], truth: GroundTruth, scale: Scale, focus_range: FocusRange) -> np.ndarray:
+    """Return the FocusPixel labels of the whole level of an image of `size` (height, width), px, at a scale."""
+    height, width = pyramid.level_size(*size, scale)
+    boxes = box_ops.scale(truth.boxes, width / size[1], height / size[0])
+    return focus_labels(boxes, height, width, focus_range, ignore=truth.ignore)
+
+
+def chip_labels(truth: GroundTruth, place: Placement, size: tuple[int, ...], focus_range: FocusRange) -> np.ndarray:
+    """Return the FocusPixel labels of a chip of `size` (height, width), px, from the ground truth of its image."""
+    boxes = box_ops.scale(box_ops.shift(truth.boxes, -place.box[0], -place.box[1]), *place.factor)
+    return focus_labels(boxes, size[0], size[1], focus_range, ignore=truth.ignore)
 
 
 def _covered(cells: np.ndarray, rows: int, columns: int) -> np.ndarray:

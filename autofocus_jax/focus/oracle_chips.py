@@ -6,11 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autofocus_jax import boxes as box_ops
 from autofocus_jax.focus import walk
-from autofocus_jax.focus.labels import focus_labels
+from autofocus_jax.focus.labels import chip_labels
 from autofocus_jax.focus.plan import Plan
-from autofocus_jax.focus.walk import Chip
 from autofocus_jax.structures import FOCUS, AutoFocusError, FocusRange, GroundTruth
 
 
@@ -50,15 +48,8 @@ def oracle_chips(size: tuple[int, int], truth: GroundTruth, plan: Plan, focus_ra
         chips = walk.place(None, size, number, regions, plan)
         labels: tuple[np.ndarray, ...] = ()
         if rule is not None:
-            labels = tuple(_labels(truth, chip, focus_range) for chip in chips)
+            labels = tuple(chip_labels(truth, chip.place, chip.size, focus_range) for chip in chips)
             regions = walk.zoom(chips, [(label == FOCUS).astype(np.float32) for label in labels], rule)
         boxes = np.array([chip.place.box for chip in chips], np.float32).reshape(-1, 4)
         stages.append(ScaleChips(boxes, np.array([chip.size for chip in chips], np.int64).reshape(-1, 2), labels))
     return stages
-
-
-def _labels(truth: GroundTruth, chip: Chip, focus_range: FocusRange) -> np.ndarray:
-    """FocusPixel labels of a chip."""
-    box = chip.place.box
-    in_chip = box_ops.scale(box_ops.shift(truth.boxes, -box[0], -box[1]), *chip.place.factor)
-    return focus_labels(in_chip, *chip.size, focus_range, ignore=truth.ignore)

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from autofocus_jax import boxes as box_ops
-from autofocus_jax.focus.labels import focus_labels
+from autofocus_jax.focus.labels import chip_labels
 from autofocus_jax.structures import (
     FOCUS,
     AutoFocusError,
@@ -44,8 +43,6 @@ def truth(
             known = of_key[place.key]
         except LookupError:
             raise AutoFocusError(f"there is no ground truth of image {place.key!r}; give that of all") from None
-        boxes = box_ops.scale(box_ops.shift(known.boxes, -place.box[0], -place.box[1]), *place.factor)
-        labels = focus_labels(boxes, crop.shape[0], crop.shape[1], focus_range, ignore=known.ignore)
-        return (labels == FOCUS).astype(np.float32)
+        return (chip_labels(known, place, crop.shape[:2], focus_range) == FOCUS).astype(np.float32)
 
     return where

@@ -16,7 +16,7 @@ from autofocus_jax.experiments import levels
 from autofocus_jax.experiments.detector import DetectorInputs, Trained
 from autofocus_jax.experiments.replay import replay
 from autofocus_jax.experiments.result import silent
-from autofocus_jax.focus.cascade import cascade
+from autofocus_jax.focus.cascade import cascade, stream
 from autofocus_jax.focus.oracle import oracle_detect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.planning.rule_search import chip_functions
@@ -67,11 +67,17 @@ def detector(config, dataset, positions=None):
     return oracle_detect(truths, config.focus_range, config.detector.num_classes)
 
 
+def detect_levels(config, detect, images):
+    readers = ((number, lambda image=image: image) for number, image in enumerate(images))
+    outcomes = stream(readers, detect, levels.whole_levels(config), keep_stages=True)
+    return [levels.levels_of(outcome) for outcome in outcomes]
+
+
 @pytest.mark.parametrize("rules", RULES)
 def test_replay_is_the_cascade(config, scene, rules):
     images, functions = scene.images, chip_functions(rules)
     wanted, wanted_cost, _ = cascade(images, detector(config, scene), Plan.of(config, functions))
-    kept = levels.detect_levels(config, detector(config, scene), images)
+    kept = detect_levels(config, detector(config, scene), images)
     found, cost = replay(kept, config, Plan.of(config, functions))
     for ours, theirs in zip(found, wanted, strict=True):
         order, other = (np.lexsort(part.boxes.T) for part in (ours, theirs))
@@ -84,7 +90,7 @@ def test_replay_is_the_cascade(config, scene, rules):
 
 def test_replay_leaves_out_what_no_chip_holds(config, scene):
     """A map of one cell gives one chip, and of the detections only those inside it stay."""
-    (whole, *_) = levels.detect_levels(config, detector(config, scene), scene.images[:1])
+    (whole, *_) = detect_levels(config, detector(config, scene), scene.images[:1])
     map1 = np.zeros((4, 6), np.float32)
     map1[0, 0] = 1  # image px 0 to 64 along both axes
     plan = Plan.of(config, chip_functions((RULES[1][0], None)))
@@ -96,7 +102,7 @@ def test_replay_leaves_out_what_no_chip_holds(config, scene):
 
 
 def test_merged_levels_are_the_pyramid(config, scene):
-    kept = levels.detect_levels(config, detector(config, scene), scene.images)
+    kept = detect_levels(config, detector(config, scene), scene.images)
     functions = chip_functions((None, None))
     wanted, _, _ = cascade(scene.images, detector(config, scene), Plan.of(config, functions))
     for one, other in zip(kept, wanted, strict=True):
@@ -183,7 +189,7 @@ def test_levels_shrink_as_those_of_the_cascade(config_that_shrinks, scene):
     config, scene_detector = config_that_shrinks, detector(config_that_shrinks, scene)
     plan = Plan.of(config).pyramid()
     assert levels.level_sizes((256, 384), plan) == [(64, 96), (128, 176), (256, 368)]
-    kept = levels.detect_levels(config, scene_detector, scene.images)
+    kept = detect_levels(config, scene_detector, scene.images)
     assert kept[0].focus[1].shape == (8, 11)
     wanted, cost, _ = cascade(scene.images, scene_detector, plan)
     found, replayed = replay(kept, config, plan)

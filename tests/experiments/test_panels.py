@@ -11,6 +11,7 @@ from autofocus_jax.experiments import figure, panels
 from autofocus_jax.experiments.detector import Trained
 from autofocus_jax.experiments.result import silent, write
 from autofocus_jax.focus.cascade import Stage
+from autofocus_jax.focus.labels import level_labels
 from autofocus_jax.focus.oracle import oracle_detect
 from autofocus_jax.structures import (
     FOCUS,
@@ -89,7 +90,8 @@ def test_rows(parts, config):
 
 
 def test_labels_are_those_of_whole_levels(truth, config):
-    coarse, fine = panels.level_labels((64, 64), truth([SMALL], [0]), config.scales, config.focus_range)
+    objects = truth([SMALL], [0])
+    coarse, fine = (level_labels((64, 64), objects, scale, config.focus_range) for scale in config.scales)
     assert np.argwhere(coarse == FOCUS).tolist() == [[1, 1]] and coarse.shape == (4, 4) and fine.shape == (8, 8)
 
 

@@ -87,7 +87,6 @@ def test_size_of_the_uncut_box_counts():
     assert focus_labels(np.array([[-60, 0, 20, 80]]), 80, 80, RANGE)[0, 0] == IGNORE
     cut = np.array([[0, 0, 20, 80]])
     assert focus_labels(cut, 80, 80, RANGE)[0, 0] == FOCUS
-    assert focus_labels(cut, 80, 80, RANGE, areas=np.array([6400]))[0, 0] == IGNORE
 
 
 def test_crowd_regions_are_ignore_unless_another_box_focuses():
