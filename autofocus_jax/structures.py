@@ -216,11 +216,16 @@ class HostAnswer(NamedTuple):
 
 
 class Detections(NamedTuple):
-    """Detections of one image, best first."""
+    """Detections of one image, best first; or of one chip or crop, in its frame and in any order."""
 
     boxes: np.ndarray  # [n, 4] float32, image frame
     scores: np.ndarray  # [n] float32
     labels: np.ndarray  # [n] int32
+
+    @classmethod
+    def none(cls) -> Detections:
+        """Return no detection."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
 
 
 # A function that says where to look: the chips of one image and scale (uint8 RGB [h, w, 3] each), where each of them

@@ -90,8 +90,8 @@ def of_detector(options: Options) -> tuple[Dataset, Detect, Plan]:
     if skipped:
         raise AutoFocusError(f"photograph {skipped[0].file_name} cannot be read: {skipped[0].reason}")
     infos = [dataset.info(index) for index in range(len(dataset))]
-    made = ready(str(options.detector))
-    return dataset, made.detect, made.propose([(info.height, info.width) for info in infos])
+    detect, propose = ready(str(options.detector))
+    return dataset, detect, propose([(info.height, info.width) for info in infos])
 
 
 def run_here(options: Options) -> dict[str, Any]:

@@ -164,4 +164,4 @@ def planned(arguments: Any, detector: CropDetector, dataset: Dataset) -> tuple[P
         plan: Plan = read_plan(arguments.plan)
         return Proposal(plan, (f"the plan is that of {arguments.plan}",)), side
     infos = (dataset.info(index) for index in range(len(dataset)))
-    return proposal(detector, [(info.height, info.width) for info in infos], side=arguments.side), side
+    return proposal(detector, [(info.height, info.width) for info in infos], arguments.side), side

@@ -11,7 +11,7 @@ from autofocus_jax.command.plan_file import read_plan
 from autofocus_jax.config import ConfigError
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.foreign.found import CropDetector
-from autofocus_jax.foreign.proposal import of_scales, own_side, propose
+from autofocus_jax.foreign.proposal import of_scales, own_side, proposal
 
 _APART = 2  # times the median side, from which on photographs had better be run apart
 
@@ -61,7 +61,7 @@ def _plan(
     if sides:
         longer = float(np.median(np.asarray(sizes).max(axis=1)))
         return of_scales([long for _, long in sides], longer).with_sides(sides)
-    return propose(detector, sizes, side=options.side)
+    return proposal(detector, sizes, options.side).plan
 
 
 def described(plan: Plan, sizes: Sequence[tuple[int, int]]) -> list[str]:

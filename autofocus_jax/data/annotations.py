@@ -86,7 +86,7 @@ class DatasetView(Dataset):
     def __init__(self, dataset: Dataset, indices: Sequence[int] | None = None):
         """indices: which images of the dataset; by default all."""
         files = getattr(dataset, "files", ())
-        self.categories, self._dataset = dataset.categories, dataset
+        self.categories, self.source = dataset.categories, dataset
         self._indices = range(len(dataset)) if indices is None else indices
         self.files = [files[index] for index in self._indices] if files else ()
 
@@ -94,13 +94,13 @@ class DatasetView(Dataset):
         return len(self._indices)
 
     def image(self, index: int) -> np.ndarray:
-        return self._dataset.image(self._indices[index])
+        return self.source.image(self._indices[index])
 
     def info(self, index: int) -> ImageInfo:
-        return self._dataset.info(self._indices[index])
+        return self.source.info(self._indices[index])
 
     def ground_truth(self, index: int) -> GroundTruth:
-        return self._dataset.ground_truth(self._indices[index])
+        return self.source.ground_truth(self._indices[index])
 
 
 class AnnotatedSource(DataSource):

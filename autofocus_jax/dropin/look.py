@@ -16,7 +16,7 @@ from autofocus_jax.focus.plan import Plan
 from autofocus_jax.foreign.canvases import CanvasConfig
 from autofocus_jax.foreign.detect import ForeignDetect
 from autofocus_jax.foreign.found import CropDetector
-from autofocus_jax.foreign.proposal import THRESHOLD, propose
+from autofocus_jax.foreign.proposal import THRESHOLD, proposal
 from autofocus_jax.structures import Cost, Detections, Where
 from autofocus_jax.where.weak import weak
 
@@ -26,7 +26,7 @@ _UNMERGED: dict[str, Any] = {"nms_iou": 1.0, "max_detections": 100_000}
 
 def plan_for(detector: CropDetector, image: np.ndarray, plan: Plan | None) -> Plan:
     """Return the plan that was given, else the one proposed for an image [h, w, 3]."""
-    return propose(detector, [image.shape[:2]]) if plan is None else plan
+    return proposal(detector, [image.shape[:2]]).plan if plan is None else plan
 
 
 def weakest(plan: Plan) -> float:

@@ -12,9 +12,9 @@ from autofocus_jax.data.rgb import as_rgb
 from autofocus_jax.dropin.look import DropInError, look, package, plan_for, refuse, weakest
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.foreign.callback import PythonSettings
-from autofocus_jax.foreign.found import CropDetector, Found
+from autofocus_jax.foreign.found import CropDetector
 from autofocus_jax.foreign.python_models import from_sahi
-from autofocus_jax.structures import STAGES, Cost, ImageError, Where
+from autofocus_jax.structures import STAGES, Cost, Detections, ImageError, Where
 
 if TYPE_CHECKING:
     from sahi.models.base import DetectionModel
@@ -188,9 +188,9 @@ def _without(
     if not blind:
         return detector
 
-    def find(crops: Sequence[np.ndarray]) -> list[Found]:
+    def find(crops: Sequence[np.ndarray]) -> list[Detections]:
         answers = detector.find(crops)
-        return [Found(*(field[~np.isin(answer.labels, blind)] for field in answer)) for answer in answers]
+        return [Detections(*(field[~np.isin(answer.labels, blind)] for field in answer)) for answer in answers]
 
     return detector._replace(find=find)
 

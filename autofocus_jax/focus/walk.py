@@ -211,12 +211,11 @@ def scale_detections(walk: Walk, plan: Plan) -> list[stacking.ScaleDetections]:
 
     An area that limits has left out those whose centre lies outside.
     """
-    none = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
     parts = []
     for index in range(len(plan.scales)):
         answers = [found for found in walk.found[index] if found is not None] if index < len(walk.found) else []
         regions = walk.regions[index] if index < len(walk.regions) else np.zeros((0, 4), np.int32)
-        fields = zip(none, *(answer.detections for answer in answers))
+        fields = zip(Detections.none(), *(answer.detections for answer in answers))
         counts = [len(answer.detections.scores) for answer in answers]
         chip = np.repeat(np.arange(len(answers)), counts)
         detections = Detections(*(np.concatenate(field) for field in fields))

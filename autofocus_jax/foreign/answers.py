@@ -1,4 +1,4 @@
-"""Answers of other packages for an image, as a Found, or an error that says what is wrong."""
+"""Answers of other packages for an image, as Detections, or an error that says what is wrong."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from autofocus_jax.foreign.found import ForeignError, Found, first_line
+from autofocus_jax.foreign.found import ForeignError, first_line
+from autofocus_jax.structures import Detections
 
 # Names of (boxes, scores, labels): ours; supervision's; torchvision's and transformers'; MMDetection's.
 _NAMES = (("boxes", "scores", "labels"), ("xyxy", "confidence", "class_id"), ("bboxes", "scores", "labels"))
@@ -15,7 +16,7 @@ _NAMES = (("boxes", "scores", "labels"), ("xyxy", "confidence", "class_id"), ("b
 _MOST_CLASSES = 2**31  # labels are int32
 
 
-def as_found(answer: Any, classes: int | None, whose: str) -> Found:
+def as_found(answer: Any, classes: int | None, whose: str) -> Detections:
     """Read an answer for one crop.
 
     Args:
@@ -51,7 +52,7 @@ def as_found(answer: Any, classes: int | None, whose: str) -> Found:
     if not fits.all():
         limit = "" if classes is None else f" below {classes}, the number of classes"
         raise ForeignError(f"{whose} answers label {labels[~fits][0]:g}; want whole numbers from 0{limit}")
-    return Found(boxes, scores, labels.astype(np.int32))
+    return Detections(boxes, scores, labels.astype(np.int32))
 
 
 def array(value: Any) -> np.ndarray:

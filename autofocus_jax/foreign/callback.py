@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from autofocus_jax.foreign.answers import as_found
-from autofocus_jax.foreign.found import CropDetector, ForeignError, Found, first_line
+from autofocus_jax.foreign.found import CropDetector, ForeignError, first_line
 from autofocus_jax.foreign.preparation import GREY
+from autofocus_jax.structures import Detections
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +69,8 @@ def detector_around(
     """Return a CropDetector around `run`. With same_size, crops of one call have one size."""
     classes = None if categories is None else len(categories)
 
-    def find(crops: Sequence[np.ndarray]) -> list[Found]:
-        found: list[Found] = [None] * len(crops)
+    def find(crops: Sequence[np.ndarray]) -> list[Detections]:
+        found: list[Detections] = [None] * len(crops)
         groups: dict[tuple | None, list[int]] = {}
         for row, crop in enumerate(crops):
             groups.setdefault(crop.shape if same_size else None, []).append(row)
@@ -82,7 +83,7 @@ def detector_around(
                     keep = np.flatnonzero(read.scores >= settings.score_threshold)
                     if len(keep) > settings.most:
                         keep = keep[np.argsort(-read.scores[keep], kind="stable")[: settings.most]]
-                    found[row] = Found(*(field[keep] for field in read))
+                    found[row] = Detections(*(field[keep] for field in read))
         return found
 
     shown = "not known" if categories is None else f"{classes}: {', '.join(categories[:5])}{', …' * (classes > 5)}"

@@ -15,8 +15,9 @@ import numpy as np
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.focus import stacking
-from autofocus_jax.foreign.found import CropDetector, ForeignError, Found, nothing
+from autofocus_jax.foreign.found import CropDetector, ForeignError
 from autofocus_jax.foreign.preparation import blank, pad_to_multiple
+from autofocus_jax.structures import Detections
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Spent(NamedTuple):
 
 def find_in_chips(
     detector: CropDetector, chips: Sequence[np.ndarray], config: CanvasConfig = CanvasConfig()
-) -> tuple[list[Found], Spent]:
+) -> tuple[list[Detections], Spent]:
     """Run a detector on chips without resizing any.
 
     Args:
@@ -139,14 +140,14 @@ def paint(
 
 
 def gather(
-    found: Sequence[Found], pieces: Sequence[Piece], sizes: Sequence[tuple[int, int]], config: CanvasConfig
-) -> list[Found]:
+    found: Sequence[Detections], pieces: Sequence[Piece], sizes: Sequence[tuple[int, int]], config: CanvasConfig
+) -> list[Detections]:
     """Bring what was found on canvases back to the chips.
 
     A box goes to the piece that holds its centre, and is cut at that piece. A box that a window's border inside its
     chip cuts is dropped. Windows of a chip are joined by NMS inside each class.
     """
-    parts: list[list[Found]] = [[] for _ in sizes]
+    parts: list[list[Detections]] = [[] for _ in sizes]
     for piece in pieces:
         boxes, scores, labels = found[piece.canvas]
         window = np.array(piece.box, np.float32)
@@ -156,7 +157,7 @@ def gather(
         whole = stacking.border_mask(boxes, window, sizes[piece.chip], config.tolerance)
         rows = np.flatnonzero(inside & whole)
         cut = np.clip(boxes[rows], np.tile(window[:2], 2), np.tile(window[2:], 2))
-        parts[piece.chip].append(Found(cut, scores[rows], labels[rows]))
+        parts[piece.chip].append(Detections(cut, scores[rows], labels[rows]))
     return [_joined(of_chip, config) for of_chip in parts]
 
 
@@ -164,26 +165,26 @@ def _area(crops: Sequence[np.ndarray]) -> int:
     return sum(crop.shape[0] * crop.shape[1] for crop in crops)
 
 
-def _found(detector: CropDetector, canvases: list[np.ndarray]) -> Sequence[Found]:
+def _found(detector: CropDetector, canvases: list[np.ndarray]) -> Sequence[Detections]:
     found = detector.find(canvases)
     if len(found) != len(canvases):
         raise ForeignError(f"the detector answers for {len(found)} of {len(canvases)} crops; answer for each")
     return found
 
 
-def _inside(found: Found, chip: np.ndarray) -> Found:
+def _inside(found: Detections, chip: np.ndarray) -> Detections:
     """Return the boxes whose centre lies in a chip [h, w, 3] and not in the padding around it."""
     centre = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
     rows = ((centre >= 0) & (centre < chip.shape[1::-1])).all(axis=1)
-    return Found(*(field[rows] for field in found))
+    return Detections(*(field[rows] for field in found))
 
 
-def _joined(parts: list[Found], config: CanvasConfig) -> Found:
+def _joined(parts: list[Detections], config: CanvasConfig) -> Detections:
     if len(parts) == 1:
         return parts[0]
-    rows = Found(*(np.concatenate(field) for field in zip(nothing(), *parts)))
+    rows = Detections(*(np.concatenate(field) for field in zip(Detections.none(), *parts)))
     nms = StackingConfig(score_threshold=0.0, max_detections=len(rows.scores), nms_iou=config.nms_iou)
-    return Found(*stacking.merge(*rows, nms))
+    return stacking.merge(*rows, nms)
 
 
 def _starts(length: int, side: int, overlap: float) -> list[int]:

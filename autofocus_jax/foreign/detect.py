@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autofocus_jax.foreign.canvases import CanvasConfig, Spent, find_in_chips
-from autofocus_jax.foreign.found import CropDetector, ForeignError, Found
+from autofocus_jax.foreign.found import CropDetector, ForeignError
 from autofocus_jax.structures import Detections, HostAnswer, Placement, Where
 
 
@@ -49,11 +49,10 @@ class ForeignDetect:
             found, spent = find_in_chips(self.detector, crops, self.canvases)
             self.spent += spent
         self._check(found)
-        answers = [Detections(*answer) for answer in found]
-        focus = None if self.where is None else self.where(crops, placements, answers)
-        return HostAnswer(answers, focus, spent.canvases, spent.pixels)
+        focus = None if self.where is None else self.where(crops, placements, found)
+        return HostAnswer(found, focus, spent.canvases, spent.pixels)
 
-    def _check(self, found: Sequence[Found]) -> None:
+    def _check(self, found: Sequence[Detections]) -> None:
         """Raise ForeignError for a label without a name."""
         highest = max((int(answer.labels.max()) for answer in found if len(answer.labels)), default=-1)
         if self.categories is not None and highest >= len(self.categories):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
@@ -72,28 +73,14 @@ def _background_last(seen: Seen) -> bool | None:
     return {_IDS + 1: True, _IDS: False, len(COCO_IDS): False}.get(slots)
 
 
-def _tells_detr(seen: Seen) -> str:
-    reason = _transformers(seen)
-    if reason:
+def _tells_detr(seen: Seen, background: bool) -> str:
+    """Why a model of transformers has not logits whose last slot is "no object", or has (`background` False)."""
+    if reason := _transformers(seen):
         return reason
-    last = _background_last(seen)
-    return "" if last else f"{_slots(seen)} do not end with 'no object'" if last is not None else _open(seen)
-
-
-def _tells_detr_sigmoid(seen: Seen) -> str:
-    reason = _transformers(seen)
-    if reason:
-        return reason
-    last = _background_last(seen)
-    return f"{_slots(seen)} end with 'no object'" if last else "" if last is not None else _open(seen)
-
-
-def _slots(seen: Seen) -> str:
-    return f"its {seen.answer('logits').shape[2]} slots"
-
-
-def _open(seen: Seen) -> str:
-    return f"{_slots(seen)} do not say whether the last one is 'no object'; give the names of the classes"
+    last, slots = _background_last(seen), f"its {seen.answer('logits').shape[2]} slots"
+    if last is None:
+        return f"{slots} do not say whether the last one is 'no object'; give the names of the classes"
+    return "" if last == background else f"{slots} {'end' if last else 'do not end'} with 'no object'"
 
 
 def _decode_detr(answers: Mapping[str, np.ndarray], seen: Seen, size: Size, least: float) -> list[Raw]:
@@ -119,10 +106,11 @@ DETR_LAYOUTS = (
     ),
     Layout(
         "detr", "DETR and YOLOS of transformers: logits (softmax, the last slot is no object), pred_boxes",
-        IMAGENET, _tells_detr, _decode_detr, nms=False, coco=True,
+        IMAGENET, partial(_tells_detr, background=True), _decode_detr, nms=False, coco=True,
     ),
     Layout(
         "detr-sigmoid", "RT-DETR and D-FINE of transformers: logits (sigmoid), pred_boxes",
-        Preparation(fit="stretch"), _tells_detr_sigmoid, _decode_detr_sigmoid, nms=False, every_class=True, coco=True,
+        Preparation(fit="stretch"), partial(_tells_detr, background=False), _decode_detr_sigmoid, nms=False,
+        every_class=True, coco=True,
     ),
 )  # fmt: skip

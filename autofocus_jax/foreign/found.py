@@ -10,14 +10,7 @@ import numpy as np
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.errors import ForeignError
 from autofocus_jax.focus import stacking
-
-
-class Found(NamedTuple):
-    """Detections in one crop, in any order."""
-
-    boxes: np.ndarray  # [n, 4] float32, crop px
-    scores: np.ndarray  # [n] float32
-    labels: np.ndarray  # [n] int32
+from autofocus_jax.structures import Detections
 
 
 class Raw(NamedTuple):
@@ -31,7 +24,7 @@ class Raw(NamedTuple):
 class CropDetector(NamedTuple):
     """A detector reduced to one function, with the facts that its user needs."""
 
-    find: Callable[[Sequence[np.ndarray]], list[Found]]  # crops, uint8 RGB [h, w, 3] each
+    find: Callable[[Sequence[np.ndarray]], list[Detections]]  # crops, uint8 RGB [h, w, 3] each
     fixed: tuple[int, int] | None  # (height, width) of the input, px; None where any size goes
     multiple: int  # what the sides of a free input must be multiples of, px
     padding: tuple[int, int, int]  # RGB of what surrounds a crop in the input
@@ -50,11 +43,6 @@ class Choice(NamedTuple):
     only: tuple[int, ...] | None  # classes that count, which become labels 0, 1, ...; None for all
 
 
-def nothing() -> Found:
-    """Return a Found without a row."""
-    return Found(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
-
-
 def checked(raw: Raw) -> Raw:
     """Return a Raw as it is; ForeignError unless its arrays belong together."""
     if not isinstance(raw, Raw):
@@ -68,7 +56,7 @@ def checked(raw: Raw) -> Raw:
     return raw
 
 
-def choose(raw: Raw, choice: Choice) -> Found:
+def choose(raw: Raw, choice: Choice) -> Detections:
     """Return the rows of `raw` that count, best first, in canvas px.
 
     Classes outside `choice.only` are left out before a row's best class is taken.
@@ -80,9 +68,9 @@ def choose(raw: Raw, choice: Choice) -> Found:
     boxes, scores, labels = boxes[keep], scores[keep], labels[keep]
     if choice.nms_iou is None:
         order = np.argsort(-scores, kind="stable")[: choice.most]
-        return Found(boxes[order], scores[order], labels[order])
+        return Detections(boxes[order], scores[order], labels[order])
     config = StackingConfig(score_threshold=0.0, max_detections=choice.most, nms_iou=choice.nms_iou)
-    return Found(*stacking.merge(boxes, scores, labels, config))
+    return stacking.merge(boxes, scores, labels, config)
 
 
 def _by_class(raw: Raw, choice: Choice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -100,7 +88,7 @@ def _by_class(raw: Raw, choice: Choice) -> tuple[np.ndarray, np.ndarray, np.ndar
         row, labels = np.nonzero(~(scores < choice.threshold))
         return boxes[row], scores[row, labels], labels.astype(np.int32)
     if not scores.size:
-        return nothing()
+        return Detections.none()
     labels = scores.argmax(axis=1)
     return boxes, scores[np.arange(len(labels)), labels], labels.astype(np.int32)
 

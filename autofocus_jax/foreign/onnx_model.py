@@ -12,13 +12,14 @@ import numpy as np
 
 from autofocus_jax.foreign import onnx_classes
 from autofocus_jax.foreign.detr_layouts import DETR_LAYOUTS
-from autofocus_jax.foreign.found import Choice, CropDetector, ForeignError, Found, Raw, checked, choose, first_line
+from autofocus_jax.foreign.found import Choice, CropDetector, ForeignError, Raw, checked, choose, first_line
 from autofocus_jax.foreign.layouts import Layout, Seen, named, tell
 from autofocus_jax.foreign.nms_layouts import NMS_LAYOUTS
 from autofocus_jax.foreign.onnx_session import Session, open_session
 from autofocus_jax.foreign.onnx_settings import OnnxSettings
 from autofocus_jax.foreign.preparation import Back, Preparation, blank, fit_into, pad_to_multiple, to_input
 from autofocus_jax.foreign.yolo_layouts import YOLO_LAYOUTS
+from autofocus_jax.structures import Detections
 
 # Looked through in this order: those told by names come before those told by shapes.
 LAYOUTS: tuple[Layout, ...] = (*NMS_LAYOUTS, *DETR_LAYOUTS, *YOLO_LAYOUTS)
@@ -99,11 +100,11 @@ def _finder(
     fixed: tuple[int, int] | None,
     multiple: int,
     classes: int,
-) -> Callable[[Sequence[np.ndarray]], list[Found]]:
+) -> Callable[[Sequence[np.ndarray]], list[Detections]]:
     """The `find` of a CropDetector: crops of one canvas size go together, at most `batch` of them."""
     full = session.batch is not None  # a run takes exactly `batch`
 
-    def find(crops: Sequence[np.ndarray]) -> list[Found]:
+    def find(crops: Sequence[np.ndarray]) -> list[Detections]:
         placed: list[Any] = []
         groups: dict[Any, list[int]] = {}
         for row, crop in enumerate(crops):
@@ -115,7 +116,7 @@ def _finder(
                 canvas, back = pad_to_multiple(crop, multiple, preparation.padding), None
             placed.append((canvas, back))
             groups.setdefault(size, []).append(row)
-        found: list[Found] = [None] * len(crops)
+        found: list[Detections] = [None] * len(crops)
         for size, rows in groups.items():
             for start in range(0, len(rows), batch):
                 chunk = rows[start : start + batch]
@@ -134,7 +135,7 @@ def _finder(
     return find
 
 
-def _finish(found: Found, back: Back | None, session: Session, classes: int) -> Found:
+def _finish(found: Detections, back: Back | None, session: Session, classes: int) -> Detections:
     """Boxes in crop px, those without an area left out; ForeignError where labels, scores or boxes make no sense."""
     strange = found.labels[(found.labels < 0) | (found.labels >= classes)]
     if len(strange):
@@ -151,7 +152,7 @@ def _finish(found: Found, back: Back | None, session: Session, classes: int) -> 
     if len(shown) >= _SURELY and not shown.any():
         raise ForeignError(f"model {session.path} answers {len(shown)} boxes and all of them without an area, as "
                            f"{found.boxes[0].tolist()}; choose another layout")  # fmt: skip
-    found = Found(*(field[shown] for field in found))
+    found = Detections(*(field[shown] for field in found))
     return found if back is None else found._replace(boxes=back(found.boxes))
 
 

@@ -39,20 +39,13 @@ class Proposal(NamedTuple):
     reasons: tuple[str, ...]  # a sentence each
 
 
-def propose(
-    detector: CropDetector,
-    sizes: Sequence[tuple[int, int]],
-    focus_threshold: float = THRESHOLD,
-    side: int | None = None,
-) -> Plan:
-    """Propose a plan for photographs and a detector.
+def proposal(detector: CropDetector, sizes: Sequence[tuple[int, int]], side: int | None = None) -> Proposal:
+    """Propose a plan for photographs and a detector, and say why.
 
     Args:
         detector: its input side counts, if it is fixed or told.
         sizes: (height, width) of the photographs, px. The plan is made for the median of their longer sides.
-        focus_threshold: least value of a cell of the focus map to look at again.
-        side: longer side at which the detector sees a whole image well, px; by default of its fixed input, else of
-            its file, else SIDE.
+        side: longer side at which the detector sees a whole image well, px; by default own_side(detector).
 
     Returns:
         A plan of loose chips. It has a single scale if the photographs are no larger than `side`.
@@ -60,16 +53,6 @@ def propose(
     Raises:
         ForeignError: there is no photograph, or `side` makes no sense.
     """
-    return proposal(detector, sizes, focus_threshold, side).plan
-
-
-def proposal(
-    detector: CropDetector,
-    sizes: Sequence[tuple[int, int]],
-    focus_threshold: float = THRESHOLD,
-    side: int | None = None,
-) -> Proposal:
-    """Return the plan of `propose` with its reasons."""
     if not len(sizes):
         raise ForeignError("no photograph to propose a plan for; give at least one (height, width)")
     own = own_side(detector) if side is None else side
@@ -81,7 +64,7 @@ def proposal(
     reasons = [f"a whole image of {own} px is seen well ({origin})"]
     if longer <= own:
         reasons.append(f"one scale: photographs of {longer:.0f} px are no larger, there is nothing to look closer at")
-        return Proposal(of_scales([own], longer, focus_threshold), tuple(reasons))
+        return Proposal(of_scales([own], longer), tuple(reasons))
     finest = max(round(longer), ENLARGED * own)
     coarsest = min(max(own, finest / STEP), LARGEST)
     count = 1 + math.ceil(round(math.log(finest / coarsest, STEP), 6))
@@ -91,7 +74,7 @@ def proposal(
     reasons.append(f"scale {count}: {finest} px, {origin}")
     reasons.append(f"scale 1: {sides[0]} px, no more than {STEP} times from scale to scale, at least {own} and at most "
                    f"{LARGEST} px")  # fmt: skip
-    plan = of_scales(sides, longer, focus_threshold)
+    plan = of_scales(sides, longer)
     low, high = plan.scales[0].valid.low, plan.scales[1].valid.high
     reasons.append(f"scale 1 answers from {low:g} px of the photograph, scale 2 up to {high:g} px, which scale 1 shows "
                    f"{SEEN:g} px large")  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
@@ -14,10 +15,6 @@ ULTRALYTICS = Preparation(centred=True)
 YOLOX = Preparation(channels="BGR", deviation=(1.0, 1.0, 1.0))
 _WIDE = (*STRIDES, 64)  # grids of the P6 models
 _NO_ARRAY = "wants one output of rank 3"
-
-
-def _of_ultralytics(seen: Seen) -> bool:
-    return "names" in seen.metadata and "stride" in seen.metadata
 
 
 def _is_rtdetr(seen: Seen) -> bool:
@@ -132,14 +129,9 @@ def _decoded(seen: Seen) -> bool:
     return float(np.abs(seen.answers[0][..., :2]).mean()) > min(seen.size) / 8
 
 
-def _tells_yolox(seen: Seen) -> str:
+def _tells_yolox(seen: Seen, decoded: bool) -> str:
     reason = _tells_rows(seen, (cells(seen.size), cells(seen.size, _WIDE)), "one a cell")
-    return reason or ("its centres are in px of the canvas" if _decoded(seen) else "")
-
-
-def _tells_yolox_decoded(seen: Seen) -> str:
-    reason = _tells_rows(seen, (cells(seen.size), cells(seen.size, _WIDE)), "one a cell")
-    return reason or ("" if _decoded(seen) else "its centres are not in px of the canvas")
+    return reason or ("" if _decoded(seen) == decoded else f"its centres are {'not ' * decoded}in px of the canvas")
 
 
 def _decode_yolox(answers: Mapping[str, np.ndarray], seen: Seen, size: Size, least: float) -> list[Raw]:
@@ -173,8 +165,8 @@ YOLO_LAYOUTS = (
     Layout("yolov8", "YOLOv8, YOLO11: [B, 4 + K, N]", ULTRALYTICS, _tells_yolov8, _decode_yolov8, nms=True, coco=True),
     Layout("yolov5", "YOLOv5, YOLOv7: [B, N, 5 + K], three rows a cell", ULTRALYTICS, _tells_yolov5, _decode_rows,
            nms=True, coco=True),
-    Layout("yolox", "YOLOX, not decoded: [B, N, 5 + K], one row a cell", YOLOX, _tells_yolox, _decode_yolox,
-           nms=True, coco=True),
-    Layout("yolox-decoded", "YOLOX, decoded: [B, N, 5 + K], one row a cell", YOLOX, _tells_yolox_decoded, _decode_rows,
-           nms=True, coco=True),
+    Layout("yolox", "YOLOX, not decoded: [B, N, 5 + K], one row a cell", YOLOX,
+           partial(_tells_yolox, decoded=False), _decode_yolox, nms=True, coco=True),
+    Layout("yolox-decoded", "YOLOX, decoded: [B, N, 5 + K], one row a cell", YOLOX,
+           partial(_tells_yolox, decoded=True), _decode_rows, nms=True, coco=True),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from autofocus_jax.config import ConfigError
 from autofocus_jax.focus.plan import Plan
@@ -14,7 +14,7 @@ from autofocus_jax.foreign.detect import ForeignDetect
 from autofocus_jax.foreign.found import CropDetector
 from autofocus_jax.foreign.onnx_model import load_onnx
 from autofocus_jax.foreign.onnx_settings import OnnxSettings
-from autofocus_jax.foreign.proposal import propose
+from autofocus_jax.foreign.proposal import proposal
 from autofocus_jax.foreign.python_models import from_model
 from autofocus_jax.inference.focus_network import look_of, network
 from autofocus_jax.structures import Where
@@ -22,18 +22,10 @@ from autofocus_jax.structures import Where
 Propose = Callable[[Sequence[tuple[int, int]]], Plan]  # (height, width) of photographs, px -> a plan for them
 
 
-class Ready(NamedTuple):
-    """A foreign detector with the values that a Model needs beside it."""
-
-    detect: ForeignDetect
-    categories: tuple[str, ...]
-    propose: Propose
-
-
 def ready(
     detector: Any, focus: str | os.PathLike | Where | None = "weak", categories: Sequence[str] | None = None
-) -> Ready:
-    """Make a foreign detector ready for the cascade.
+) -> tuple[ForeignDetect, Propose]:
+    """Make a foreign detector ready for the cascade. Return it, with its categories, and what proposes its plan.
 
     Args:
         detector: an .onnx file, a CropDetector, a ForeignDetect (whose own `where` replaces `focus`), or a Python
@@ -53,7 +45,7 @@ def ready(
     if names is not None and known is not None and len(names) != len(known):
         raise ConfigError(f"{len(names)} names of categories for a detector of {len(known)}; give as many")
     detect.categories = names or known
-    return Ready(detect, detect.categories, partial(_proposed, detect))
+    return detect, partial(_proposed, detect)
 
 
 def _crops(detector: Any, names: tuple[str, ...] | None) -> CropDetector:
@@ -77,5 +69,5 @@ def _where(focus: str | os.PathLike | Where | None) -> Where | None:
 
 def _proposed(detect: ForeignDetect, sizes: Sequence[tuple[int, int]]) -> Plan:
     """The plan for photographs of these sizes; the full pyramid where nothing says where to look."""
-    plan = propose(detect.detector, sizes)
+    plan = proposal(detect.detector, sizes).plan
     return plan if detect.where is not None else plan.pyramid()

@@ -122,7 +122,7 @@ class Model:
     def proposed(self, sizes: Sequence[tuple[int, int]]) -> Model:
         """Return the Model with the plan that is proposed for images of these sizes; unchanged if it has a plan.
 
-        One plan serves all images. foreign.proposal.propose makes it for the median of their longer sides.
+        One plan serves all images. foreign.proposal makes it for the median of their longer sides.
 
         Args:
             sizes: (height, width) of the images, px.
@@ -253,8 +253,8 @@ def load(
         raise ConfigError("config and rules go with weights; a detector takes a plan, which holds the rules")
     if plan is not None and not isinstance(plan.buckets, Loose):
         raise ConfigError("the plan of a detector needs loose chips; give Plan(..., buckets=Loose())")
-    made = ready(detector, focus, categories)
-    return Model(made.detect, plan, made.categories, propose=made.propose)
+    detect, propose = ready(detector, focus, categories)
+    return Model(detect, plan, detect.categories, propose=propose)
 
 
 def _sizes(images: Sequence[Image], which: str) -> list[tuple[int, int]]:

@@ -33,8 +33,7 @@ class Piece(NamedTuple):
 
 def save(path: Path, piece: Piece) -> None:
     """Write a piece as npz. Raises WriteError."""
-    empty = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
-    boxes, scores, labels = (np.concatenate(parts) for parts in zip(empty, *piece.detections))
+    boxes, scores, labels = (np.concatenate(parts) for parts in zip(Detections.none(), *piece.detections))
     counts = [len(found.scores) for found in piece.detections]
     info = {} if piece.info is None else {f"info_{name}": value for name, value in piece.info._asdict().items()}
     images = {"indices": np.array(piece.indices, np.int64), "counts": np.array(counts, np.int64)}

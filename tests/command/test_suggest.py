@@ -11,7 +11,7 @@ from autofocus_jax.config import ConfigError
 from autofocus_jax.config.load import load_config
 from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.foreign.found import CropDetector
-from autofocus_jax.foreign.proposal import propose
+from autofocus_jax.foreign.proposal import proposal
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_options_of_a_plan_for_a_detector(autofocus, square_finder, squares, tmp
 
 def test_a_plan_file_is_read_as_it_was_written_and_others_are_refused(tmp_path):
     detector = CropDetector(None, None, 32, (0, 0, 0), None)
-    plan = propose(detector, [(2160, 3840)])
+    plan = proposal(detector, [(2160, 3840)]).plan
     path = tmp_path / "plan.json"
     path.write_text(plan_text(plan))
     assert read_plan(str(path)) == plan

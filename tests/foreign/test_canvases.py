@@ -7,7 +7,8 @@ import pytest
 
 from autofocus_jax.foreign import canvases
 from autofocus_jax.foreign.canvases import CanvasConfig, find_in_chips
-from autofocus_jax.foreign.found import CropDetector, ForeignError, Found, nothing
+from autofocus_jax.foreign.found import CropDetector, ForeignError
+from autofocus_jax.structures import Detections
 
 CANVAS = (40, 56)
 SIDES = st.tuples(st.integers(1, 100), st.integers(1, 130))
@@ -83,7 +84,7 @@ def marked_detector(fixed):
             boxes = [(x.start, y.start, x.stop, y.stop) for y, x in ndimage.find_objects(labels)]
             count = len(boxes)
             boxes = np.array(boxes, np.float32).reshape(-1, 4)
-            found.append(Found(boxes, np.full(count, 0.5, np.float32), np.zeros(count, np.int32)))
+            found.append(Detections(boxes, np.full(count, 0.5, np.float32), np.zeros(count, np.int32)))
         return found
 
     return CropDetector(find, fixed, 32, (114, 114, 114), ("mark",))
@@ -110,7 +111,7 @@ def test_what_two_windows_see_is_found_once():
 def test_a_box_between_two_chips_belongs_to_none_and_one_over_the_edge_is_cut():
     def find(crops):
         boxes = np.array([[19, 2, 25, 6], [12, 2, 26, 6]], np.float32)  # centres at 22, in the gutter, and 19
-        return [Found(boxes, np.full(2, 0.5, np.float32), np.zeros(2, np.int32)) for _ in crops]
+        return [Detections(boxes, np.full(2, 0.5, np.float32), np.zeros(2, np.int32)) for _ in crops]
 
     detector = CropDetector(find, CANVAS, 32, (114, 114, 114), None)
     chips = [np.zeros((20, 20, 3), np.uint8), np.zeros((20, 20, 3), np.uint8)]
@@ -131,7 +132,7 @@ def test_a_detector_of_any_shape_gets_chips_padded_to_its_multiple():
     def find(crops):
         shapes.extend(crop.shape for crop in crops)
         assert (crops[0][33:] == 77).all() and (crops[0][:33, 40:] == 77).all()
-        return [nothing() for _ in crops]
+        return [Detections.none() for _ in crops]
 
     detector = CropDetector(find, None, 32, (77, 77, 77), None)
     found, spent = find_in_chips(detector, [np.zeros((33, 40, 3), np.uint8), np.zeros((64, 32, 3), np.uint8)])
@@ -151,7 +152,7 @@ def test_settings_that_make_no_sense(wrong):
 
 
 def test_fill_is_the_share_of_canvases_that_shows_chips():
-    detector = CropDetector(lambda crops: [nothing() for _ in crops], CANVAS, 32, (0, 0, 0), None)
+    detector = CropDetector(lambda crops: [Detections.none() for _ in crops], CANVAS, 32, (0, 0, 0), None)
     chips = [np.zeros((40, 70, 3), np.uint8), np.zeros((10, 56, 3), np.uint8)]
     _, spent = find_in_chips(detector, chips)
     assert spent.canvases == 3, "two windows of 40x56, of which 42 columns are in both, and the small chip"

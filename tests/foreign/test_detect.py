@@ -12,8 +12,8 @@ from autofocus_jax.focus.cascade import cascade, stream
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.foreign.canvases import CanvasConfig
 from autofocus_jax.foreign.detect import ForeignDetect
-from autofocus_jax.foreign.found import CropDetector, ForeignError, Found, nothing
-from autofocus_jax.structures import ChipRule, DetectorError, HostAnswer, Placement, Scale, ValidRange
+from autofocus_jax.foreign.found import CropDetector, ForeignError
+from autofocus_jax.structures import ChipRule, Detections, DetectorError, HostAnswer, Placement, Scale, ValidRange
 from autofocus_jax.where.weak import weak
 
 ALL = ValidRange(0, np.inf)
@@ -27,11 +27,13 @@ def bright(fixed=None, score=lambda side: 0.9):
         for crop in crops:
             ys, xs = np.nonzero(crop[..., 0] > 128)
             if not len(ys):
-                found.append(nothing())
+                found.append(Detections.none())
                 continue
             box = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
             value = score(max(box[2] - box[0], box[3] - box[1]))
-            found.append(Found(np.array([box], np.float32), np.array([value], np.float32), np.array([1], np.int32)))
+            found.append(
+                Detections(np.array([box], np.float32), np.array([value], np.float32), np.array([1], np.int32))
+            )
         return found
 
     return CropDetector(find, fixed, 32, (7, 7, 7), ("a", "b"))
@@ -65,7 +67,7 @@ def places(count, key=0):
 
 def test_chips_are_padded_with_the_detector_s_own_value():
     seen = []
-    detector = bright()._replace(find=lambda crops: seen.extend(crops) or [nothing() for _ in crops])
+    detector = bright()._replace(find=lambda crops: seen.extend(crops) or [Detections.none() for _ in crops])
     ForeignDetect(detector)([np.full((20, 40, 3), 9, np.uint8), np.full((33, 32, 3), 9, np.uint8)], places(2))
     assert [crop.shape for crop in seen] == [(32, 64, 3), (64, 32, 3)]
     assert set(np.unique(seen[0][20:])) == {7} and set(np.unique(seen[0][:20, :40])) == {9}
@@ -95,7 +97,7 @@ def test_chips_of_an_image_come_in_one_call_whatever_its_neighbours():
         maps = [np.zeros([-(-side // 16) for side in crop.shape[:2]], np.float32) for crop in crops]
         for focus in maps:
             focus[0, 0] = focus[-1, -1] = 1
-        return HostAnswer([nothing() for _ in crops], maps, len(crops), 0)
+        return HostAnswer([Detections.none() for _ in crops], maps, len(crops), 0)
 
     plan = Plan([Scale(128, 128, ALL, ChipRule(0.5, 1, 16)), Scale(256, 256, ALL, None)], Loose(), window=3)
     images = [np.zeros((256, 256, 3), np.uint8)] * 5
@@ -110,8 +112,8 @@ def test_chips_of_an_image_come_in_one_call_whatever_its_neighbours():
         (HostAnswer([], None, 0, 0), "answered for 0 of 1 chips"),
         (HostAnswer([(np.zeros((2, 4)), np.zeros(1), np.zeros(1))], None, 1, 1), r"got \[2, 4\], \[1\] and \[1\]"),
         (HostAnswer([(np.full((1, 4), np.nan), np.ones(1), np.ones(1))], [np.zeros((4, 4))], 1, 1), "is not finite"),
-        (HostAnswer([nothing()], [np.zeros((8, 8))], 1, 1), r"focus must have shape \[4, 4\]"),
-        (HostAnswer([nothing()], [], 1, 1), "0 focus maps for 1 chips"),
+        (HostAnswer([Detections.none()], [np.zeros((8, 8))], 1, 1), r"focus must have shape \[4, 4\]"),
+        (HostAnswer([Detections.none()], [], 1, 1), "0 focus maps for 1 chips"),
     ],
 )
 def test_answers_that_make_no_sense(answer, message):
@@ -129,7 +131,7 @@ def test_one_call_at_a_time():
         most.append(len(inside))
         entered.wait(0.05)
         inside.pop()
-        return [nothing() for _ in crops]
+        return [Detections.none() for _ in crops]
 
     detect = ForeignDetect(bright()._replace(find=find))
     given = [np.zeros((32, 32, 3), np.uint8)], places(1)
@@ -183,7 +185,7 @@ def test_an_image_that_fails_at_a_finer_scale_has_no_detections():
 
     def detect(crops, placements):
         if placements[0].key == 1 and placements[0].scale == 2:
-            return HostAnswer([nothing()] * 3, None, 1, 1)
+            return HostAnswer([Detections.none()] * 3, None, 1, 1)
         return inner(crops, placements)
 
     outcomes = list(stream(readers(3), detect, plan))

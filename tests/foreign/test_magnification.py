@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from autofocus_jax.foreign.found import CropDetector, ForeignError, Found
+from autofocus_jax.foreign.found import CropDetector, ForeignError
 from autofocus_jax.foreign.magnification import Trial, candidate_sides, find_at, suggest_plan, trial
 from autofocus_jax.structures import Detections
 
@@ -28,7 +28,7 @@ def test_boxes_come_back_from_a_level():
         (crop,) = crops
         ys, xs = np.nonzero(crop[..., 0] > 127)
         box = [[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]]
-        return [Found(np.array(box, np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))]
+        return [Detections(np.array(box, np.float32), np.ones(1, np.float32), np.zeros(1, np.int32))]
 
     image = np.zeros((100, 200, 3), np.uint8)
     image[40:60, 100:140] = 255

@@ -12,7 +12,7 @@ from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.foreign.detect import ForeignDetect
 from autofocus_jax.foreign.found import ForeignError, Raw
 from autofocus_jax.foreign.onnx_model import OnnxSettings, load_onnx
-from autofocus_jax.foreign.proposal import propose
+from autofocus_jax.foreign.proposal import proposal
 from autofocus_jax.metrics.coco import evaluate
 from autofocus_jax.structures import Cost, Detections
 from autofocus_jax.where.truth import truth
@@ -80,7 +80,7 @@ def test_the_proposed_plan_on_drone_photographs(shared):
     dataset = CocoDataset(folder / "images", folder / "annotations" / "instances.json")
     free = load_onnx(shared / "models" / "yolox_nano_dynamic.onnx", OnnxSettings(only=("person",), threads=1))
     indices = range(len(dataset))
-    plan = propose(free, [dataset.info(index)[2:] for index in indices])
+    plan = proposal(free, [dataset.info(index)[2:] for index in indices]).plan
     perfect = truth([dataset.ground_truth(index) for index in indices])
     canvas = free._replace(fixed=(640, 640))
     detects = {"weak": ForeignDetect(free, weak()), "perfect": ForeignDetect(free, perfect),

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from autofocus_jax.config import StackingConfig
-from autofocus_jax.foreign.found import CropDetector, ForeignError, Found
+from autofocus_jax.foreign.found import CropDetector, ForeignError
 from autofocus_jax.foreign.slices import SliceConfig, merge_by_ranges, merge_plainly, sliced, whole
-from autofocus_jax.structures import ValidRange
+from autofocus_jax.structures import Detections, ValidRange
 
 MERGING = StackingConfig(border_tolerance=2, score_threshold=0.01, max_detections=100, nms_iou=0.6)
 
@@ -22,7 +22,7 @@ def white_finder(fixed=None, seen=None):
             ys, xs = np.nonzero(crop[..., 0] > 127)
             rows = [[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]] if len(xs) else []
             scores = [min(1.0, len(xs) / 400)] if len(xs) else []
-            found.append(Found(np.array(rows, np.float32).reshape(-1, 4), np.array(scores, np.float32),
+            found.append(Detections(np.array(rows, np.float32).reshape(-1, 4), np.array(scores, np.float32),
                                np.zeros(len(rows), np.int32)))  # fmt: skip
         return found
 

@@ -9,9 +9,9 @@ from autofocus_jax.config import ConfigError
 from autofocus_jax.focus.buckets import Loose
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.foreign.detect import ForeignDetect
-from autofocus_jax.foreign.found import CropDetector, ForeignError, Found
-from autofocus_jax.foreign.proposal import propose
-from autofocus_jax.structures import ChipRule, DetectorError, ImageError, Scale, ValidRange
+from autofocus_jax.foreign.found import CropDetector, ForeignError
+from autofocus_jax.foreign.proposal import proposal
+from autofocus_jax.structures import ChipRule, Detections, DetectorError, ImageError, Scale, ValidRange
 from autofocus_jax.where.combine import empty_map
 
 COARSE = Scale(160, 240, ValidRange(100, np.inf), ChipRule(0.02, 3, 16))
@@ -48,7 +48,7 @@ def test_without_a_plan_one_is_proposed_for_the_images_of_the_call(tmp_path):
     assert model.plan is None
     with pytest.raises(ConfigError, match=r"no plan yet; use model\.proposed\(sizes\)"):
         model.stream([])
-    wanted = propose(model.detect.detector, [(640, 960)])
+    wanted = proposal(model.detect.detector, [(640, 960)]).plan
     assert model.proposed([(640, 960)]).plan == wanted and model.plan is None
     cv2.imwrite(str(tmp_path / "a.png"), picture())
     result = model(tmp_path / "a.png", stages=True)
@@ -118,7 +118,7 @@ def test_a_detector_that_never_works_ends_the_run():
     bad = [(number, lambda: np.full((640, 960, 3), 13, np.uint8)) for number in range(20)]
     with pytest.raises(DetectorError, match="failed on each of the first 8 images, at last: the callback raised"):
         list(model.stream(bad))
-    crops = CropDetector(lambda crops: [Found(np.ones((1, 4)), np.ones(1), np.array([2]))] * len(crops), None, 32,
+    crops = CropDetector(lambda crops: [Detections(np.ones((1, 4)), np.ones(1), np.array([2]))] * len(crops), None, 32,
                          (7, 7, 7), None)  # fmt: skip
     with pytest.raises(ImageError, match="answers label 2 where 1 names are known; give the names of all"):
         load(detector=crops, categories=["a"])(picture())
