@@ -295,7 +295,5 @@ class Cost(NamedTuple):
 
 def sum_costs(costs: Iterable[Cost]) -> Cost | None:
     """Return the sum of costs over the same scales, or None without any cost."""
-    total = None
-    for cost in costs:
-        total = cost if total is None else total + cost
-    return total
+    listed = list(costs)
+    return sum(listed[1:], listed[0]) if listed else None

@@ -23,33 +23,35 @@ Settings = TypeVar("Settings", bound=DetectorSettings)
 
 
 def foldable(
-    make: Callable[[Any], Detector], settings: DetectorSettings, names: Names, **functions: Callable
-) -> Detector:
-    """Return a detector whose `prepare` folds batch norms.
+    make: Callable[[Any], Detector], settings: DetectorSettings, names: Names,
+    proposals: Mapping[str, Callable] | None = None, **functions: Callable,
+) -> Detector:  # fmt: skip
+    """Return a detector whose `prepare` folds batch norms. All functions take the settings first.
 
     Args:
         make: returns the detector of any settings of its kind.
         settings: its settings.
         names: as in Detector.
-        functions: init, look, answer and loss of Detector, which take the settings first.
+        proposals: what Detector.proposals has in place of some functions; None for no proposals.
+        functions: init, look, answer and loss of Detector.
     """
 
     def prepare(variables: Variables) -> tuple[Detector, Variables]:
         folded, variables = fold(settings, variables)
-        return make(folded), variables
+        return (detector if folded is settings else make(folded)), variables
 
-    bound: dict[str, Any] = {name: partial(function, settings) for name, function in functions.items()}
-    return Detector(settings, prepare=prepare, frozen=partial(in_frozen_stage, settings.backbone), names=names, **bound)
-
-
-def with_proposals(detector: Detector, **functions: Any) -> Detector:
-    """Return a detector whose `proposals` are the detector with other functions."""
-
-    def prepare(variables: Variables) -> tuple[Detector, Variables]:
-        prepared, variables = detector.prepare(variables)
+    def prepare_proposals(variables: Variables) -> tuple[Detector, Variables]:
+        prepared, variables = prepare(variables)
         return prepared.proposals or prepared, variables
 
-    return detector._replace(proposals=detector._replace(prepare=prepare, **functions))
+    def bound(given: Mapping[str, Callable]) -> dict[str, Any]:
+        return {name: partial(function, settings) for name, function in given.items()}
+
+    frozen = partial(in_frozen_stage, settings.backbone)
+    detector = Detector(settings, prepare=prepare, frozen=frozen, names=names, **bound(functions))
+    if proposals is not None:
+        detector = detector._replace(proposals=detector._replace(prepare=prepare_proposals, **bound(proposals)))
+    return detector
 
 
 def fold(config: Settings, variables: Any) -> tuple[Settings, Any]:

@@ -10,7 +10,7 @@ from autofocus_jax.config import TrainingConfig
 from autofocus_jax.detector import one_stage_network
 from autofocus_jax.detector.anchors import anchors
 from autofocus_jax.detector.api import Answer, Detector, Loss, Names, Variables
-from autofocus_jax.detector.folding import foldable, with_proposals
+from autofocus_jax.detector.folding import foldable
 from autofocus_jax.detector.freezing import freeze
 from autofocus_jax.detector.losses import delta_targets, focus_loss, means, total, trained
 from autofocus_jax.detector.masks import true_cells
@@ -30,17 +30,17 @@ _NAMES = Names(
 
 def one_stage(settings: OneStageConfig) -> Detector:
     """Return the detector of these settings."""
-
-    def answer_proposals(variables: Variables, seen: Seen) -> Answer:
-        """The detections without their classes."""
-        boxes, scores, valid = one_stage_network.answer(settings, variables, seen)
-        return boxes, scores.max(axis=-1, keepdims=True), valid
-
     network = one_stage_network
-    detector = foldable(
-        one_stage, settings, _NAMES, init=network.init, look=network.look, answer=network.answer, loss=loss
-    )
-    return with_proposals(detector, answer=answer_proposals)
+    return foldable(
+        one_stage, settings, _NAMES, {"answer": answer_proposals}, init=network.init, look=network.look,
+        answer=network.answer, loss=loss,
+    )  # fmt: skip
+
+
+def answer_proposals(config: OneStageConfig, variables: Variables, seen: Seen) -> Answer:
+    """Return the detections without their classes."""
+    boxes, scores, valid = one_stage_network.answer(config, variables, seen)
+    return boxes, scores.max(axis=-1, keepdims=True), valid
 
 
 def loss(

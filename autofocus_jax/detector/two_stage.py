@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from autofocus_jax.config import DetectorConfig
 from autofocus_jax.detector import two_stage_loss, two_stage_network
 from autofocus_jax.detector.api import Answer, Detector, Names, Variables
-from autofocus_jax.detector.folding import foldable, with_proposals
+from autofocus_jax.detector.folding import foldable
 from autofocus_jax.detector.two_stage_network import candidates, forward, suppressed
 from autofocus_jax.structures import Array, ChipBatch
 
@@ -42,16 +42,12 @@ _NAMES = Names(
 def two_stage(settings: DetectorConfig) -> Detector:
     """Return the detector of these settings."""
     network = two_stage_network
-    detector = foldable(
-        two_stage, settings, _NAMES, init=network.init, look=network.look, answer=network.answer,
+    stage = two_stage_loss.proposal_stage_loss
+    proposals: dict[str, Callable] = {"look": look_for_proposals, "answer": answer_proposals, "loss": stage}
+    return foldable(
+        two_stage, settings, _NAMES, proposals, init=network.init, look=network.look, answer=network.answer,
         loss=two_stage_loss.loss,
     )  # fmt: skip
-    return with_proposals(
-        detector,
-        look=partial(look_for_proposals, settings),
-        answer=partial(answer_proposals, settings),
-        loss=partial(two_stage_loss.proposal_stage_loss, settings),
-    )
 
 
 def look_for_proposals(config: DetectorConfig, variables: Variables, chips: ChipBatch) -> tuple[Any, Array]:

@@ -11,8 +11,9 @@ import pytest
 from autofocus_jax.command import video
 from autofocus_jax.command.options.detector import ModelOptions
 from autofocus_jax.command.plan_file import plan_text
-from autofocus_jax.foreign.found import CropDetector, ForeignError, nothing
+from autofocus_jax.foreign.found import CropDetector, ForeignError
 from autofocus_jax.foreign.proposal import of_scales
+from autofocus_jax.structures import Detections
 
 pytest.importorskip("onnxruntime", reason="wants onnxruntime: pip install -e '.[test]'")
 
@@ -120,7 +121,7 @@ def test_a_photograph_that_the_detector_cannot_bear_is_named_and_the_run_goes_on
     def find(crops):
         if crops[0].max() == 13:
             raise ForeignError("no good")
-        return [nothing() for _ in crops]
+        return [Detections.none() for _ in crops]
 
     detector = CropDetector(find, None, 32, (0, 0, 0), ("red", "green"))
     monkeypatch.setattr(ModelOptions, "load", lambda self, path: detector)

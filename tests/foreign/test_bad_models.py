@@ -13,10 +13,10 @@ from autofocus_jax.focus.plan import Plan
 from autofocus_jax.foreign.callback import PythonSettings, from_callback
 from autofocus_jax.foreign.canvases import find_in_chips
 from autofocus_jax.foreign.detect import ForeignDetect
-from autofocus_jax.foreign.found import CropDetector, ForeignError, Raw, nothing
+from autofocus_jax.foreign.found import CropDetector, ForeignError, Raw
 from autofocus_jax.foreign.onnx_model import load_onnx
 from autofocus_jax.foreign.onnx_settings import OnnxSettings
-from autofocus_jax.structures import DetectorError, Scale, ValidRange
+from autofocus_jax.structures import Detections, DetectorError, Scale, ValidRange
 
 SIZE = (64, 96)
 CROP = np.zeros((*SIZE, 3), np.uint8)
@@ -273,7 +273,7 @@ def test_boxes_outside_the_image_are_no_detections(fixed):
 
 def test_a_detector_that_answers_for_another_number_of_crops():
     def find(crops):
-        return [nothing()] * 3
+        return [Detections.none()] * 3
 
     for fixed in (None, SIZE):
         with pytest.raises(ForeignError, match="the detector answers for 3 of 1 crops"):
