@@ -59,12 +59,12 @@ def test_the_snippets_of_extending(monkeypatch, capsys, tmp_path):
         exec(compile(block, f"extending.md, block {number}", "exec"), names)
     printed = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"\d+ detections, \d+% of the pixels", printed[0])
-    for name, line in zip(("quarters", "Algorithm 1", "pyramid"), printed[1:4]):
+    for name, line in zip(("quarters", "Algorithm 1", "cheap", "pyramid"), printed[1:5]):
         assert re.fullmatch(rf"{name}: \d+\.\d AP, \d+ pixels", line)
-    assert re.fullmatch(r"\d+ bright spots, \[1, \d+, \d+\] chips", printed[4])
-    assert re.fullmatch(r"\d+ spots of score 0\.5 or more", printed[5])
-    assert re.fullmatch(r"\d+ parameters, boxes \(1, 128, 4\)", printed[6])
-    assert printed[7] == "(1, 16, 4) (1, 16, 12) (1, 4, 6)" and printed[8] == "4 images of square"
+    assert re.fullmatch(r"\d+ bright spots, \[1, \d+, \d+\] chips", printed[5])
+    assert re.fullmatch(r"\d+ spots of score 0\.5 or more", printed[6])
+    assert re.fullmatch(r"\d+ parameters, boxes \(1, 128, 4\)", printed[7])
+    assert printed[8] == "(1, 16, 4) (1, 16, 12) (1, 4, 6)" and printed[9] == "4 images of square"
 
 
 def test_the_snippet_of_any_detector(monkeypatch, capsys, tmp_path):

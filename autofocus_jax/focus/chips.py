@@ -37,6 +37,15 @@ def focus_chips(focus: np.ndarray, level_size: tuple[int, int], rule: ChipRule, 
     Raises:
         AutoFocusError: the map does not belong to such a level.
     """
+    boxes = component_boxes(focus, level_size, rule, stride)
+    return merge_overlapping(at_least(boxes, level_size, rule.min_size))
+
+
+def component_boxes(focus: np.ndarray, level_size: tuple[int, int], rule: ChipRule, stride: int = STRIDE) -> np.ndarray:
+    """Return the boxes [n, 4] int32 (level frame) of the dilated components of a focus map, which may overlap.
+
+    Arguments and errors are those of `focus_chips`. A threshold of 0 or less gives the whole level.
+    """
     height, width = level_size
     if focus.shape != (-(-height // stride), -(-width // stride)):
         raise AutoFocusError(
@@ -50,9 +59,7 @@ def focus_chips(focus: np.ndarray, level_size: tuple[int, int], rule: ChipRule, 
         return np.zeros((0, 4), np.int32)
     components, _ = ndimage.label(_dilate(chosen, rule.dilation), _EIGHT_CONNECTED)
     cells = [(x.start, y.start, x.stop, y.stop) for y, x in ndimage.find_objects(components)]
-    lengths = np.array([width, height, width, height], np.int32)
-    boxes = np.minimum(np.array(cells, np.int32) * stride, lengths)
-    return merge_overlapping(_at_least(boxes, lengths[:2], rule.min_size))
+    return np.minimum(np.array(cells, np.int32) * stride, np.array([width, height, width, height], np.int32))
 
 
 def whole_level(focus: np.ndarray, level_size: tuple[int, int]) -> np.ndarray:
@@ -61,15 +68,24 @@ def whole_level(focus: np.ndarray, level_size: tuple[int, int]) -> np.ndarray:
     return np.array([[0, 0, width, height]], np.int32)
 
 
+def at_least(boxes: np.ndarray, level_size: tuple[int, int], size: int) -> np.ndarray:
+    """Return boxes [n, 4] grown about their centre to sides of at least `size`, or to the level's (height, width)."""
+    lengths = np.array(level_size[::-1], np.int32)
+    side = np.maximum(boxes[:, 2:] - boxes[:, :2], np.minimum(size, lengths))
+    low = boxes[:, :2] - (side - (boxes[:, 2:] - boxes[:, :2])) // 2
+    low = np.clip(low, 0, lengths - side)
+    return np.concatenate([low, low + side], axis=1).astype(np.int32)
+
+
 def merge_overlapping(boxes: np.ndarray) -> np.ndarray:
     """Replace boxes [n, 4] that overlap with positive area by their enclosing box, until nothing overlaps.
 
     The result [m, 4], m <= n, does not depend on the order of merging.
     """
     while len(boxes) > 1:
-        overlaps = _overlaps(boxes)
-        np.fill_diagonal(overlaps, True)  # empty boxes overlap nothing, themselves included
-        group = overlaps.argmax(axis=1)  # the first box that each one overlaps
+        together = overlaps(boxes, boxes)
+        np.fill_diagonal(together, True)  # empty boxes overlap nothing, themselves included
+        group = together.argmax(axis=1)  # the first box that each one overlaps
         while (group != group[group]).any():
             group = group[group]
         first, group = np.unique(group, return_inverse=True)
@@ -92,7 +108,7 @@ def whole_pixels(boxes: np.ndarray) -> np.ndarray:
         [m, 4] int32.
     """
     rounded = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1).astype(np.int32)
-    one, other = np.nonzero(_overlaps(rounded))
+    one, other = np.nonzero(overlaps(rounded, rounded))
     limits = rounded[other, :2]
     beside = (boxes[one, 2] <= boxes[other, 0]) | (boxes[other, 2] <= boxes[one, 0])  # a column between them is enough
     for axis in range(2):
@@ -128,9 +144,9 @@ def checked(answer: np.ndarray, level_size: tuple[int, int]) -> np.ndarray:
         raise RuleError(f"chips of a rule must hold pixels and lie inside the level of {height}x{width} px, "
                         f"got {_first(boxes, wrong)}")  # fmt: skip
     if len(boxes) > 1:
-        overlaps = np.triu(_overlaps(boxes), 1)
-        if overlaps.any():
-            one, other = (boxes[position].astype(int).tolist() for position in np.argwhere(overlaps)[0])
+        together = np.triu(overlaps(boxes, boxes), 1)
+        if together.any():
+            one, other = (boxes[position].astype(int).tolist() for position in np.argwhere(together)[0])
             raise RuleError(f"chips of a rule must not overlap, got {one} and {other}; use merge_overlapping")
     return boxes
 
@@ -139,10 +155,11 @@ def _first(boxes: np.ndarray, wrong: np.ndarray) -> list[float]:
     return boxes[np.flatnonzero(wrong)[0]].tolist()
 
 
-def _overlaps(boxes: np.ndarray) -> np.ndarray:
-    """[n, n] bool: which of boxes [n, 4] share a positive area; an empty box none with itself."""
-    x1, y1, x2, y2 = np.ascontiguousarray(boxes.T)
-    return (x1[:, None] < x2) & (x1 < x2[:, None]) & (y1[:, None] < y2) & (y1 < y2[:, None])
+def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return which of boxes [n, 4] and others [m, 4] share a positive area, [n, m] bool; empty boxes share none."""
+    x1, y1, x2, y2 = np.ascontiguousarray(boxes.T)[:, :, None]
+    left, top, right, bottom = np.ascontiguousarray(others.T)
+    return (x1 < right) & (left < x2) & (y1 < bottom) & (top < y2)
 
 
 def _dilate(mask: np.ndarray, size: int) -> np.ndarray:
@@ -158,11 +175,3 @@ def _dilate(mask: np.ndarray, size: int) -> np.ndarray:
             mask[(*index, ahead)] |= source[(*index, behind)]
             mask[(*index, behind)] |= source[(*index, ahead)]
     return mask
-
-
-def _at_least(boxes: np.ndarray, lengths: np.ndarray, size: int) -> np.ndarray:
-    """Boxes [n, 4] grown about their centre to sides of at least `size`, or the level's `lengths` [2] (x, y)."""
-    side = np.maximum(boxes[:, 2:] - boxes[:, :2], np.minimum(size, lengths))
-    low = boxes[:, :2] - (side - (boxes[:, 2:] - boxes[:, :2])) // 2
-    low = np.clip(low, 0, lengths - side)
-    return np.concatenate([low, low + side], axis=1).astype(np.int32)
