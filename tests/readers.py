@@ -31,6 +31,7 @@ from autofocus_jax.data.coco import CocoSource
 from autofocus_jax.data.findings import Findings
 from autofocus_jax.data.image import decode_image, image_size, read_image
 from autofocus_jax.data.inspection import inspect
+from autofocus_jax.data.raster import Raster, place_of
 from autofocus_jax.data.voc import VocSource
 from autofocus_jax.data.yolo import YoloSource
 from autofocus_jax.focus.buckets import Loose
@@ -262,10 +263,35 @@ def readers(scratch: Path) -> dict[str, Reader]:
         "a piece": Reader("target.npz", ((scratch / "piece.npz").read_bytes(),),
                           lambda folder: pieces.load(folder / "target.npz")),
         "a video": Reader("target.mp4", (film(scratch),), read_video),
+        "a raster": Reader("target.tif", (tiles("deflate"), tiles(None)), read_raster),
         "a shard": Reader("target.tar", shards[:1], read_table),
         "a packed shard": Reader("target.tar.gz", shards[1:], read_table),
         "a Parquet file": Reader("target.parquet", tables, read_table),
     }  # fmt: skip
+
+
+def tiles(compress: str | None) -> bytes:
+    """A georeferenced TIFF file in tiles with an overview."""
+    import rasterio
+
+    picture = cv2.resize(PICTURE, (300, 200)).transpose(2, 0, 1)
+    shape = {"count": 3, "height": 200, "width": 300, "dtype": "uint8"}
+    form = {"tiled": True, "blockxsize": 64, "blockysize": 64, "crs": "EPSG:32633", "photometric": "rgb",
+            "transform": rasterio.Affine(0.5, 0, 5e5, 0, -0.5, 5e6)}  # fmt: skip
+    with rasterio.MemoryFile() as memory:
+        with memory.open(driver="GTiff", **shape, **form, **({"compress": compress} if compress else {})) as file:
+            file.write(picture)
+            file.build_overviews([2], rasterio.enums.Resampling.average)
+        return memory.read()
+
+
+def read_raster(folder: Path) -> None:
+    """Read a coarse level and a window, and look up the place."""
+    found = Raster(folder / "target.tif")
+    height, width, _ = found.shape
+    found.read((0, 0, width, height), (min(height, 20), min(width, 30)))
+    found.read((width // 2, height // 2, width, height), (min(64, height - height // 2), min(64, width - width // 2)))
+    place_of(folder / "target.tif")
 
 
 def saved(values: np.ndarray) -> bytes:

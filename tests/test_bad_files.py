@@ -116,6 +116,8 @@ ENDS = {
     "a piece": ARCHIVE,
     "a video": {**all_of("zeros text page half head noise scattered", "cannot be decoded"), "picture": READS,
                 **all_of(" ".join(["empty", *PLACES]), "is missing or empty")},
+    "a raster": PICTURE | {"picture": "cannot be read by windows", "half": "cannot be read by windows",
+                           "scattered": "of an unknown format"},
     "a shard": ENDED | NO_INPUT,
     "a packed shard": ENDED | NO_INPUT,
     "a Parquet file": NO_INPUT | all_of("empty zeros text page picture half head noise scattered",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from autofocus_jax.config import ConfigError
+from autofocus_jax.focus.cascade import Reader
 from autofocus_jax.inference.model import Model
 from autofocus_jax.planning.budget import Reached, for_pixels
 from autofocus_jax.structures import AutoFocusError, Scale
@@ -21,7 +22,7 @@ class Budgeted(NamedTuple):
     pixels: float  # per image
 
 
-def thresholds_within(model: Model, side: float, readers: Sequence[Callable[[], np.ndarray]]) -> Budgeted:
+def thresholds_within(model: Model, side: float, readers: Sequence[Reader]) -> Budgeted:
     """The lowest thresholds that cost at most side * side pixels per image on average, by real runs on `readers`.
 
     All thresholds move together, as in autofocus_jax.planning.budget. Images that fail play no part. Raises

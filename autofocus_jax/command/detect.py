@@ -22,6 +22,7 @@ from autofocus_jax.command.console import Screen
 from autofocus_jax.command.detect_report import report, share_of, speed_of
 from autofocus_jax.command.detection_run import count, readers, run_detection
 from autofocus_jax.command.detector_plan import described, detector_plan
+from autofocus_jax.command.geojson import GeoJsonWriter, check_places
 from autofocus_jax.command.inputs import Item, collect
 from autofocus_jax.command.names import read_names
 from autofocus_jax.command.options.detect import Arguments, Form
@@ -30,6 +31,7 @@ from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config.load import load_config
 from autofocus_jax.data.findings import Findings, listen
 from autofocus_jax.data.image import image_size, limit_pixels, max_pixels, quiet_decoders
+from autofocus_jax.data.raster import by_windows
 from autofocus_jax.focus.buckets import for_images
 from autofocus_jax.focus.pyramid import factor
 from autofocus_jax.inference.model import Model, load
@@ -58,9 +60,14 @@ def run(arguments: Arguments, console: Screen) -> int:
     items = collect(arguments.paths)
     output = Path(arguments.output)
     _spare_inputs(items, output, arguments.write)
+    if "geojson" in arguments.write:
+        check_places(items)
     given = read_names(arguments.options.names) if arguments.options.names else None
     total = count(items)
     sized = _sizes(items)
+    if "panels" in arguments.write and any(height * width > max_pixels() for _, (height, width) in sized):
+        raise ConfigError("--write panels wants whole images, and a TIFF file above --max-pixels is read by windows; "
+                          "write pictures, or raise --max-pixels")  # fmt: skip
     model = _model(arguments, given.names if given else None, [size for _, size in sized], sides, total, console)
     if arguments.where is not None:
         if arguments.where_use == "also" and len(model.plan.scales) == 1:
@@ -185,7 +192,7 @@ def _sizes(items: Sequence[Item]) -> list[tuple[Item, tuple[int, int]]]:
     for item in items:
         with contextlib.suppress(ImageError):
             height, width = video.video_info(item.path)[:2] if item.video else image_size(item.path, oriented=True)
-            if height and width and (item.video or height * width <= max_pixels()):
+            if height and width and (item.video or height * width <= max_pixels() or by_windows(item.path)):
                 sized.append((item, (height, width)))
     return sized
 
@@ -194,6 +201,9 @@ def _say_what_is_huge(sized: Sequence[tuple[Item, tuple[int, int]]], finest: Sca
     """Name images that take much memory or lose small objects, before they are read; return bytes of the largest."""
     largest, lines = 0, []
     for item, (height, width) in sized:
+        if not item.video and height * width > max_pixels():
+            lines.append(f"{item.file_name}: {width}x{height} px, read by windows")
+            continue
         largest = max(largest, 3 * height * width)
         zoom = factor(height, width, finest)
         if not item.video and (3 * height * width >= _HUGE or zoom < _REDUCED):
@@ -228,6 +238,7 @@ def _writers(arguments: Arguments, output: Path, model: Model, ids: Sequence[int
         "coco": lambda: writers.CocoWriter(output / "detections.json", model.categories, ids),
         "csv": lambda: writers.CsvWriter(output / "detections.csv"),
         "yolo": lambda: writers.YoloWriter(output / "labels", model.categories),
+        "geojson": lambda: GeoJsonWriter(output / "geojson"),
         "yolo-scores": lambda: writers.YoloWriter(output / "labels_scores", model.categories, scores=True),
     }
     return [made[form]() for form in dict.fromkeys(arguments.write)]

@@ -14,7 +14,7 @@ from autofocus_jax.command import video
 from autofocus_jax.command.inputs import Item
 from autofocus_jax.command.stopping import whole
 from autofocus_jax.command.writers import Entry, Film, Writer
-from autofocus_jax.data.image import read_image
+from autofocus_jax.data.raster import read_or_open
 from autofocus_jax.focus.cascade import Reader
 from autofocus_jax.inference.model import Model
 from autofocus_jax.machine.terminal import printable
@@ -106,7 +106,7 @@ def _sources(items: Sequence[Item], skipped: list) -> Iterator[tuple[Source, Rea
     """
     for item in items:
         if not item.video:
-            yield Source(item, None, None), functools.partial(read_image, item.path, oriented=True)
+            yield Source(item, None, None), functools.partial(read_or_open, item.path)
             continue
         try:
             info = video.video_info(item.path)

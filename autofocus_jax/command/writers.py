@@ -7,6 +7,7 @@ of single images do not wait for the disk: a power cut may cost the last of them
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from collections.abc import Sequence
@@ -19,10 +20,13 @@ import numpy as np
 from autofocus_jax.command import video
 from autofocus_jax.command.growing_file import GrowingFile
 from autofocus_jax.files import write_text
+from autofocus_jax.focus.pyramid import Regions, crop
 from autofocus_jax.inference.result import Result
-from autofocus_jax.structures import Detections, Scale
+from autofocus_jax.structures import AutoFocusError, Detections, Scale
 from autofocus_jax.visualize.boxes import draw_boxes, write_picture
 from autofocus_jax.visualize.panels import panel
+
+_DRAWN = 4096  # px, the longer side of a picture of Regions
 
 
 class Film(NamedTuple):
@@ -41,7 +45,7 @@ class Entry(NamedTuple):
     name: str  # of files of its own: a relative path without suffix
     file_name: str  # what tables call it; a frame is VIDEO#NUMBER
     result: Result
-    image: np.ndarray | None  # uint8 RGB [h, w, 3]; None where no writer `wants_image`
+    image: np.ndarray | Regions | None  # uint8 RGB [h, w, 3] or Regions; None where no writer `wants_image`
     film: Film | None  # of a frame
 
 
@@ -190,6 +194,8 @@ class PanelWriter:
 
     def add(self, entry: Entry) -> None:
         result = entry.result
+        if not isinstance(entry.image, np.ndarray):
+            raise AutoFocusError(f"{entry.file_name} is not held whole, so it has no panel; write pictures")
         found = Detections(result.boxes, result.scores, result.labels)
         picture = panel(entry.image, result.stages, self._scales, found, result.categories,
                                   min_score=self._score)  # fmt: skip
@@ -199,8 +205,18 @@ class PanelWriter:
         pass
 
 
-def draw(image: np.ndarray, result: Result) -> np.ndarray:
-    """Return a copy of an image [h, w, 3] uint8 RGB with a result's boxes, categories and scores."""
+def draw(image: np.ndarray | Regions | None, result: Result) -> np.ndarray:
+    """Return a copy of an image [h, w, 3] uint8 RGB with a result's boxes, categories and scores.
+
+    Regions are read at 4096 px on the longer side at most.
+    """
+    if image is None:
+        raise AutoFocusError("a picture needs the image; ask the stream to keep images")
+    if not isinstance(image, np.ndarray):
+        height, width = image.shape[:2]
+        share = min(1.0, _DRAWN / max(height, width))
+        image = crop(image, np.array([0, 0, width, height]), share)[0]
+        result = dataclasses.replace(result, boxes=result.boxes * np.float32(share))
     thickness = max(1, round(max(image.shape[:2]) / 600))
     return draw_boxes(image, result.boxes, result.labels, result.scores, result.categories,
                                 thickness=thickness)  # fmt: skip

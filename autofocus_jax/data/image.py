@@ -246,10 +246,9 @@ def _tiff_head(file: BinaryIO, name: str | os.PathLike, start: bytes, size: int)
     if form == 2:
         raise ImageError(f"image {printable(name)} has signed samples, which are not read; convert it to unsigned ones")
     if form not in (1, 4) or bits > 16:
-        raise ImageError(
-            f"image {printable(name)} has samples of {bits} bits{' (floating point)' if form == 3 else ''}, which "
-            "cannot be decoded; save it anew with 8 or 16 bits"
-        )
+        kind = f"{bits} bits{tiff.FORMATS.get(form, ' of an unknown format')}"
+        raise ImageError(f"image {printable(name)} has samples of {kind}, which cannot be decoded; save it anew with 8 "
+                         "or 16 bits")  # fmt: skip
     if samples > 4:
         raise ImageError(f"image {printable(name)} has {samples} bands; choose three and save them as RGB")
     turned = turn in (5, 6, 7, 8)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 WIDTH, HEIGHT, BITS, ORIENTATION, SAMPLES, EXTRA_SAMPLES, FORMAT = 256, 257, 258, 274, 277, 338, 339
+FORMATS = {1: "", 3: " (floating point)", 4: "", 5: " (complex)", 6: " (complex)"}  # what messages call them
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}  # of values that are whole numbers
 _MOST = 4096  # entries of a directory that are looked at

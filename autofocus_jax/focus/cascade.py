@@ -21,13 +21,15 @@ import numpy as np
 from autofocus_jax.focus.ahead import ahead
 from autofocus_jax.focus.flow import AnyDetect, Arrived, Detect, Flow, Outcome, Stage
 from autofocus_jax.focus.plan import Plan
+from autofocus_jax.focus.pyramid import Regions
 from autofocus_jax.focus.schedule import Admit, Done, Receive, Send, State, decide
 from autofocus_jax.focus.walk import check_image
 from autofocus_jax.structures import AutoFocusError, Cost, Detections, ImageError
 
 __all__ = ["AnyDetect", "Detect", "Outcome", "Reader", "Stage", "cascade", "stream"]
 
-Reader = Callable[[], np.ndarray]  # gives an image, uint8 RGB [h, w, 3], or raises ImageError
+# Gives an image, uint8 RGB [h, w, 3] or Regions, or raises ImageError.
+Reader = Callable[[], np.ndarray | Regions]
 
 _RESULTS = 2  # finished images that may wait for the caller where each of them holds its pixels
 
@@ -135,7 +137,9 @@ def _read(key: Hashable, reader: Reader, plan: Plan) -> Arrived:
     begin = time.perf_counter()
     heat = None
     try:
-        image: np.ndarray | ImageError = reader()
+        image: np.ndarray | Regions | ImageError = reader()
+        if plan.area is not None and not isinstance(image, np.ndarray):
+            raise ImageError(f"image {key!r} is read by windows, and a given area wants it whole; leave the area out")
         if plan.area is not None and isinstance(image, np.ndarray) and image.ndim == 3:
             heat = plan.area.map_of(key, image.shape[:2])
     except ImageError as error:

@@ -63,14 +63,14 @@ class Outcome(NamedTuple):
     stages: list[Stage] | None = None  # one per scale, when they were asked for
     error: str | None = None  # why the image could not be read, or what the detector failed with
     regions: list[np.ndarray] | None = None  # by scale that it reached: [c, 4] int32, image frame, what was looked at
-    image: np.ndarray | None = None  # uint8 RGB [h, w, 3], when it was asked for
+    image: np.ndarray | pyramid.Regions | None = None  # as it was read, when it was asked for
 
 
 class Arrived(NamedTuple):
     """An image that was read."""
 
     key: Hashable
-    image: np.ndarray | ImageError
+    image: np.ndarray | pyramid.Regions | ImageError
     seconds: float
     heat: np.ndarray | None = None  # of Plan.area for the image
 
@@ -80,7 +80,7 @@ class _Entry(NamedTuple):
 
     walk: Walk
     chip: Chip
-    pixels: Future  # of (crop [h, w, 3] uint8, seconds it took)
+    pixels: Future  # of (crop [h, w, 3] uint8 or pyramid.Part, seconds it took)
 
 
 class Flow:
@@ -143,7 +143,7 @@ class Flow:
         begin = time.perf_counter()
         try:
             found, busy = future.result()
-        except DetectorError as error:
+        except (DetectorError, ImageError) as error:
             if not (self.goes_on and self.loose):
                 raise
             self._fail(entries[0].walk, error)
@@ -168,7 +168,7 @@ class Flow:
 
     def _enqueue(self, moving: Walk) -> None:
         for chip in moving.chips[-1]:
-            pixels = self.pool.submit(_crop, cast(np.ndarray, moving.image), chip)
+            pixels = self.pool.submit(_crop, cast(np.ndarray, moving.image), chip, self.loose)
             self.queues.setdefault(chip.bucket, deque()).append(_Entry(moving, chip, pixels))
 
     def _advance(self, moving: Walk) -> None:
@@ -184,7 +184,7 @@ class Flow:
         self.through += 1
         moving.outcome = self.pool.submit(_finish, moving, self.plan, self.keep_stages)
 
-    def _fail(self, moving: Walk, error: DetectorError) -> None:
+    def _fail(self, moving: Walk, error: DetectorError | ImageError) -> None:
         """End an image whose loose chips, all of one scale, the detector failed on."""
         self.failed += 1
         if self.failed == _HOPELESS and not self.through:
@@ -229,7 +229,9 @@ class Flow:
         return busy
 
 
-def _crop(image: np.ndarray, chip: Chip) -> tuple[np.ndarray, float]:
+def _crop(image: np.ndarray | pyramid.Regions, chip: Chip, loose: bool) -> tuple[np.ndarray | pyramid.Part, float]:
+    if loose and not isinstance(image, np.ndarray):
+        return pyramid.Part(image, chip.place.box, chip.size), 0.0  # a loose chip may be as large as the image
     begin = time.perf_counter()
     pixels = pyramid.crop(image, chip.place.box, chip.factor, chip.size)[0]
     return pixels, time.perf_counter() - begin

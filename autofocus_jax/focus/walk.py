@@ -43,7 +43,7 @@ class Walk:
     key: Hashable  # the caller's own
     number: int  # how many images arrived before it
     size: tuple[int, int]  # (height, width), image px
-    image: np.ndarray | None  # None once no crop of it is needed any more
+    image: np.ndarray | pyramid.Regions | None  # None once no crop of it is needed any more
     heat: np.ndarray | None  # [H, W] in 0..1, of Plan.area; None without one
     seconds: dict[str, float]  # spent so far, by entry of STAGES
     padded: list[int]  # px the device processed, for each scale of the plan
@@ -56,14 +56,19 @@ class Walk:
 
 
 def start(
-    key: Hashable, number: int, image: np.ndarray, plan: Plan, read: float = 0.0, heat: np.ndarray | None = None
+    key: Hashable,
+    number: int,
+    image: np.ndarray | pyramid.Regions,
+    plan: Plan,
+    read: float = 0.0,
+    heat: np.ndarray | None = None,
 ) -> Walk:
     """Return the walk of an image at its first scale, whose only region is the whole image.
 
     Args:
         key: the caller's name of the image.
         number: number of images that arrived before.
-        image: uint8 RGB [h, w, 3].
+        image: uint8 RGB [h, w, 3], or Regions.
         plan: scales, buckets and rules.
         read: seconds that reading took.
         heat: the map [H, W] of `plan.area` for the image; None without one.
@@ -73,18 +78,21 @@ def start(
         BucketError: the whole image, at that scale, is larger than every bucket.
     """
     check_image(image, key)
-    size = image.shape[:2]
+    size = (image.shape[0], image.shape[1])
     seconds = dict.fromkeys(STAGES, 0.0) | {"read": read}
     moving = Walk(key, number, size, image, heat, seconds, [0] * len(plan.scales), [0] * len(plan.scales))
     enter(moving, whole_image(size), plan)
     return moving
 
 
-def check_image(image: np.ndarray, key: Hashable) -> None:
-    """Raise ImageError unless the image is an array of uint8 RGB [h, w, 3] with at least one pixel."""
-    array = isinstance(image, np.ndarray)
-    if not (array and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size):
-        came = f"{image.dtype} {list(image.shape)}" if array else type(image).__name__
+def check_image(image: np.ndarray | pyramid.Regions, key: Hashable) -> None:
+    """Raise ImageError unless the image is an array of uint8 RGB [h, w, 3] with at least one pixel, or Regions."""
+    if not isinstance(image, np.ndarray):
+        if hasattr(image, "read") and len(getattr(image, "shape", ())) == 3:
+            return
+        raise ImageError(f"image {key!r} is {type(image).__name__}; give a NumPy array of uint8 RGB [h, w, 3]")
+    if not (image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size):
+        came = f"{image.dtype} {list(image.shape)}"
         raise ImageError(f"image {key!r} is {came}; give a NumPy array of uint8 RGB [h, w, 3]")
 
 

@@ -1,13 +1,14 @@
 """Canvases: the inputs that a detector runs on when it shall see chips unresized.
 
 A detector with a fixed input gets chips packed side by side on shelves. A chip larger than the input is cut into
-overlapping windows. A detector of any shape gets each chip with padding, up to multiples of its stride.
+overlapping windows. A detector of any shape gets each chip with padding, up to multiples of its stride; a chip that is
+too large for one run is cut into windows too.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +16,14 @@ import numpy as np
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.focus import stacking
+from autofocus_jax.focus.pyramid import Part
 from autofocus_jax.foreign.found import CropDetector, ForeignError
 from autofocus_jax.foreign.preparation import blank, pad_to_multiple
 from autofocus_jax.structures import Detections
+
+Chip = np.ndarray | Part  # uint8 RGB [h, w, 3]
+
+_AT_ONCE = 2**25  # px of canvases that are held at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +38,8 @@ class CanvasConfig:
       tolerance: a box that comes this close, in px, to a window's border inside its chip counts as cut and is dropped.
       nms_iou: of NMS over the windows of a chip, inside each class.
       packed: whether chips share canvases.
+      largest: side, px; a detector of any shape sees a chip of more than its square in windows of half that side, whose
+        memory is bounded. A photograph of 3840x2160 px has half as many.
     """
 
     gutter: int = 0
@@ -40,6 +48,7 @@ class CanvasConfig:
     tolerance: float = 4.0
     nms_iou: float = 0.65
     packed: bool = True
+    largest: int = 4096
 
     def __post_init__(self):
         if self.gutter < 0:
@@ -50,6 +59,8 @@ class CanvasConfig:
             raise ForeignError(f"overlap must be in [0, 1), got {self.overlap}")
         if not 0 < self.nms_iou <= 1:
             raise ForeignError(f"nms_iou must be in (0, 1], got {self.nms_iou}")
+        if self.largest < 64:
+            raise ForeignError(f"largest must be at least 64 px, got {self.largest}")
 
 
 class Piece(NamedTuple):
@@ -79,25 +90,37 @@ class Spent(NamedTuple):
 
 
 def find_in_chips(
-    detector: CropDetector, chips: Sequence[np.ndarray], config: CanvasConfig = CanvasConfig()
+    detector: CropDetector, chips: Sequence[Chip], config: CanvasConfig = CanvasConfig()
 ) -> tuple[list[Detections], Spent]:
     """Run a detector on chips without resizing any.
 
     Args:
-      chips: uint8 RGB [h, w, 3] each.
+      chips: uint8 RGB [h, w, 3] each, or parts of Regions, which are read canvas by canvas.
 
     Returns: what was found in each chip, chip px, and what the detector was run on.
     """
+    sizes = [(chip.shape[0], chip.shape[1]) for chip in chips]
+    painted: Callable[[Sequence[Piece]], list[np.ndarray]]
     if detector.fixed is None:
-        padded = [pad_to_multiple(chip, detector.multiple, detector.padding) for chip in chips]
-        found = [_inside(answer, chip) for answer, chip in zip(_found(detector, padded), chips)]
-        return found, Spent(len(padded), _area(padded), _area(chips))
-    sizes = [chip.shape[:2] for chip in chips]
-    pieces = arrange(sizes, detector.fixed, config)
-    canvases = paint(chips, pieces, detector.fixed, detector.padding)
-    answers = _found(detector, canvases)
+        pieces, most = _apart(sizes, config), max(1, _AT_ONCE // config.largest**2)
+        painted = lambda some: [_padded(detector, chips, piece) for piece in some]  # noqa: E731
+    else:
+        fixed = detector.fixed
+        pieces, most = arrange(sizes, fixed, config), max(1, _AT_ONCE // (fixed[0] * fixed[1]))
+        painted = lambda some: paint(chips, some, fixed, detector.padding)  # noqa: E731
+    answers: list[Detections] = []
+    pixels = 0
+    for some in _blocks(pieces, most):
+        canvases = painted(some)
+        answers += _found(detector, canvases)
+        pixels += _area(canvases)
     filled = sum((x2 - x1) * (y2 - y1) for _, (x1, y1, x2, y2), *_ in pieces)
-    return gather(answers, pieces, sizes, config), Spent(len(canvases), _area(canvases), filled)
+    found = gather(answers, pieces, sizes, config)
+    if detector.fixed is None:  # a chip that is whole on its canvas keeps the boxes that reach out of it
+        whole = [piece for piece in pieces if piece.box == (0, 0, *sizes[piece.chip][::-1])]
+        for piece in whole:
+            found[piece.chip] = _inside(answers[piece.canvas], chips[piece.chip])
+    return found, Spent(len(answers), pixels, filled)
 
 
 def arrange(sizes: Sequence[tuple[int, int]], canvas: tuple[int, int], config: CanvasConfig) -> list[Piece]:
@@ -129,7 +152,7 @@ def windows(size: tuple[int, int], canvas: tuple[int, int], overlap: float) -> l
 
 
 def paint(
-    chips: Sequence[np.ndarray], pieces: Sequence[Piece], canvas: tuple[int, int], padding: tuple[int, int, int]
+    chips: Sequence[Chip], pieces: Sequence[Piece], canvas: tuple[int, int], padding: tuple[int, int, int]
 ) -> list[np.ndarray]:
     """Return the canvases, uint8 RGB, with padding where no piece lies."""
     count = 1 + max((piece.canvas for piece in pieces), default=-1)
@@ -161,6 +184,28 @@ def gather(
     return [_joined(of_chip, config) for of_chip in parts]
 
 
+def _apart(sizes: Sequence[tuple[int, int]], config: CanvasConfig) -> list[Piece]:
+    """Return pieces for a detector of any shape, each on a canvas of its own."""
+    side = config.largest // 2
+    cut = [windows(size, size if size[0] * size[1] <= config.largest**2 else (side, side), config.overlap)
+           for size in sizes]  # fmt: skip
+    boxes = [(chip, box) for chip, of_chip in enumerate(cut) for box in of_chip]
+    return [Piece(chip, box, canvas, 0, 0) for canvas, (chip, box) in enumerate(boxes)]
+
+
+def _padded(detector: CropDetector, chips: Sequence[Chip], piece: Piece) -> np.ndarray:
+    x1, y1, x2, y2 = piece.box
+    return pad_to_multiple(chips[piece.chip][y1:y2, x1:x2], detector.multiple, detector.padding)
+
+
+def _blocks(pieces: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
+    """Yield the pieces of at most so many canvases at a time, with the canvases counted from 0 in each."""
+    blocks: dict[int, list[Piece]] = {}
+    for piece in pieces:
+        blocks.setdefault(piece.canvas // most, []).append(piece._replace(canvas=piece.canvas % most))
+    yield from (blocks[number] for number in sorted(blocks))
+
+
 def _area(crops: Sequence[np.ndarray]) -> int:
     return sum(crop.shape[0] * crop.shape[1] for crop in crops)
 
@@ -172,7 +217,7 @@ def _found(detector: CropDetector, canvases: list[np.ndarray]) -> Sequence[Detec
     return found
 
 
-def _inside(found: Detections, chip: np.ndarray) -> Detections:
+def _inside(found: Detections, chip: Chip) -> Detections:
     """Return the boxes whose centre lies in a chip [h, w, 3] and not in the padding around it."""
     centre = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
     rows = ((centre >= 0) & (centre < chip.shape[1::-1])).all(axis=1)

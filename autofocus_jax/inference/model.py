@@ -6,12 +6,15 @@ import copy
 import dataclasses
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, cast
 
 import jax
+import numpy as np
 
 from autofocus_jax import parallel
 from autofocus_jax.config import Config, ConfigError
+from autofocus_jax.data.raster import read_or_open
 from autofocus_jax.data.rgb import Image, as_rgb, rgb_size
 from autofocus_jax.detector.api import Variables
 from autofocus_jax.focus.area import Area
@@ -19,6 +22,7 @@ from autofocus_jax.focus.buckets import Loose
 from autofocus_jax.focus.cascade import AnyDetect, Outcome, Reader
 from autofocus_jax.focus.chips import ChipFunction
 from autofocus_jax.focus.plan import Plan
+from autofocus_jax.focus.pyramid import Regions
 from autofocus_jax.inference import engine
 from autofocus_jax.inference.compiled import CompiledDetector, compile_detector
 from autofocus_jax.inference.foreign import Propose, ready
@@ -174,7 +178,7 @@ class Model:
             plan = dataclasses.replace(model.plan, area=area)
             # What is proposed for a detector without a focus map looks everywhere; here the area says where.
             model = model.planned(plan if self.plan is not None else dataclasses.replace(plan, rules=None))
-        readers = ((position, lambda image=image: as_rgb(image)) for position, image in enumerate(given))
+        readers = ((position, partial(_read, image)) for position, image in enumerate(given))
         results = []
         for image, outcome in zip(given, model.stream(readers, stages)):
             if outcome.error is not None:
@@ -193,7 +197,8 @@ class Model:
         """Yield the Outcome of any number of images, in their order.
 
         Args:
-            images: (key, reader) of each image; readers return uint8 RGB [h, w, 3] or raise ImageError.
+            images: (key, reader) of each image; readers return uint8 RGB [h, w, 3] or focus.pyramid.Regions, or raise
+                ImageError.
             stages: fill Outcome.stages.
             window: number of images in progress, which share batches; by default that of the plan.
             threads: number of reading threads, and of threads that crop and stack; by default one for each core, at
@@ -210,6 +215,10 @@ class Model:
         cost = outcome.cost
         return Result(*outcome.detections, self.categories, outcome.size, int(cost.pixels.sum()),
                       int(cost.full_pixels.sum()), name, outcome.stages)  # fmt: skip
+
+
+def _read(image: Image) -> np.ndarray | Regions:
+    return read_or_open(image) if isinstance(image, str | os.PathLike) else as_rgb(image)
 
 
 def load(

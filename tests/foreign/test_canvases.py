@@ -5,6 +5,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
+from autofocus_jax.focus.pyramid import Part
 from autofocus_jax.foreign import canvases
 from autofocus_jax.foreign.canvases import CanvasConfig, find_in_chips
 from autofocus_jax.foreign.found import CropDetector, ForeignError
@@ -138,6 +139,61 @@ def test_a_detector_of_any_shape_gets_chips_padded_to_its_multiple():
     found, spent = find_in_chips(detector, [np.zeros((33, 40, 3), np.uint8), np.zeros((64, 32, 3), np.uint8)])
     assert shapes == [(64, 64, 3), (64, 32, 3)] and len(found) == 2
     assert spent == (2, 64 * 64 + 64 * 32, 33 * 40 + 64 * 32)
+
+
+def test_a_chip_too_large_for_one_run_is_cut_into_windows():
+    chips = [np.zeros((60, 70, 3), np.uint8), np.zeros((150, 300, 3), np.uint8)]
+    places = [(0, 0), (1, 1), (100, 60), (140, 297)]  # y, x; 64 px a window, less than 13 apart
+    for y, x in places[1:]:
+        chips[1][y : y + 3, x : x + 3] = 200
+    chips[0][5:8, 9:12] = 200
+    seen = []
+    detector = marked_detector(None)
+
+    def find(crops):
+        seen.extend(crop.shape[:2] for crop in crops)
+        return detector.find(crops)
+
+    config = CanvasConfig(largest=128, tolerance=1)
+    found, spent = find_in_chips(detector._replace(find=find), chips, config)
+    assert found[0].boxes.tolist() == [[9, 5, 12, 8]]
+    assert sorted(map(tuple, found[1].boxes.tolist())) == sorted((x, y, x + 3, y + 3) for y, x in places[1:])
+    assert seen[0] == (64, 96) and set(seen[1:]) == {(64, 64)} and spent.canvases == len(seen)
+    assert len(find_in_chips(detector, chips, CanvasConfig(largest=256))[0][1].boxes) == 3
+
+
+@pytest.mark.parametrize("fixed", [CANVAS, None])
+def test_no_more_canvases_are_held_at_once_than_fit(monkeypatch, fixed):
+    """Parts of an image that is never whole are read for some canvases at a time, with the same answers."""
+    image = np.zeros((300, 400, 3), np.uint8)
+    image[::40, ::40] = image[1::40, ::40] = 200
+
+    class Stored:
+        shape = image.shape
+
+        def read(self, box, size):
+            x1, y1, x2, y2 = map(int, box)
+            return image[y1:y2, x1:x2]
+
+    held = []
+    detector = marked_detector(fixed)
+
+    def find(crops):
+        held.append(len(crops))
+        return detector.find(crops)
+
+    boxes = [np.array(box) for box in ((0, 0, 200, 150), (210, 10, 230, 290), (240, 100, 400, 300))]
+    sizes = [(int(y2 - y1), int(x2 - x1)) for x1, y1, x2, y2 in boxes]
+    parts = [Part(Stored(), box, size) for box, size in zip(boxes, sizes)]
+    arrays = [image[y1:y2, x1:x2] for x1, y1, x2, y2 in boxes]
+    config = CanvasConfig(largest=64)
+    expected, _ = find_in_chips(detector, arrays, config)
+    monkeypatch.setattr(canvases, "_AT_ONCE", 3 * 64 * 64)
+    found, spent = find_in_chips(detector._replace(find=find), parts, config)
+    assert max(held) <= 5 and len(held) > 2 and sum(held) == spent.canvases
+    for one, other in zip(found, expected, strict=True):
+        for field, same in zip(one, other):
+            np.testing.assert_array_equal(field, same)
 
 
 def test_windows_follow_each_other_and_end_at_the_border():

@@ -19,7 +19,7 @@ from autofocus_jax.command.options.detector import DetectorOptions
 _WEIGHTS_SAY = "(default: that of the weights)"
 
 
-Form = Literal["pictures", "panels", "coco", "csv", "yolo", "yolo-scores"]
+Form = Literal["pictures", "panels", "coco", "csv", "yolo", "yolo-scores", "geojson"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Arguments:
     write: Annotated[tuple[Form, ...], tyro.conf.arg(metavar="FORM...")] = ("pictures", "coco")
     """pictures: boxes, categories and scores on each image, an .mp4 of each video; panels: focus maps and chips of
     every scale; coco: detections.json; csv: detections.csv; yolo: labels/, a text file an image, for training or
-    correcting; yolo-scores: labels_scores/, the same with scores"""
+    correcting; yolo-scores: labels_scores/, the same with scores; geojson: geojson/, polygons in the CRS of
+    GeoTIFF files"""
     score: float = 0.5
     """detections below this score are left out; give 0.001 to compute average precision"""
     threshold: Annotated[tuple[float, ...], tyro.conf.arg(metavar="T...", help_behavior_hint=_WEIGHTS_SAY)] = ()
@@ -54,7 +55,8 @@ class Arguments:
     """only: look and report inside the area alone; also: look again inside it, besides where the detector says so; not:
     leave it out"""
     max_pixels: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
-    """most pixels of an image; larger images are skipped (default: 67108864, as 8192x8192, about 1 GB)"""
+    """most pixels of an image; larger TIFF files are read by windows, other images skipped (default: 67108864, as
+    8192x8192, about 1 GB)"""
     max_detections: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=_WEIGHTS_SAY)] = None
     """number of best detections kept for an image; give more than 200 for photographs with hundreds of objects"""
     config: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
