@@ -18,7 +18,7 @@ from autofocus_jax.config.load import parse
 
 ROOT = Path(__file__).parent.parent
 GUIDES = ("choosing_scales.md", "from_checkpoint.md", "extending.md", "data.md", "any_detector.md", "learning_where.md",
-          "given_area.md")  # fmt: skip
+          "given_area.md", "rasters.md")  # fmt: skip
 
 
 def blocks(page, language):
@@ -120,3 +120,13 @@ def test_the_snippet_of_a_given_area(capsys):
     (block,) = blocks("given_area.md", "python")
     exec(compile(block, "given_area.md", "exec"), {"__name__": "given_area"})
     assert re.fullmatch(r"\d+% of the pixels\n", capsys.readouterr().out)
+
+
+def test_the_snippet_of_rasters(capsys):
+    (block,) = blocks("rasters.md", "python")
+    exec(compile(block, "rasters.md", "exec"), {"__name__": "rasters"})
+    printed = re.fullmatch(
+        r"\[\[(\d+)\. (\d+)\. (\d+)\. (\d+)\.\]\] (\d\.\d)% of the pixels\n", capsys.readouterr().out
+    )
+    np.testing.assert_allclose([float(side) for side in printed.groups()[:4]], [5900, 3800, 6500, 4400], atol=12)
+    assert float(printed[5]) < 5

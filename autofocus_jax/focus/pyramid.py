@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from autofocus_jax.structures import ImageError, Scale
 
 
+@runtime_checkable
 class Regions(Protocol):
     """An image whose parts are read when they are asked for, because the whole does not fit into memory."""
 

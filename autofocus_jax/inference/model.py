@@ -152,12 +152,16 @@ class Model:
             self.detect.warm_up(progress)
 
     def __call__(
-        self, images: Image | Sequence[Image], score: float = 0.5, stages: bool = False, area: Area | None = None
+        self,
+        images: Image | Regions | Sequence[Image | Regions],
+        score: float = 0.5,
+        stages: bool = False,
+        area: Area | None = None,
     ) -> Any:
         """Detect objects in one image, or in a list or tuple of images, whose chips share batches.
 
         Args:
-            images: paths, NumPy arrays of uint8 or PIL images.
+            images: paths, NumPy arrays of uint8, PIL images, or focus.pyramid.Regions.
             score: detections below this score are left out.
             stages: keep chips and focus maps of every scale in Result.stages.
             area: where to look (focus.area.area_of), whose keys are positions in the list; by default everywhere.
@@ -169,7 +173,7 @@ class Model:
             ImageError: an image cannot be read; the message names the first one.
         """
         several = isinstance(images, list | tuple)
-        given = list(images) if several else [images]
+        given: list[Any] = list(images) if isinstance(images, list | tuple) else [images]
         which = "image {} of the list: " if several else ""
         if not given:
             return []
@@ -217,7 +221,9 @@ class Model:
                       int(cost.full_pixels.sum()), name, outcome.stages)  # fmt: skip
 
 
-def _read(image: Image) -> np.ndarray | Regions:
+def _read(image: Image | Regions) -> np.ndarray | Regions:
+    if isinstance(image, Regions):
+        return image
     return read_or_open(image) if isinstance(image, str | os.PathLike) else as_rgb(image)
 
 
@@ -266,16 +272,17 @@ def load(
     return Model(detect, plan, detect.categories, propose=propose)
 
 
-def _sizes(images: Sequence[Image], which: str) -> list[tuple[int, int]]:
+def _sizes(images: Sequence[Image | Regions], which: str) -> list[tuple[int, int]]:
     """(height, width) of each image; ImageError, which begins with `which`, for the first that cannot be read."""
     sizes = []
     for position, image in enumerate(images):
         try:
-            sizes.append(rgb_size(image))
+            height, width = image.shape[:2] if isinstance(image, Regions) else rgb_size(image)
+            sizes.append((height, width))
         except ImageError as error:
             raise ImageError(which.format(position) + str(error)) from None
     return sizes
 
 
-def _name(image: Image) -> str | None:
+def _name(image: Image | Regions) -> str | None:
     return os.fspath(image) if isinstance(image, str | os.PathLike) else getattr(image, "filename", None) or None
