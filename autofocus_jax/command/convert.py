@@ -17,6 +17,7 @@ from autofocus_jax.command.options.convert import Arguments
 from autofocus_jax.config import Config
 from autofocus_jax.config.load import to_dict
 from autofocus_jax.files import require_regular
+from autofocus_jax.machine.terminal import printable
 from autofocus_jax.weights import mxnet, pickled, safetensors, sniper, torch
 from autofocus_jax.weights.conversion import Fitted, Foreign, fit, module, was_drawn
 from autofocus_jax.weights.safetensors import WeightsError, flatten
@@ -118,7 +119,8 @@ def _table(foreign: Foreign, fitted: Fitted, title: str) -> Table:
         shown = [f"{read[0]} …" if len(read) > 1 else read[0]] if read else []
         constants = len(names) - len(read) - random
         shown += [f"{constants} constants"] * (constants > 0) + [f"{random} drawn at random"] * (random > 0)
-        table.add_row(part, str(len(names)), f"{sum(arrays[name].size for name in names):,}", ", ".join(shown))
+        table.add_row(part, str(len(names)), f"{sum(arrays[name].size for name in names):,}",
+                      printable(", ".join(shown)))  # fmt: skip
     return table
 
 

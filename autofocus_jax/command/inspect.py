@@ -16,6 +16,7 @@ from autofocus_jax.data.findings import Findings, listen
 from autofocus_jax.data.image import limit_pixels, quiet_decoders
 from autofocus_jax.data.inspection import PERCENTILES, Inspection, inspect, to_json
 from autofocus_jax.files import write_json
+from autofocus_jax.machine.terminal import printable
 from autofocus_jax.structures import ImageError
 from autofocus_jax.visualize.boxes import GREY, draw_boxes, write_picture
 
@@ -64,7 +65,7 @@ def _print(report: Inspection, name: str, most: int, console: Screen) -> None:
     ordered = sorted(report.categories, key=lambda entry: -entry.objects)
     for entry in ordered[:most]:
         size = "-" if np.isnan(entry.size) else f"{entry.size:.0f} px"
-        table.add_row(entry.name, str(entry.objects), str(entry.images), size)
+        table.add_row(printable(entry.name), str(entry.objects), str(entry.images), size)
     console.print(table)
     if len(ordered) > most:
         say(f"… and {len(ordered) - most} more categories, in report.json")

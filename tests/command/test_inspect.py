@@ -69,6 +69,18 @@ def test_counts_and_problems(autofocus, folder, tmp_path):
     assert samples == ["000000_good.jpg"] and "1 pictures" in out and out.count("no picture: ") == 2
 
 
+def test_a_name_forges_no_row(autofocus, folder):
+    """A line break or an escape sequence in a category's name comes out as text, in one cell."""
+    annotations = folder / "annotations" / "instances_train.json"
+    content = json.loads(annotations.read_text())
+    content["categories"][0]["name"], content["categories"][1]["name"] = "cat\nforged  9  9", "\x1b]0;dog\x07"
+    annotations.write_text(json.dumps(content))
+    _, out, _ = autofocus("inspect", folder)
+    rows = [line.split() for line in out.splitlines()]
+    assert ["cat\\nforged", "9", "9", "3", "2"] in [row[:5] for row in rows]
+    assert ["\\x1b]0;dog\\x07", "2", "2"] in [row[:3] for row in rows]
+
+
 def test_decode_finds_damage_that_the_head_does_not_show(autofocus, folder, tmp_path):
     assert autofocus("inspect", folder, "--decode", "--samples", "0")[0] == 0
     problems = json.loads((tmp_path / "runs/inspect/report.json").read_text())["problems"]
