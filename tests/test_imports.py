@@ -34,6 +34,7 @@ ROOMS = {
     "where": GROUND | {"focus"},
     "dropin": GROUND | {"focus", "foreign", "where", "data"},
     "visualize": GROUND | {"focus"},
+    "report": GROUND,
     "experiments": GROUND | {"focus", "data", "inference", "metrics", "visualize", "planning", "command"},
     "batch": GROUND | {"data", "detector", "focus", "inference", "parallel"},
     "command": None,  # the command line may know everything
@@ -46,7 +47,7 @@ FORBIDDEN = {  # pattern of a module's name -> packages it must not import
     r"focus\..*": DEVICE | {"tensorflow_datasets", "grain"},
     r"focus\.(?!pyramid$).*": {"cv2"},
     r"detector\..*": {"scipy", "cv2", "matplotlib", "rich", "tyro"},
-    r"(data|scenes|metrics|planning|visualize)\..*": DEVICE,
+    r"(data|scenes|metrics|planning|report|visualize)\..*": DEVICE,
     r"foreign\..*": DEVICE | {"torch", "sahi", "supervision", "ultralytics", "torchvision", "transformers", "mmdet"},
     r"where\..*": DEVICE | {"cv2"},
     r"(?!foreign\.onnx_session$).*": {"onnxruntime", "onnx"},
@@ -55,6 +56,7 @@ FORBIDDEN = {  # pattern of a module's name -> packages it must not import
     r"(?!detector\.).*": {"flax"},
     r"(?!batch\.cluster$).*": {"ray"},
     r"(?!batch\.).*": {"pyarrow"},
+    r"(?!report\.).*": {"jinja2"},
 }
 
 

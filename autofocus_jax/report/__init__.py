@@ -1,0 +1,1 @@
+"""Reports: one HTML file with tables, a plot and photographs, that opens without a server or a network."""
