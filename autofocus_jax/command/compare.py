@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from autofocus_jax import files, parallel
-from autofocus_jax.command import compare_figure, compare_recall, compare_report, photographs
+from autofocus_jax.command import compare_figure, compare_page, compare_recall, compare_report, photographs
 from autofocus_jax.command.compare_rows import Wanted, default_larger, default_tiles, looks, slice_row, ways
 from autofocus_jax.command.console import Screen
 from autofocus_jax.command.foreign_config import shared_classes
 from autofocus_jax.command.options.compare import Arguments
 from autofocus_jax.command.plan_file import read_plan
+from autofocus_jax.command.report_parts import table_of
 from autofocus_jax.config import ConfigError
 from autofocus_jax.config.load import to_dict
 from autofocus_jax.data.image import quiet_decoders
@@ -24,6 +27,7 @@ from autofocus_jax.foreign.found import CropDetector
 from autofocus_jax.foreign.proposal import Proposal, own_side, proposal
 from autofocus_jax.inference.comparison import Comparison
 from autofocus_jax.inference.pieces import Skipped
+from autofocus_jax.report import page, pictures
 from autofocus_jax.structures import STRIDE, Dataset, Where
 
 
@@ -40,14 +44,16 @@ def run(arguments: Arguments, console: Screen) -> int:
                     arguments.focus_weights)  # fmt: skip
     boxes = arguments.annotations is not None
     truths = dataset if boxes else None
-    focuses = _two_scales(plan, looks(wanted, plan, truths)) if arguments.recall else {}
+    focuses = looks(wanted, plan, truths) if len(plan.scales) > 1 else {}
+    if arguments.recall:
+        _require_two_scales(plan)
     first, comparison = (Comparison(dataset, ways(detector, plan, wanted, truths)) for _ in range(2))
     say = console.say
     for reason in proposed.reasons:
         say(f"- {reason}")
     reference = slice_row(wanted.tiles[0])
     indices = photographs.spread(len(dataset), arguments.limit)
-    sample = [indices[position] for position in photographs.spread(len(indices), arguments.sample)]
+    sample = [indices[place] for place in photographs.spread(len(indices), arguments.sample)]
     with console.progress() as progress:
         task = progress.add_task("photographs", total=len(sample) + len(indices))
         tick = lambda count: progress.advance(task, count)  # noqa: E731
@@ -58,50 +64,66 @@ def run(arguments: Arguments, console: Screen) -> int:
             say(gained)
         comparison.run(indices, tick)
     rows = compare_report.rows(comparison, reference, boxes)
-    title = f"{Path(arguments.detector).name}, {comparison.images} photographs"
-    tables = [compare_report.table(rows, title, boxes)]
-    lines = compare_report.lines(rows, reference, boxes)
-    reading, cpu = (1000 * value / comparison.images for value in (comparison.reading, comparison.reading_cpu))
-    lines.append(f"reading and decoding in each row, beside the detector: {reading:.0f} ms a photograph in its thread; "
-                 f"{cpu:.0f} ms of the processor, which its column leaves out")  # fmt: skip
     recall = _recall(dataset, indices, detector, focuses, console) if arguments.recall else {}
-    if recall:
-        tables.append(compare_recall.table(recall))
-        lines += compare_recall.NOTES
+    title = f"{Path(arguments.detector).name}, {comparison.images} photographs"
+    tables = [compare_report.table(rows, title, boxes), *([compare_recall.table(recall)] if recall else [])]
+    reading, cpu = (1000 * value / comparison.images for value in (comparison.reading, comparison.reading_cpu))
+    lines = [*compare_report.lines(rows, reference, boxes), f"reading and decoding in each row, beside the detector: "
+             f"{reading:.0f} ms a photograph in its thread; {cpu:.0f} ms of the processor, which its column leaves out",
+             *(compare_recall.NOTES if recall else ())]  # fmt: skip
     for table in tables:
         console.print(table)
     for line in lines:
         say(line)
     skipped = [*skipped, *comparison.skipped]
-    content = {
+    output = files.make_folder(Path(arguments.output))
+    files.write_json(output / "comparison.json", {
         "detector": dict(detector.about), "photographs": comparison.images, "reference": reference, "rows": rows,
         "plan": to_dict(plan), "reasons": list(proposed.reasons), "sample": gained, "summary": lines,
         "reading_ms": reading, "reading_cpu_ms": cpu, "of_promise": compare_report.promises(rows, reference),
         "recall": recall, "skipped": [one._asdict() for one in skipped],
-    }  # fmt: skip
-    output = files.make_folder(Path(arguments.output))
-    files.write_json(output / "comparison.json", content)
+    })  # fmt: skip
     compare_report.write_tables(output / "comparison.txt", tables, lines)
     label = "AP" if boxes else f"found of what {reference} find (%)"
     figure.save(partial(compare_figure.draw, rows, "AP" if boxes else "found", label), output / "comparison")
-    say(f"written: {output}/comparison.json, comparison.txt, comparison.svg, comparison.png")
-    _say_skipped(skipped, say)
+    texts = title, tables, [*lines, *proposed.reasons, *_failed(skipped)]
+    _write_page(output, comparison, rows, (f"whole {side}", reference), boxes, (detector, focuses), texts, console)
+    say(f"written: {output}/report.html, comparison.json, comparison.txt, comparison.svg, comparison.png")
+    for line in _failed(skipped):
+        say(line)
     return 0
 
 
-def _say_skipped(skipped: Sequence[Skipped], say: Callable[[str], None]) -> None:
-    if skipped:
-        say(f"{len(skipped)} photographs failed and were skipped:")
-        for one in skipped:
-            say(f"  {one.file_name}: {one.reason}")
+def _write_page(
+    folder: Path, comparison: Comparison, rows: Any, others: tuple[str, str], boxes: bool,
+    looks: tuple[CropDetector, Mapping[str, tuple[Where, Plan]]], texts: tuple[str, Sequence[Table], Sequence[str]],
+    console: Screen,
+) -> None:  # fmt: skip
+    """Write report.html, with progress; `others` are the rows of whole photographs and of the reference."""
+    (title, tables, lines), (detector, ways) = texts, looks
+    shown = compare_page.sides(rows, *others, list(ways), boxes)
+    look = (detector, *ways[shown.ours]) if shown.ours in ways else None
+    page_tables = [table_of(table, [shown.ours]) for table in tables]
+    page_tables[0] = page_tables[0]._replace(title="")  # the title of the page
+    with console.progress() as progress:
+        task = progress.add_task("report", total=min(comparison.images, pictures.MOST))
+        tick = lambda count: progress.advance(task, count)  # noqa: E731
+        content = compare_page.report(comparison, rows, shown, boxes, look, (title, page_tables, lines), tick)
+    page.write(folder / "report.html", content)
 
 
-def _two_scales(plan: Plan, ways: dict[str, tuple[Where, Plan]]) -> dict[str, tuple[Where, Plan]]:
-    """The ways to look; ConfigError unless the plan has two scales."""
+def _failed(skipped: Sequence[Skipped]) -> list[str]:
+    """Lines that name photographs that failed."""
+    if not skipped:
+        return []
+    return [f"{len(skipped)} photographs failed and were skipped:",
+            *(f"  {one.file_name}: {one.reason}" for one in skipped)]  # fmt: skip
+
+
+def _require_two_scales(plan: Plan) -> None:
     if len(plan.scales) != 2:
         raise ConfigError(f"--recall wants a plan of two scales, got {len(plan.scales)}; give --plan with two, or "
                           "leave --recall out")  # fmt: skip
-    return ways
 
 
 def _recall(

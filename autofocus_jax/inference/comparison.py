@@ -161,6 +161,15 @@ class Comparison:
         """Return the number of images that were processed."""
         return len(self._indices)
 
+    @property
+    def indices(self) -> Sequence[int]:
+        """Return the indices of the images that were processed, in the order of `detections` and `costs`."""
+        return tuple(self._indices)
+
+    def costs(self, name: str) -> list[Cost]:
+        """Return the cost of a row for each image that was processed."""
+        return self._costs[name]
+
     def detections(self, name: str) -> list[Detections]:
         """Return the detections of a row in each image that was processed."""
         return self._found[name]

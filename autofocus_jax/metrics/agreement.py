@@ -29,13 +29,13 @@ def agreement(reference: Sequence[Detections], detections: Sequence[Detections])
     at least KNOWN overlaps by an IoU of at least IOU.
     """
     pairs = list(zip(reference, detections, strict=True))
-    found = np.concatenate([np.zeros(0, bool), *(_found(one, other) for one, other in pairs)])
-    extra = sum(int((~_found(other, one)).sum()) for one, other in pairs)
+    found = np.concatenate([np.zeros(0, bool), *(known(one, other) for one, other in pairs)])
+    extra = sum(int((~known(other, one)).sum()) for one, other in pairs)
     return Agreement(float(found.mean()) if len(found) else float("nan"), extra / max(1, len(pairs)))
 
 
-def _found(wanted: Detections, there: Detections) -> np.ndarray:
-    """[n] bool: which sure detections of `wanted` are known in `there`."""
-    sure, known = wanted.scores >= SURE, there.scores >= KNOWN
-    same = wanted.labels[sure][:, None] == there.labels[known]
-    return (same & (box_ops.iou(wanted.boxes[sure], there.boxes[known]) >= IOU)).any(axis=1)
+def known(wanted: Detections, there: Detections) -> np.ndarray:
+    """Return which sure detections of `wanted` are known in `there`, [n] bool, in their order."""
+    sure, answers = wanted.scores >= SURE, there.scores >= KNOWN
+    same = wanted.labels[sure][:, None] == there.labels[answers]
+    return (same & (box_ops.iou(wanted.boxes[sure], there.boxes[answers]) >= IOU)).any(axis=1)

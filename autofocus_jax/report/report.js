@@ -46,7 +46,7 @@
     }
     if (show.focus) {
       for (const one of pane.focus) {
-        svg.append(draw("image", { ...corners(one.box), href: one.picture, preserveAspectRatio: "none", style: "image-rendering: pixelated" }));
+        svg.append(draw("image", { ...corners(one.box), href: one.picture, preserveAspectRatio: "none", class: "focus" }));
       }
     }
     if (show.truth) content.truth.forEach((one) => state.label < 0 || one.label === state.label ? shapes.push({ ...one, kind: "truth" }) : 0);

@@ -89,12 +89,17 @@ def panel(
     return sheet([[tile] for tile in tiles], titles, _LEGEND, inches)
 
 
-def _title(image: np.ndarray, number: int, stage: Stage, scale: Scale) -> str:
-    factor = pyramid.factor(image.shape[0], image.shape[1], scale)
+def work(size: Sequence[int], stage: Stage, scale: Scale) -> str:
+    """Return in words what a scale looked at in an image of `size` (height, width, …), px: chips, px, share of all."""
+    factor = pyramid.factor(size[0], size[1], scale)
     pixels = sum(height * width for height, width in (pyramid.chip_size(chip, factor) for chip in stage.chips))
-    height, width = pyramid.level_size(image.shape[0], image.shape[1], scale)
+    height, width = pyramid.level_size(size[0], size[1], scale)
     chips = "1 chip" if len(stage.chips) == 1 else f"{len(stage.chips)} chips"
-    return f"scale {number}: {chips}, {pixels / 1e3:.0f}k px ({pixels / (height * width):.0%} of {width}x{height})"
+    return f"{chips}, {pixels / 1e3:.0f}k px ({pixels / (height * width):.0%} of {width}x{height})"
+
+
+def _title(image: np.ndarray, number: int, stage: Stage, scale: Scale) -> str:
+    return f"scale {number}: {work(image.shape, stage, scale)}"
 
 
 def _slices(box: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, slice]:

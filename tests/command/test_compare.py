@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.report_page import Parsed
+
 pytest.importorskip("onnxruntime", reason="wants onnxruntime: pip install -e '.[test]'")
 
 ALWAYS = ("--side", "96", "--padding", "0", "0", "0", "--threads", "1", "--canvases", "160")
@@ -141,6 +143,51 @@ def test_a_plan_of_one_s_own(compare, tmp_path):
     content, out = compare("--plan", "plan.json")
     assert content["plan"]["scales"][0]["max_side"] == 192 and "the plan is that of plan.json" in out
     assert content["plan"]["window"] == 4 and "whole 192" in content["rows"]
+
+
+def test_the_report_shows_rows_side_by_side(compare, tmp_path):
+    content, out = compare()
+    parsed = Parsed((tmp_path / "runs/compare/report.html").read_text(encoding="utf-8"))
+    photographs, boxes = parsed.photographs(), json.loads((tmp_path / "boxes.json").read_text())
+    assert sorted(photographs) == ["1.png", "2.png", "3.png", "4.png"] and "report.html" in out
+    for number, one in ((int(name[0]), one) for name, one in photographs.items()):
+        panes = {pane["title"]: pane for pane in one["panes"]}
+        assert list(panes) == ["whole 96", "slices 96", "pyramid", "weak focus 0.02"]
+        objects = [box for box in boxes["annotations"] if box["image_id"] == number]
+        assert len(one["truth"]) == len(objects)
+        ours = panes["weak focus 0.02"]
+        assert len(ours["focus"]) == 1 and ours["chips"] and ours["marked"] and not panes["pyramid"]["chips"]
+        sure = np.array(ours["found"]["boxes"])[np.array(ours["found"]["scores"]) >= 0.5]
+        for x, y, width, height in (box["bbox"] for box in objects):
+            assert np.abs(sure - [x, y, x + width, y + height]).max(axis=1).min() < 2
+            inside = [x1 <= x and y1 <= y and x + width <= x2 and y + height <= y2 for x1, y1, x2, y2 in ours["chips"]]
+            assert any(inside), "what is small is found in a chip"
+    shown = [text.strip() for text in parsed.texts]
+    pixels = (content["rows"]["slices 96"]["side"] / content["rows"]["weak focus 0.02"]["side"]) ** 2
+    assert f"{pixels:.1f} times" in shown and "fewer pixels than slices 96" in shown
+    named = {attributes["data-row"] for tag, attributes in parsed.tags if tag == "tr" and attributes}
+    assert named == set(content["rows"])
+
+    stored = {"scales": [content["plan"]["scales"][1]], "stacking": content["plan"]["stacking"], "window": 4}
+    (tmp_path / "plan.json").write_text(json.dumps(stored))
+    compare("--plan", "plan.json")
+    parsed = Parsed((tmp_path / "runs/compare/report.html").read_text(encoding="utf-8"))
+    for one in parsed.photographs().values():
+        assert [pane["title"] for pane in one["panes"]] == ["whole 96", "slices 96", "pyramid"]
+        assert not any(pane["chips"] or pane["focus"] for pane in one["panes"]), "one scale looks nowhere again"
+
+
+def test_the_report_marks_what_a_focus_that_sees_nothing_loses(compare, tmp_path):
+    """Whole photographs at 96 px show squares of 2 px, so a focus from 0.99 on finds nothing that slices find."""
+    compare("--focus", "weak:0.99", boxes=False)
+    parsed = Parsed((tmp_path / "runs/compare/report.html").read_text(encoding="utf-8"))
+    for one in parsed.photographs().values():
+        slices, ours = one["panes"][1], one["panes"][3]
+        sure = [box for box, score in zip(slices["found"]["boxes"], slices["found"]["scores"]) if score >= 0.5]
+        assert ours["title"] == "weak focus 0.99" and ours["chips"] == [] and one["truth"] == []
+        assert sorted(mark["box"] for mark in one["marks"]) == sorted(sure) and sure
+        assert {mark["kind"] for mark in one["marks"]} == {"lost"} and len(one["crops"]) == len(sure)
+    assert "0% " not in parsed.texts and "0%" in [text.strip() for text in parsed.texts]
 
 
 def test_photographs_that_cannot_be_read_are_named_and_skipped(compare, squares):

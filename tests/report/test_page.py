@@ -1,8 +1,6 @@
 """The page of a report: its HTML, what can be read back out of it, hostile names, its size, its script."""
 
 import base64
-import html.parser
-import json
 import re
 import shutil
 import subprocess
@@ -30,41 +28,11 @@ from autofocus_jax.report.values import (
     Table,
 )
 from autofocus_jax.structures import Detections
+from tests.report_page import Parsed
 
 FOLDER = Path(autofocus_jax.report.__file__).parent
-VOID = {"meta", "input", "br", "img", "link", "hr"}
 HOSTILE = ["</script><img src=x onerror=alert(1)>", "\"><svg onload='alert(1)'>", "<!--", "]]>", "{{ 7 * 7 }}",
            "{% raw %}", "a" * 300, "\u202egpj.exe", "\udcff.jpg", "&lt;b&gt;", "\u2028", "${alert(1)}"]  # fmt: skip
-
-
-class Parsed(html.parser.HTMLParser):
-    """Tags, attributes and text of a page; every tag must close in turn."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.texts, self.scripts = [], [], [], {}
-        self.feed(text)
-        self.close()
-        assert self.open == [], "tags are left open"
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open[-1][0] == tag, f"</{tag}> closes {self.open[-1:]}"
-        self.open.pop()
-
-    def handle_data(self, data):
-        tag, attributes = self.open[-1] if self.open else ("", {})
-        if tag == "script":
-            self.scripts[attributes.get("id", "")] = self.scripts.get(attributes.get("id", ""), "") + data
-        else:
-            self.texts.append(data)
-
-    def json(self, name):
-        return json.loads(self.scripts[name])
 
 
 def detections(*rows):
@@ -175,7 +143,7 @@ def test_a_page_of_nothing():
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="wants node, to read the script")
 def test_the_script_is_javascript(tmp_path):
-    script = Parsed(page(report([photograph()]))).scripts[""]
+    script = Parsed(page(report([photograph()]))).script()
     (tmp_path / "script.js").write_text(script, encoding="utf-8")
     assert script.strip() == (FOLDER / "report.js").read_text(encoding="utf-8").strip()
     subprocess.run(["node", "--check", str(tmp_path / "script.js")], check=True, capture_output=True)

@@ -3,9 +3,9 @@
 autofocus compare photos/ --detector model.onnx --annotations boxes.json
 
 runs every way on every photograph, side by side, prints a table and writes runs/compare/comparison.json. With boxes the
-table has average precision, otherwise the agreement with slices. comparison.png draws it against pixels. Photographs
-that fail are named and skipped. Each way reads the photographs anew, in threads ahead of the detector, as
-`autofocus detect` does.
+table has average precision, otherwise the agreement with slices. report.html shows the rows side by side over the
+photographs, those that differ most first; comparison.png draws the scores against pixels. Photographs that fail are
+named and skipped. Each way reads the photographs anew, in threads ahead of the detector, as `autofocus detect` does.
 """
 
 from __future__ import annotations
@@ -57,4 +57,4 @@ class Arguments:
     limit: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: all)")] = None
     """most photographs, spread evenly"""
     output: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "runs/compare"
-    """folder of comparison.json, comparison.txt, and the drawing comparison.svg and .png"""
+    """folder of report.html, comparison.json, comparison.txt, and the drawing comparison.svg and .png"""
