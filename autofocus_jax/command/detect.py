@@ -27,6 +27,7 @@ from autofocus_jax.command.inputs import Item, collect
 from autofocus_jax.command.names import read_names
 from autofocus_jax.command.options.detect import Arguments, Form
 from autofocus_jax.command.options.detector import check_choice, checked_sides, load_foreign
+from autofocus_jax.command.report_writer import ReportWriter
 from autofocus_jax.config import Config, ConfigError
 from autofocus_jax.config.load import load_config
 from autofocus_jax.data.findings import Findings, listen
@@ -93,8 +94,9 @@ def run(arguments: Arguments, console: Screen) -> int:
         advance = lambda done: progress.update(  # noqa: E731
             task, completed=done.images + len(done.skipped), text=f"{speed_of(done)}, {share_of(done)}"
         )
-        forms = _writers(arguments, output, model, given.ids if given else ())
-        summary = run_detection(model, items, forms, arguments.score, "panels" in arguments.write, window, advance)
+        forms = _writers(arguments, output, model, given.ids if given else (), total)
+        stages = not {"panels", "report"}.isdisjoint(arguments.write)
+        summary = run_detection(model, items, forms, arguments.score, stages, window, advance)
     for line in found.lines():
         console.say(line)
     ours = arguments.options.detector is None
@@ -230,11 +232,12 @@ def _within_budget(model: Model, side: float, items: Sequence[Item], progress: P
     return model.planned(model.plan.with_thresholds(*found.thresholds))
 
 
-def _writers(arguments: Arguments, output: Path, model: Model, ids: Sequence[int]) -> list[writers.Writer]:
+def _writers(arguments: Arguments, output: Path, model: Model, ids: Sequence[int], total: int) -> list[writers.Writer]:
     """Return the writers that --write asks for."""
     made: dict[str, Callable[[], writers.Writer]] = {
         "pictures": lambda: writers.PictureWriter(output / "pictures"),
         "panels": lambda: writers.PanelWriter(output / "panels", model.plan.scales, arguments.score),
+        "report": lambda: ReportWriter(output / "report.html", model, arguments.score, total),
         "coco": lambda: writers.CocoWriter(output / "detections.json", model.categories, ids),
         "csv": lambda: writers.CsvWriter(output / "detections.csv"),
         "yolo": lambda: writers.YoloWriter(output / "labels", model.categories),

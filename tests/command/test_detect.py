@@ -13,12 +13,13 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from autofocus_jax.command import budget, detect, video, writers
+from autofocus_jax.command import budget, detect, report_writer, video, writers
 from autofocus_jax.command.console import Screen
 from autofocus_jax.data.yolo import YoloSource
 from autofocus_jax.inference.settings import with_thresholds
 from autofocus_jax.scenes.source import ScenesSource
 from autofocus_jax.structures import AutoFocusError, ImageError
+from tests.report_page import Parsed
 
 
 def table(path):
@@ -70,6 +71,35 @@ def test_every_form_of_output(autofocus, pictures, tmp_path, tiny_model):
         assert picture.shape[:2] == (height, width)
         assert cv2.imread(str((output / "panels" / name).with_suffix(".png"))).shape[1] > 1000
     assert not [path for path in output.rglob("*") if "partial" in path.name]
+
+
+def test_a_report(autofocus, pictures, tmp_path, tiny_model):
+    code, _, err = autofocus("detect", pictures, "--weights", "tiny", "--score", "0.3", "--write", "report", "coco")
+    assert code == 0 and err == ""
+    output = tmp_path / "runs" / "detect"
+    parsed = Parsed((output / "report.html").read_text(encoding="utf-8"))
+    photographs, content = parsed.photographs(), json.loads((output / "detections.json").read_text())
+    assert list(photographs) == [image["file_name"] for image in content["images"]]
+    for image in content["images"]:
+        one = photographs[image["file_name"]]
+        entries = [entry for entry in content["annotations"] if entry["image_id"] == image["id"]]
+        *scales, result = one["panes"]
+        assert one["size"] == [image["height"], image["width"]]
+        assert [pane["title"] for pane in scales] == ["scale 1", "scale 2"] and result["title"] == "result"
+        assert result["found"]["scores"] == pytest.approx([entry["score"] for entry in entries], abs=6e-4)
+        assert scales[0]["chips"] == [[0, 0, image["width"], image["height"]]] and len(scales[0]["focus"]) == 1
+        assert all(score >= 0.3 for pane in scales for kind in ("found", "removed") for score in pane[kind]["scores"])
+    stages = tiny_model(pictures / "a.png", stages=True).stages
+    assert photographs["a.png"]["panes"][1]["chips"] == np.round(stages[1].chips, 1).tolist()
+    assert str(len(content["annotations"])) in [text.strip() for text in parsed.texts]
+
+
+def test_a_report_shows_images_spread_evenly(autofocus, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(report_writer.pictures, "MOST", 2)
+    assert autofocus("detect", pictures, "--weights", "tiny", "--write", "report")[0] == 0
+    parsed = Parsed((tmp_path / "runs/detect/report.html").read_text(encoding="utf-8"))
+    assert list(parsed.photographs()) == ["a.png", "below/a.jpg"]
+    assert any("2 of 3 photographs are shown" in text for text in parsed.texts)
 
 
 def test_the_file_is_what_pycocotools_reads(autofocus, pictures, tmp_path):

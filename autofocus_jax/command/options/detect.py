@@ -19,7 +19,7 @@ from autofocus_jax.command.options.detector import DetectorOptions
 _WEIGHTS_SAY = "(default: that of the weights)"
 
 
-Form = Literal["pictures", "panels", "coco", "csv", "yolo", "yolo-scores", "geojson"]
+Form = Literal["pictures", "panels", "coco", "csv", "yolo", "yolo-scores", "geojson", "report"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Arguments:
     """pictures: boxes, categories and scores on each image, an .mp4 of each video; panels: focus maps and chips of
     every scale; coco: detections.json; csv: detections.csv; yolo: labels/, a text file an image, for training or
     correcting; yolo-scores: labels_scores/, the same with scores; geojson: geojson/, polygons in the CRS of
-    GeoTIFF files"""
+    GeoTIFF files; report: report.html, one file with levels, focus maps, chips and detections of up to 500 images"""
     score: float = 0.5
     """detections below this score are left out; give 0.001 to compute average precision"""
     threshold: Annotated[tuple[float, ...], tyro.conf.arg(metavar="T...", help_behavior_hint=_WEIGHTS_SAY)] = ()
