@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from autofocus_jax.detector.draws import he_normal
 from autofocus_jax.structures import Array
 
 _DEEP = 512  # channels from which a CPU is faster with nine products than with XLA's 3x3 convolution
@@ -21,7 +22,7 @@ def convolution(
     return nn.Conv(
         channels, (kernel, kernel), (stride, stride), [(padding, padding)] * 2,
         kernel_dilation=(dilation, dilation), use_bias=bias, conv_general_dilated=_convolve,
-        kernel_init=kwargs.pop("kernel_init", nn.initializers.he_normal()), **kwargs,
+        kernel_init=kwargs.pop("kernel_init", he_normal()), **kwargs,
     )  # fmt: skip
 
 

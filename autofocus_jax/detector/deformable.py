@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from autofocus_jax.detector.draws import he_normal
 from autofocus_jax.structures import Array
 
 _SIDE = 3
@@ -110,7 +111,7 @@ class DeformableConvolution(nn.Module):
     @nn.compact
     def __call__(self, x: Array, offsets: Array, cells: Array | None = None) -> Array:
         shape = (_SIDE, _SIDE, x.shape[-1], self.channels)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        kernel = self.param("kernel", he_normal(), shape)
         y = deformable_convolution(x.astype(self.dtype), offsets, kernel, self.groups, self.dilation, cells)
         if self.use_bias:
             y += self.param("bias", nn.initializers.zeros, (self.channels,)).astype(self.dtype)

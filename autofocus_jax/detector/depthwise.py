@@ -16,6 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from autofocus_jax.detector.draws import he_normal
 from autofocus_jax.structures import Array
 
 Pads = tuple[int, int]
@@ -38,7 +39,7 @@ class Depthwise(nn.Module):
     def __call__(self, x: Array) -> Array:
         """Convolve x [B, h, w, c]; h and w must be multiples of the stride."""
         shape = (self.side, self.side, 1, x.shape[-1])
-        kernel = self.param("kernel", nn.initializers.he_normal(in_axis=(0, 1), out_axis=(2, 3)), shape)
+        kernel = self.param("kernel", he_normal(outputs=2), shape)
         y = depthwise(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.dilation)
         if self.bias:
             y = y + self.param("bias", nn.initializers.zeros, x.shape[-1:]).astype(self.dtype)

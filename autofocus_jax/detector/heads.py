@@ -8,11 +8,12 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.nn.initializers import normal, zeros
+from jax.nn.initializers import zeros
 
 from autofocus_jax.config import DetectorConfig
 from autofocus_jax.detector.convolution import convolution
 from autofocus_jax.detector.deformable_pool import deformable_pool
+from autofocus_jax.detector.draws import he_normal, normal
 from autofocus_jax.detector.roi_pool import roi_align
 from autofocus_jax.structures import STRIDE, Array
 
@@ -62,7 +63,7 @@ class BoxHead(nn.Module):
     def setup(self):
         config = self.config
         dense = partial(nn.Dense, dtype=config.compute_dtype)
-        hidden = partial(dense, config.head_channels, kernel_init=nn.initializers.he_normal())
+        hidden = partial(dense, config.head_channels, kernel_init=he_normal())
         self.reduce = convolution(config.roi_channels, 1, bias=True, dtype=config.compute_dtype)
         if config.roi_pooling != "align":
             self.offset = dense(2 * config.roi_size**2, kernel_init=zeros)

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.nn.initializers import constant, normal
+from jax.nn.initializers import constant
 
 from autofocus_jax.detector import dense
 from autofocus_jax.detector.api import Answer, Variables
 from autofocus_jax.detector.backbone import Trunk, draw_by_maps
 from autofocus_jax.detector.convolution import convolution
+from autofocus_jax.detector.draws import normal
 from autofocus_jax.detector.heads import FocusHead
 from autofocus_jax.detector.masks import true_cells
 from autofocus_jax.detector.one_stage_settings import OneStageConfig
