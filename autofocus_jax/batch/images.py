@@ -89,11 +89,16 @@ def _shard(folder: Folder, name: str) -> Iterator[tuple[str, Reader]]:
                 # The offset is where the next header begins: the bytes that passing over this member would unpack.
                 if shard.offset > most:
                     raise tarfile.ReadError(f"it unpacks to more than {most} bytes")
-                if not member.isfile() or not member.name.lower().endswith(SUFFIXES):
+                if not (member.isfile() or member.issym() or member.islnk()):
+                    continue
+                if not member.name.lower().endswith(SUFFIXES):
                     continue
                 # Names of other encodings come as surrogates, which no table holds.
                 path = f"{name}/{PurePosixPath(member.name)}".encode("utf-8", "backslashreplace").decode()
-                if member.size > LARGEST:
+                if not member.isfile():
+                    fix = "put the file itself there, or leave the link out"
+                    reader = partial(_raise, f"image {path} is a link to {member.linkname!r} in its archive; {fix}")
+                elif member.size > LARGEST:
                     reader = partial(_raise, too_large(path, member.size))
                 else:
                     reader = partial(decode_image, shard.extractfile(member).read(), path, oriented=True)

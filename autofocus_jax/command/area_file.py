@@ -115,11 +115,16 @@ def _inside(path: Path) -> Draw:
 
 
 def _mask(path: Path) -> np.ndarray:
-    """Return where an image is white, [h, w] bool; ImageError for one that is transparent in places."""
+    """Return where an image is white, [h, w] bool; ImageError for one that is transparent anywhere."""
     content = read_bytes(path)
     image = decode_image(content, path, oriented=True)
     raw = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if raw is not None and raw.ndim == 3 and raw.shape[2] == 4 and np.ptp(raw[..., 3]):
+    if (
+        raw is not None
+        and raw.ndim == 3
+        and raw.shape[2] == 4
+        and raw[..., 3].min() < (255 if raw.dtype == np.uint8 else 65535)
+    ):
         raise ImageError(f"the area {printable(path)} is transparent in places; give a mask without that, white "
                          "inside and black outside")  # fmt: skip
     return image.max(axis=2) > _WHITE

@@ -46,6 +46,9 @@ _REDUCED = 0.25  # how large the finest scale shows an image that is worth a wor
 _TRIED = 16  # images that --pixels is chosen on
 _NAMED = 20  # skipped files that are named
 _MANY = 100  # images from which on everything is compiled before the first; fewer need few of the programs
+_FOLDERS = {  # of the forms that write a file for each image
+    "pictures": "pictures", "panels": "panels", "yolo": "labels", "yolo-scores": "labels_scores", "geojson": "geojson",
+}  # fmt: skip
 
 
 def run(arguments: Arguments, console: Screen) -> int:
@@ -61,6 +64,7 @@ def run(arguments: Arguments, console: Screen) -> int:
     items = collect(arguments.paths)
     output = Path(arguments.output)
     _spare_inputs(items, output, arguments.write)
+    _say_what_stays(output, arguments.write, console)
     if "geojson" in arguments.write:
         check_places(items)
     given = read_names(arguments.options.names) if arguments.options.names else None
@@ -181,6 +185,15 @@ def _spare_inputs(items: Sequence[Item], output: Path, forms: Sequence[str]) -> 
             raise ConfigError(f"{labels} would be replaced; move these labels away, or give another --output")
 
 
+def _say_what_stays(output: Path, forms: Sequence[str], console: Screen) -> None:
+    """Name folders of single files that hold some already: those of other images would mix with this run's."""
+    folders = (output / _FOLDERS[form] for form in dict.fromkeys(forms) if form in _FOLDERS)
+    held = [str(folder) for folder in folders if folder.is_dir() and any(folder.iterdir())]
+    if held:
+        console.say(f"{', '.join(held)}: files are there already; those of the same names are replaced, the others "
+                    "stay. Give another --output to keep runs apart")  # fmt: skip
+
+
 def _say_what_it_knows(model: Model, console: Screen) -> None:
     """A word to those who look at photographs with weights that have never seen one."""
     if isinstance(model.config.data, ScenesSource):
@@ -234,14 +247,15 @@ def _within_budget(model: Model, side: float, items: Sequence[Item], progress: P
 
 def _writers(arguments: Arguments, output: Path, model: Model, ids: Sequence[int], total: int) -> list[writers.Writer]:
     """Return the writers that --write asks for."""
+    folder = lambda form: output / _FOLDERS[form]  # noqa: E731
     made: dict[str, Callable[[], writers.Writer]] = {
-        "pictures": lambda: writers.PictureWriter(output / "pictures"),
-        "panels": lambda: writers.PanelWriter(output / "panels", model.plan.scales, arguments.score),
+        "pictures": lambda: writers.PictureWriter(folder("pictures")),
+        "panels": lambda: writers.PanelWriter(folder("panels"), model.plan.scales, arguments.score),
         "report": lambda: ReportWriter(output / "report.html", model, arguments.score, total),
         "coco": lambda: writers.CocoWriter(output / "detections.json", model.categories, ids),
         "csv": lambda: writers.CsvWriter(output / "detections.csv"),
-        "yolo": lambda: writers.YoloWriter(output / "labels", model.categories),
-        "geojson": lambda: GeoJsonWriter(output / "geojson"),
-        "yolo-scores": lambda: writers.YoloWriter(output / "labels_scores", model.categories, scores=True),
+        "yolo": lambda: writers.YoloWriter(folder("yolo"), model.categories),
+        "geojson": lambda: GeoJsonWriter(folder("geojson")),
+        "yolo-scores": lambda: writers.YoloWriter(folder("yolo-scores"), model.categories, scores=True),
     }
     return [made[form]() for form in dict.fromkeys(arguments.write)]

@@ -19,7 +19,7 @@ from autofocus_jax.command.foreign_config import ForeignConfig, SettledConfig, s
 from autofocus_jax.command.options.evaluate import Arguments
 from autofocus_jax.command.panels import write_panels
 from autofocus_jax.command.trained import Trained, load_trained
-from autofocus_jax.config import Config, ConfigError, open_split
+from autofocus_jax.config import Config, ConfigError, open_split, require_categories
 from autofocus_jax.config.load import detection_settings
 from autofocus_jax.focus.buckets import Buckets, for_images
 from autofocus_jax.focus.cascade import AnyDetect
@@ -42,13 +42,14 @@ def evaluate(arguments: Arguments, given: Config | ForeignConfig, console: Scree
     config = dataclasses.replace(config, buckets=_buckets(config, len(indices)), stacking=stacking)
     trained = load_trained(config, arguments.weights, jax.local_devices())
     detect = trained.detect
+    require_categories(dataset, arguments.split, trained.categories)
     workdir = files.make_folder(_output(arguments, config))
     metrics, details = {}, {}
     with console.progress() as progress:
         if hasattr(detect, "warm_up"):
             compiling = progress.add_task("compile", total=len(config.buckets))
             detect.warm_up(lambda _: progress.advance(compiling))
-        config, chosen = _within_budget(arguments, config, detect, progress, console)
+        config, chosen = _within_budget(arguments, config, trained, progress, console)
         plan, measured = Plan.of(config), {}
         rows = {name: (detect, row) for name, row in measure.rows(plan).items()}
         if trained.perfect is not None and len(plan.scales) > 1:
@@ -128,7 +129,7 @@ def _cap(config: Config | SettledConfig, dataset: Dataset, indices: Sequence[int
 
 
 def _within_budget(
-    arguments: Arguments, config: Config | SettledConfig, detect: AnyDetect, progress: Progress, console: Screen
+    arguments: Arguments, config: Config | SettledConfig, trained: Trained, progress: Progress, console: Screen
 ) -> tuple[Config | SettledConfig, dict[str, str]]:
     """The config with thresholds chosen for --pixels or --drop, and a line that says so; as it is without them."""
     if arguments.pixels is None and arguments.drop is None:
@@ -136,8 +137,8 @@ def _within_budget(
     if arguments.tune_split == arguments.split:
         raise ConfigError(f"--tune-split and --split are both {arguments.split!r}; choose on other images")
     config, line = thresholds.chosen(
-        config, detect, arguments.tune_split, arguments.pixels, arguments.drop, progress, console.say,
-        arguments.max_detections or MAX_DETECTIONS,
+        config, trained.detect, arguments.tune_split, arguments.pixels, arguments.drop, progress, console.say,
+        arguments.max_detections or MAX_DETECTIONS, trained.categories,
     )  # fmt: skip
     return config, {"chosen": line}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -49,10 +50,18 @@ def collect(paths: Sequence[str]) -> list[Item]:
         relative = whole.relative_to(common) if whole.is_relative_to(common) else Path(path.name)
         # A name of bytes that are no UTF-8 would end writers and OpenCV; results call it with the bytes escaped.
         relative = Path(os.fsencode(relative).decode("utf-8", "backslashreplace"))
-        name = _free(relative, taken)
+        name = _free(Path(*map(_shortened, relative.parts)), taken)
         taken.add(name)
         items.append(Item(path, name, relative.as_posix(), path.suffix.lower() in VIDEOS))
     return items
+
+
+def _shortened(part: str) -> str:
+    """A name that a file system takes with other suffixes: above 200 bytes its beginning and a digest of all of it."""
+    content = part.encode()
+    if len(content) <= 200:
+        return part
+    return content[:160].decode(errors="ignore") + hashlib.sha256(content).hexdigest()[:16] + Path(part).suffix[:16]
 
 
 def _files(given: str) -> Iterator[tuple[Path, Path]]:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.progress import Progress
 
 from autofocus_jax.command.foreign_config import SettledConfig
-from autofocus_jax.config import Config, ConfigError, open_split
+from autofocus_jax.config import Config, ConfigError, open_split, require_categories
 from autofocus_jax.focus.cascade import AnyDetect
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
@@ -25,6 +25,7 @@ LEAST = 20  # images to choose on: on fewer the AP of a setting is mostly chance
 def chosen(
     config: Config | SettledConfig, detect: AnyDetect, split: str, pixels: float | None, drop: float | None,
     progress: Progress, say: Callable[[str], Any], max_detections: int = MAX_DETECTIONS,
+    names: Sequence[str] | None = None,
 ) -> tuple[Config | SettledConfig, str]:  # fmt: skip
     """Return the config with the thresholds that were chosen, and a line that says what they cost.
 
@@ -37,12 +38,14 @@ def chosen(
         progress: shows how far it is.
         say: hears what is done.
         max_detections: how many detections of an image the metric counts.
+        names: categories that the detector was trained on, where they are known.
 
     Raises:
-        ConfigError: fewer than LEAST images.
+        ConfigError: fewer than LEAST images, or other categories.
         BudgetError: no thresholds do.
     """
     tune = open_split(config, split)
+    require_categories(tune, split, names)
     _check(len(tune), split)
     runs = budget.STEPS + 3
     say(f"choosing thresholds on {len(tune)} images of {split}: at most {runs} runs over them")

@@ -35,16 +35,17 @@ def train(arguments: Arguments, config: Config, console: Screen, held: contextli
     With several processes the first one alone writes the workdir, which `held` locks for this run.
     """
     workdir = Path(arguments.workdir or f"runs/{config.name}")
-    try:
-        validate = validation.validator(config, arguments.validation_split, arguments.validation_images)
-    except NoSplitError as error:
-        if arguments.validation_images is not None:
-            raise
-        console.say(f"no validation: {error}")
-        validate = None
     found = Findings()
     dataset = open_clean(config, "train", found, strict=arguments.strict)
     stage.warn(console, found.lines())
+    split, images = arguments.validation_split, arguments.validation_images
+    try:
+        validate = validation.validator(config, split, images, dataset.categories)
+    except NoSplitError as error:
+        if images is not None:
+            raise
+        console.say(f"no validation: {error}")
+        validate = None
     over, transform = parallel.mesh(), optimizer(config)
     step = make_step(config, transform, over)
     put, source = start(arguments, config, dataset, workdir, console, held)

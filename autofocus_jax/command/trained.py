@@ -26,6 +26,7 @@ class Trained(NamedTuple):
 
     detect: AnyDetect
     fingerprint: str  # ledger.weights_digest, or model_digest
+    categories: tuple[str, ...] | None = None  # names that the weights were trained on, where they say so
     # The same, looking where these images' boxes are.
     perfect: Callable[[Dataset, Sequence[int]], AnyDetect] | None = None
 
@@ -50,13 +51,16 @@ def load_trained(
         options = dataclasses.replace(config.detector.options, detector=config.model, focus=config.detector.focus,
                                       focus_weights=config.focus_weights)  # fmt: skip
         detect = load_foreign(options)
-        return Trained(detect, model_digest(config.model, config.focus_weights), partial(_perfect, detect))
+        return Trained(detect, model_digest(config.model, config.focus_weights), perfect=partial(_perfect, detect))
     # Here, so that experiments without a detector go without JAX.
     from autofocus_jax.inference.compiled import compile_detector
+    from autofocus_jax.inference.stored import metadata
     from autofocus_jax.weights.variables import load_variables
 
-    variables = load_variables(safetensors.of_config(config, weights), config)
-    return Trained(compile_detector(config, variables, devices), weights_digest(variables))
+    path = safetensors.of_config(config, weights)
+    variables, names = load_variables(path, config), metadata(path)["categories"]
+    known = tuple(map(str, names)) if isinstance(names, list) else None
+    return Trained(compile_detector(config, variables, devices), weights_digest(variables), known)
 
 
 def model_digest(path: str, focus: str | None = None) -> str:

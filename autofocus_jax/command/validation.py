@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 
 from autofocus_jax import parallel
-from autofocus_jax.config import Config, ConfigError, open_split
+from autofocus_jax.config import Config, ConfigError, open_split, require_categories
 from autofocus_jax.detector.api import Variables
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
@@ -20,7 +20,7 @@ Progress = Callable[[int], None]  # told how many more images are done
 Validate = Callable[[Variables, Progress | None], Mapping[str, Any]]
 
 
-def validator(config: Config, split: str, count: int | None) -> Validate | None:
+def validator(config: Config, split: str, count: int | None, names: Sequence[str] | None = None) -> Validate | None:
     """Return a function from variables and a progress callback to the scores of AutoFocus; None for a count of 0.
 
     Scores are those of inference.measure.metrics, with "images". The split is opened at once, so that its faults show
@@ -30,6 +30,11 @@ def validator(config: Config, split: str, count: int | None) -> Validate | None:
         config: the settings.
         split: name of the split.
         count: number of images; None for 100.
+        names: categories of the training, which the split must list in the same order.
+
+    Raises:
+        ConfigError: a negative count, or other categories.
+        AutoFocusError: the split cannot be opened.
     """
     count = _IMAGES if count is None else count
     if count < 0:
@@ -37,6 +42,7 @@ def validator(config: Config, split: str, count: int | None) -> Validate | None:
     if count == 0:
         return None
     dataset = open_split(config, split)
+    require_categories(dataset, split, names)
     devices = jax.local_devices()
     config = dataclasses.replace(config, buckets=parallel.spread(config.buckets, len(devices)))
     compiled: list[CompiledDetector] = []

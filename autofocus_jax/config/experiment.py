@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 from autofocus_jax.config.bounds import out_of_bounds
@@ -68,6 +68,22 @@ def open_split(config: Any, split: str, report: Callable[[str, str, str], None] 
     if not len(dataset):
         raise ConfigError(f"split {split!r} holds no image; check its annotations")
     return dataset
+
+
+def require_categories(dataset: Dataset, split: str, names: Sequence[str] | None) -> None:
+    """Raise ConfigError if a split lists other categories than a detector was trained on, or in another order.
+
+    A class is a position in the list, so another order would take one class for another. Case does not count.
+
+    Args:
+        dataset: the images of the split.
+        split: its name.
+        names: categories of the training; None where they are not known, and nothing is compared.
+    """
+    for number, (name, trained) in enumerate(zip(dataset.categories, names or ()), 1):
+        if name.strip().casefold() != trained.strip().casefold():
+            raise ConfigError(f"category {number} is {name!r} in split {split!r} and {trained!r} in the training; list "
+                              "the same names in the same order in both")  # fmt: skip
 
 
 def check(config: Config) -> None:

@@ -21,7 +21,17 @@ import numpy as np
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.data.annotations import AnnotatedImages, AnnotatedSource, AnnotationError, fill, refuse
 from autofocus_jax.data.coco_selection import groups, images_of_split, merge_categories
-from autofocus_jax.data.coco_tables import columns, complete, infos_of, integer, require, spread_ignored, table, unique
+from autofocus_jax.data.coco_tables import (
+    columns,
+    complete,
+    ignored,
+    infos_of,
+    integer,
+    require,
+    spread_ignored,
+    table,
+    unique,
+)
 from autofocus_jax.data.findings import FOUND_ELSEWHERE, Report
 from autofocus_jax.data.image import read_annotated
 from autofocus_jax.data.reading import LARGEST_TABLE, Listings
@@ -93,7 +103,7 @@ class CocoDataset(AnnotatedImages):
         owner, boxes, labels = columns(rows, image_ids, self.category_ids, where, report)
         known = labels >= 0
         keep = np.flatnonzero((owner >= 0) & np.isfinite(boxes).all(axis=1) & (known | bool(len(categories))))
-        ignore = np.array([bool(e.get("iscrowd", 0)) or bool(e.get("ignore", 0)) for _, e in rows], dtype=bool)
+        ignore = ignored(rows, where)
         files, elsewhere = _located(infos, self.images_folder, self.annotations_file.parent)
         super().__init__(
             [str(entry["name"]) for entry in categories],

@@ -61,6 +61,16 @@ def spread_ignored(
     return kept, spread
 
 
+def ignored(annotations: Rows, where: str) -> np.ndarray:
+    """Which annotations [A] mark regions where nothing is judged: those with `iscrowd` or `ignore`."""
+    flags = [(entry.get("iscrowd"), entry.get("ignore")) for _, entry in annotations]
+    for (position, _), pair in zip(annotations, flags):
+        for key, value in zip(("iscrowd", "ignore"), pair):
+            if value not in (None, 0, 1):
+                raise AnnotationError(f"{where}: annotations[{position}] has {key} {repr(value)[:40]}; want 0 or 1")
+    return np.array([any(pair) for pair in flags], dtype=bool)
+
+
 def integer(value: object, name: str, entry: dict, where: str) -> int:
     whole = _whole(value)
     if whole is None:

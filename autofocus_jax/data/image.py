@@ -283,7 +283,7 @@ def _of_pillow(picture: Image.Image, head: Head) -> tuple[np.ndarray, int]:
     reach = 16
     if picture.mode.startswith("I"):
         samples = np.asarray(picture)
-        reach = int(samples.max(initial=0)).bit_length()
+        reach = tiff.bits_used(samples)
         picture = Image.fromarray((samples >> 8).astype(np.uint8))
     if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
         clear = picture.convert("RGBA")
@@ -293,5 +293,5 @@ def _of_pillow(picture: Image.Image, head: Head) -> tuple[np.ndarray, int]:
         picture = picture.convert("RGB")
     image = np.array(picture)
     if head.sixteen and reach == 16:
-        reach = int(image.max(initial=0)).bit_length() + 8
+        reach = tiff.bits_used(image) + 8
     return image, reach

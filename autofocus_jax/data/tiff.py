@@ -53,7 +53,7 @@ def orientation(exif: bytes) -> int:
 
 
 def decode(content: bytes) -> tuple[np.ndarray | None, int]:
-    """Return uint8 RGB [h, w, 3], and how many bits its largest sample uses, of 16-bit ones; or None.
+    """Return uint8 RGB [h, w, 3], and how many bits its samples use, of 16-bit ones; or None.
 
     OpenCV reads more kinds of TIFF than Pillow; None is for what it cannot read.
     """
@@ -69,4 +69,10 @@ def decode(content: bytes) -> tuple[np.ndarray | None, int]:
             alpha: Any = layers[..., 3]
             alpha = (alpha >> 8).astype(np.uint8) if alpha.dtype == np.uint16 else alpha
             image = cv2.add(image, cv2.merge([255 - alpha] * 3))  # it comes on black
-    return image, int(image.max(initial=0)).bit_length() + 8 if sixteen else 16
+    return image, bits_used(image) + 8 if sixteen else 16
+
+
+def bits_used(samples: np.ndarray) -> int:
+    """Return how many bits the samples use, but for a thousandth of them: hot pixels of a sensor do not count."""
+    some = samples.ravel()[:: max(1, samples.size // 2**16)]
+    return int(np.quantile(some, 0.999, method="lower")).bit_length() if some.size else 0

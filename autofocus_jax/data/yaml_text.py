@@ -18,7 +18,7 @@ def texts_of(content: str) -> Any:
 
     Raises:
         yaml.YAMLError, RecursionError: it is no YAML, or too deep.
-        ValueError: its aliases stand for more than `MOST` values.
+        ValueError: its aliases stand for more than `MOST` values, or a mapping has a key twice.
     """
     loader = yaml.BaseLoader(content)
     try:
@@ -36,7 +36,20 @@ def _count(node: yaml.Node, known: dict[yaml.Node, float]) -> float:
     """How many values a node holds with every alias written out; infinite for one that holds itself."""
     if node not in known:
         known[node] = math.inf  # for those inside
+        if isinstance(node, yaml.MappingNode):
+            _require_single_keys(node)
         parts = () if isinstance(node, yaml.ScalarNode) else node.value
         parts = itertools.chain(*parts) if isinstance(node, yaml.MappingNode) else parts
         known[node] = 1 + sum(_count(part, known) for part in parts)
     return known[node]
+
+
+def _require_single_keys(node: yaml.MappingNode) -> None:
+    """Raise ValueError for a key that is there twice, of which a parser would keep the last one in silence."""
+    lines: dict[str, int] = {}
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise ValueError(f"{key.value!r} is there twice, in lines {lines[key.value]} and {line}")
+            lines[key.value] = line

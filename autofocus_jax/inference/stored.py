@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from autofocus_jax.config import Config, ConfigError
@@ -28,17 +29,21 @@ def read_weights(
 ) -> tuple[Config, Variables, tuple[str, ...]]:
     """Return settings, variables and names of the classes of stored weights; the arguments are those of `load`."""
     path = safetensors.find(weights)
-    if path.is_dir():
-        metadata = {"config": trained_with(path), "categories": notes(path).get("categories")}
-    else:
-        metadata = safetensors.load(path)[1]
+    said = metadata(path)
     if config is None:
-        if not metadata["config"]:
+        if not said["config"]:
             raise ConfigError(f"{path} holds no config.json; give the config it was trained with")
-        config = from_dict(metadata["config"], SOURCES | {kind.__name__: kind for kind in DETECTORS}, str(path))
+        config = from_dict(said["config"], SOURCES | {kind.__name__: kind for kind in DETECTORS}, str(path))
     variables = load_variables(path, config)
     config = dataclasses.replace(config, buckets=holding(config.buckets, config.scales))
-    return config, variables, checked_names(categories or stored_categories(metadata, config), config)
+    return config, variables, checked_names(categories or stored_categories(said, config), config)
+
+
+def metadata(path: Path) -> dict[str, Any]:
+    """Return what a file of weights or a training folder says of itself: "config", "categories" (or None), and more."""
+    if path.is_dir():
+        return {"config": trained_with(path), "categories": notes(path).get("categories")}
+    return {"categories": None} | safetensors.load(path)[1]
 
 
 def stored_categories(metadata: Mapping[str, Any], config: Config) -> tuple[str, ...]:

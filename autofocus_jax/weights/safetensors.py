@@ -70,6 +70,10 @@ def load(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, Any]]:
         variables = unflatten(arrays)
     except FAULTS as error:
         reason = " ".join(str(error).split())[:200]
+        if isinstance(error, AttributeError):
+            raise WeightsError(
+                f"weights {path} hold a type that NumPy lacks ({reason}); save them as float32"
+            ) from None
         raise WeightsError(f"weights {path} are damaged or no safetensors file ({reason}); get the file anew") from None
     check_finite(arrays, f"weights {path}")
     return variables, metadata

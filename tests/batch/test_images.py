@@ -294,6 +294,19 @@ def test_zeros_behind_the_end_of_a_shard(tmp_path, contents, end):
     check(read(tmp_path), [f"s{end}/0.png"], contents)
 
 
+def test_links_in_a_shard_are_named(tmp_path, contents):
+    with tarfile.open(tmp_path / "s.tar", "w") as shard:
+        for name, kind in (("0.png", tarfile.REGTYPE), ("hard.png", tarfile.LNKTYPE), ("soft.png", tarfile.SYMTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "" if kind == tarfile.REGTYPE else "0.png"
+            info.size = len(contents[0]) if kind == tarfile.REGTYPE else 0
+            shard.addfile(info, io.BytesIO(contents[0]) if info.size else None)
+    (_, image), *links = read(tmp_path)
+    assert np.array_equal(image, decode_image(contents[0], ""))
+    assert [name for name, _ in links] == ["s.tar/hard.png", "s.tar/soft.png"]
+    assert all("is a link to '0.png' in its archive; put the file itself there" in str(found) for _, found in links)
+
+
 def test_names_in_shards_that_are_not_utf_8(tmp_path, contents):
     """The row can be written, and names it."""
     write_shard(tmp_path / "s.tar", [(b"caf\xe9.png".decode("utf-8", "surrogateescape"), contents[0])])

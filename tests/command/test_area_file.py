@@ -197,6 +197,9 @@ def test_a_mask_that_is_transparent_in_places_is_refused(tmp_path, heat):
     clear = np.dstack([np.full((*SIZE, 3), 255), wanted() * 255]).astype(np.uint8)
     with pytest.raises(ConfigError, match="is transparent in places; give a mask without that"):
         heat(write(tmp_path / "layer.png", clear))
+    nothing = np.dstack([FILES["colour.png"], np.zeros(SIZE, np.uint8)])
+    with pytest.raises(ConfigError, match="is transparent in places"):
+        heat(write(tmp_path / "nothing.png", nothing))
     opaque = np.dstack([FILES["colour.png"], np.full(SIZE, 255, np.uint8)])
     assert np.array_equal(heat(write(tmp_path / "opaque.png", opaque)), wanted() > 0)
 

@@ -109,6 +109,14 @@ def test_the_file_is_what_pycocotools_reads(autofocus, pictures, tmp_path):
     assert len(truth.loadRes(json.loads(path.read_text())["annotations"]).anns) == len(truth.anns) > 0
 
 
+def test_files_of_an_earlier_run_are_named(autofocus, pictures, tmp_path):
+    words = ["--weights", "tiny", "--score", "0", "--write", "yolo", "csv"]
+    assert "already" not in autofocus("detect", pictures / "a.png", *words)[1]
+    code, out, _ = autofocus("detect", pictures / "below", *words)
+    assert code == 0 and "labels: files are there already; those of the same names are replaced, the others stay" in out
+    assert (tmp_path / "runs/detect/labels/a.txt").exists() and "pictures:" not in out
+
+
 def test_settings_from_the_command_line(autofocus, pictures, monkeypatch):
     words = ("detect", pictures, "--weights", "tiny", "--write", "csv")
     whole = "100.0% of the pyramid's pixels"

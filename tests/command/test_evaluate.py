@@ -358,6 +358,24 @@ def test_bad_input_is_one_line_and_exit_code_1(arguments, words, says, monkeypat
     assert message.startswith("autofocus evaluate: ") and message.count("\n") == 1 and says in message
 
 
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["Cat", "DOG"], None),
+        (["dog", "cat"], "category 1 is 'cat' in split"),
+        (["cat", "cow"], "in split 'val' and 'cow'"),
+    ],
+)
+def test_classes_of_the_weights_in_another_order(folder, arguments, tmp_path, monkeypatch, capsys, names, says):
+    monkeypatch.setattr("autofocus_jax.inference.compiled.compile_detector", NothingFound)
+    variables, _ = safetensors.load(folder / "weights.safetensors")
+    config = load.to_dict(load.load_config(folder / "config.py"))
+    safetensors.save(tmp_path / "named.safetensors", variables, config, {"categories": names})
+    code = evaluate_main([*arguments, "--weights", str(tmp_path / "named.safetensors")])
+    message = capsys.readouterr().err
+    assert code == (says is not None) and (says or "") in message and message.count("\n") <= 1
+
+
 def test_no_weights_are_shipped_for_a_config(folder, capsys):
     assert evaluate_main(["--config", str(folder / "config.py")]) == 1
     assert "no weights are shipped for config" in capsys.readouterr().err

@@ -108,3 +108,12 @@ def test_pipes_and_names_that_are_no_text_are_items(tmp_path, monkeypatch):
     for given in (["."], ["*"], ["*.png", "*.jpg"]):
         assert sorted(item.file_name for item in collect(given)) == ["caf\\xe9.jpg", "device.png", "pipe.png"]
         assert all(item.name.isascii() and item.path.name in os.listdir() for item in collect(given))
+
+
+def test_names_that_are_too_long_with_another_suffix_are_shortened(tmp_path):
+    (tmp_path / ("b" * 250 + ".png")).write_bytes(b"")
+    (tmp_path / ("b" * 249 + "c.png")).write_bytes(b"")
+    one, two = collect([str(tmp_path)])
+    assert one.name != two.name and {one.file_name, two.file_name} == {path.name for path in tmp_path.iterdir()}
+    for item in (one, two):
+        (tmp_path / f"{item.name}.partial.jpeg").write_bytes(b"")

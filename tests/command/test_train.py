@@ -398,6 +398,20 @@ def test_validation_images_are_looked_at_before_training(folder, tmp_path, capsy
     assert not (tmp_path / "run").exists()
 
 
+def test_validation_images_with_classes_in_another_order(folder, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "data")
+    annotations = tmp_path / "data" / "annotations" / "instances_val.json"
+    content = json.loads(annotations.read_text())
+    names = [category["name"] for category in content["categories"]]
+    for category, name in zip(content["categories"], reversed(names), strict=True):
+        category["name"] = name
+    annotations.write_text(json.dumps(content))
+    assert train_main(words(folder, tmp_path / "run", "--data.root", tmp_path / "data")) == 1
+    message = capsys.readouterr().err
+    assert f"category 1 is {names[1]!r} in split 'val' and {names[0]!r} in the training" in message
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("content", ['{"det', "[]", '{"detector": null}'])
 def test_a_damaged_config_json_is_one_line(folder, trained, tmp_path, content, capsys):
     shutil.copytree(trained, tmp_path / "run")

@@ -163,6 +163,8 @@ def changed(table: str, position: int, key: str, value) -> dict:
             "annotations[0] has bbox [[1, 2], [3, 4]]",
         ),
         (changed("annotations", 2, "bbox", [[1], 2, 3, 4]), "annotations[2]"),
+        (changed("annotations", 2, "iscrowd", "0"), "annotations[2] has iscrowd '0'; want 0 or 1"),
+        (changed("annotations", 0, "ignore", [1]), "annotations[0] has ignore [1]; want 0 or 1"),
     ],
 )
 def test_malformed_annotations_are_one_line_naming_the_entry(tmp_path, data, wanted):

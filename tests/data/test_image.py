@@ -319,6 +319,14 @@ def test_sixteen_bits_that_are_nearly_black_are_logged(caplog):
     assert "uses the lower 10 alone" in caplog.text
 
 
+def test_hot_pixels_do_not_hide_that_an_image_is_nearly_black(caplog):
+    samples = np.full((100, 200), 900, np.uint16)
+    samples[::50, ::50] = 65535  # 8 of 20000
+    for kind in ("png", "tiff"):
+        decode_image(encoded(Image.fromarray(samples), kind), "hot.x")
+    assert ["uses the lower 10 alone" in record.getMessage() for record in caplog.records] == [True, True]
+
+
 @pytest.mark.parametrize(("form", "bits"), [(2, 16), (2, 8), (3, 16)])
 def test_signed_and_floating_samples_are_errors(form, bits):
     samples = np.full((8, 9, 1), 7, np.uint16 if bits == 16 else np.uint8)

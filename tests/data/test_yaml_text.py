@@ -17,6 +17,12 @@ def test_values_are_as_pyyaml_reads_them():
     assert texts_of("") is None and texts_of("# nothing") is None
 
 
+def test_a_key_that_is_there_twice_is_refused(tmp_path):
+    (tmp_path / "data.yaml").write_text("train: images\nnames:\n  0: cat\n  0: dog\n")
+    with pytest.raises(AnnotationError, match=r"data\.yaml is not YAML \('0' is there twice, in lines 3 and 4\)"):
+        YoloSource(str(tmp_path)).open("train")
+
+
 @pytest.mark.parametrize("text", [BOMB, "names: &a [x, *a]\n", "&a {names: *a}"], ids=["bomb", "itself", "mapping"])
 def test_aliases_without_end_are_refused(text, tmp_path):
     with pytest.raises(ValueError, match="aliases stand for more than"):

@@ -119,8 +119,8 @@ def written(path, arrays, config="{}", body=b"\0" * 64):
 @pytest.mark.parametrize("arrays, says", [
     ({"a": {"dtype": "F32", "shape": [8], "data_offsets": [0, 32]},
       "a/b": {"dtype": "F32", "shape": [8], "data_offsets": [32, 64]}}, "both 'a' and 'a/b' are arrays"),
-    ({"a": {"dtype": "F8_E4M3", "shape": [64], "data_offsets": [0, 64]}}, "damaged"),
-    ({"a": {"dtype": "F4", "shape": [128], "data_offsets": [0, 64]}}, "damaged"),
+    ({"a": {"dtype": "F8_E4M3", "shape": [64], "data_offsets": [0, 64]}}, "type (that )?NumPy lacks"),
+    ({"a": {"dtype": "F4", "shape": [128], "data_offsets": [0, 64]}}, "type (that )?NumPy lacks"),
 ])  # fmt: skip
 def test_faults_of_arrays_are_one_line(tmp_path, arrays, says):
     path = written(tmp_path / "w.safetensors", arrays)
