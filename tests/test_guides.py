@@ -15,10 +15,11 @@ from traitlets.config import Config
 
 import autofocus_jax
 from autofocus_jax.config.load import parse
+from tests.report_page import Parsed
 
 ROOT = Path(__file__).parent.parent
 GUIDES = ("choosing_scales.md", "from_checkpoint.md", "extending.md", "data.md", "any_detector.md", "learning_where.md",
-          "given_area.md", "rasters.md")  # fmt: skip
+          "given_area.md", "rasters.md", "reports.md")  # fmt: skip
 
 
 def blocks(page, language):
@@ -65,6 +66,14 @@ def test_the_snippets_of_extending(monkeypatch, capsys, tmp_path):
     assert re.fullmatch(r"\d+ spots of score 0\.5 or more", printed[6])
     assert re.fullmatch(r"\d+ parameters, boxes \(1, 128, 4\)", printed[7])
     assert printed[8] == "(1, 16, 4) (1, 16, 12) (1, 4, 6)" and printed[9] == "4 images of square"
+
+
+def test_the_snippet_of_reports(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks("reports.md", "python")
+    exec(compile(block, "reports.md", "exec"), {"__name__": "reports"})
+    shown = Parsed((tmp_path / "report.html").read_text(encoding="utf-8")).photographs()
+    assert shown["a.jpg"]["panes"][0]["found"]["boxes"] == [[40, 40, 90, 120]]
 
 
 def test_the_snippet_of_any_detector(monkeypatch, capsys, tmp_path):

@@ -15,9 +15,11 @@ from rich.progress import Progress
 from autofocus_jax import files, parallel
 from autofocus_jax.command import outlook, thresholds
 from autofocus_jax.command.console import Screen
+from autofocus_jax.command.evaluate_page import EvaluationPage
 from autofocus_jax.command.foreign_config import ForeignConfig, SettledConfig, settled
 from autofocus_jax.command.options.evaluate import Arguments
 from autofocus_jax.command.panels import write_panels
+from autofocus_jax.command.report_parts import table_of
 from autofocus_jax.command.trained import Trained, load_trained
 from autofocus_jax.config import Config, ConfigError, open_split, require_categories
 from autofocus_jax.config.load import detection_settings
@@ -27,6 +29,7 @@ from autofocus_jax.focus.plan import Plan
 from autofocus_jax.inference import measure
 from autofocus_jax.ledger import Ledger, data_identity
 from autofocus_jax.metrics.coco import MAX_DETECTIONS, coco_results, crowded
+from autofocus_jax.report import page
 from autofocus_jax.structures import Dataset
 
 
@@ -94,17 +97,22 @@ def _write(
         run = measured[measure.AUTOFOCUS].run
         results = coco_results(dataset, run.detections, run.indices)
         files.write_json(workdir / f"detections_{measure.AUTOFOCUS}.json", results)
-        write_panels(workdir / "panels", plan, detect, dataset, run.indices, arguments.panels)
+        shown = EvaluationPage(dataset, plan, measured, arguments.panels)
+        write_panels(workdir / "panels", plan, detect, dataset, run.indices, arguments.panels, shown.add)
 
     title = f"{config.name}, {arguments.split}, {len(run.indices)} images"
     title += f", AP of {counted} detections an image" if arguments.max_detections is not None else ""
-    console.print(measure.table(metrics, title))
-    if {measure.PYRAMID, measure.AUTOFOCUS} <= metrics.keys():
-        console.say(measure.comparison(metrics))
-    said = *outlook.lines(dataset, run.indices, config, metrics), *_cap(config, dataset, run.indices, counted)
-    for line in (*chosen.values(), *said):
+    table = measure.table(metrics, title)
+    console.print(table)
+    said = [measure.comparison(metrics)] if {measure.PYRAMID, measure.AUTOFOCUS} <= metrics.keys() else []
+    said += [*chosen.values(), *outlook.lines(dataset, run.indices, config, metrics)]
+    said += _cap(config, dataset, run.indices, counted)
+    for line in said:
         console.say(line)
-    of_autofocus = f", detections_{measure.AUTOFOCUS}.json, panels/" if measure.AUTOFOCUS in measured else ""
+    of_autofocus = ""
+    if measure.AUTOFOCUS in measured:
+        page.write(workdir / "report.html", shown.report(title, metrics, table_of(table), said))
+        of_autofocus = f", report.html, detections_{measure.AUTOFOCUS}.json, panels/"
     console.say(f"written: {workdir}/metrics.json, details.json{of_autofocus}")
     if run.skipped:
         console.say(f"{len(run.skipped)} of {len(run.indices) + len(run.skipped)} images failed and were skipped:")

@@ -26,6 +26,7 @@ from autofocus_jax.inference import interval, measure
 from autofocus_jax.ledger import locked
 from autofocus_jax.structures import Detections, DetectorOutput, TrainState
 from autofocus_jax.weights import checkpoint, safetensors
+from tests.report_page import Parsed
 
 
 def evaluate_main(words):
@@ -132,6 +133,17 @@ def test_rows_files_and_skipped_images(folder, arguments, tmp_path, capsys):
     assert chips == {"chips": [[32, 48, 2], [64, 96, 2]], "levels": [[32, 48, 2], [64, 96, 2]]}
     (panel,) = (tmp_path / "out" / "panels").iterdir()
     assert panel.name == "000000_1.png" and cv2.imread(str(panel)).shape[1] > 1000
+    parsed = Parsed((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+    (name,), (one,) = zip(*parsed.photographs().items())
+    assert name == "1.png" and one["truth"] == [{"box": [10, 10, 40, 40], "label": 0}]
+    panes = {pane["title"]: pane for pane in one["panes"]}
+    assert list(panes) == ["pyramid", "scale 1", "scale 2", "autofocus"]
+    scores = [round(result["score"], 3) for result in results if result["image_id"] == 10 and result["score"] >= 0.05]
+    assert panes["autofocus"]["found"]["scores"] == pytest.approx(scores, abs=2e-3)
+    assert panes["autofocus"]["chips"] == panes["scale 2"]["chips"] == [[0, 0, 90, 60]]
+    assert {mark["kind"] for mark in one["marks"]} <= {"missed"}, "both look everywhere, so nothing is lost or won"
+    shown = [text.strip() for text in parsed.texts]
+    assert "1.0 times" in shown and "0 / 0" in shown and "1 of 2 photographs are shown" in " ".join(shown)
 
 
 def test_recorded_chips_are_those_before_they_are_made_to_fit(folder, arguments, tmp_path):

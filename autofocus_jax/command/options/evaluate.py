@@ -28,7 +28,7 @@ class Arguments(Processes):
     max_detections: int | None = None
     """detections of an image that COCO's AP counts; at least as many are kept; default: COCO's 100"""
     panels: int = 4
-    """number of images to draw panels of"""
+    """number of images to draw panels of, and to show in report.html"""
     resume: bool = False
     """continue an interrupted evaluation in the same --output; finished images are not processed again"""
     pixels: float | None = None
