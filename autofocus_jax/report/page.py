@@ -59,11 +59,13 @@ def _index(report: Report, photographs: Sequence[Photograph]) -> dict[str, Any]:
         known.append({
             "name": photograph.name, "size": list(photograph.size), "marks": _marks(photograph.marks),
             "scores": _round(last.scores, 3), "labels": last.labels.tolist(), "panes": len(photograph.panes),
+            "objects": [int(label) for _, label in photograph.truth],
         })  # fmt: skip
     panes = [pane for photograph in photographs for pane in photograph.panes]
     marks = {mark.kind for photograph in photographs for mark in photograph.marks}
     shown = {
-        "marks": bool(marks), "missed": MISSED in marks, "truth": any(photograph.truth for photograph in photographs),
+        "found": any(len(pane.found.scores) for pane in panes), "marks": bool(marks), "missed": MISSED in marks,
+        "truth": any(photograph.truth for photograph in photographs),
         "chips": any(len(pane.chips) for pane in panes), "focus": any(pane.focus for pane in panes),
         "removed": any(len(pane.removed.scores) for pane in panes),
     }  # fmt: skip

@@ -70,7 +70,7 @@
       if (show.names) write(one.box[0], Math.max(size, one.box[1] - size / 4), said.replace(/^found /, ""));
     }
     if (show.chips && pane.chips.length > 1) pane.chips.forEach((box, n) => write(box[0] + size / 4, box[1] + size, n + 1));
-    return counted(found.length, "detection");
+    return shown.found ? counted(found.length, "detection") : counted(content.truth.length, "object");
   }
 
   function figure(photo, content, pane) {
@@ -176,6 +176,7 @@
   };
   const comparable = shown.marks;
   if (!comparable) delete orders["most different"];
+  if (!shown.found) delete orders["most detections"];
   by("order").append(...Object.keys(orders).map((key) => make("option", { value: key }, key)));
   if (!comparable) by("order").value = "name";
   by("label").append(...categories.map((category, n) => make("option", { value: n }, category)));
@@ -191,7 +192,7 @@
     let count = 0;
     for (const entry of order) {
       const { photo } = entry, of = (label) => state.label < 0 || label === state.label;
-      const some = state.label < 0 || photo.labels.some(of) || photo.marks.some((mark) => of(mark.label));
+      const some = state.label < 0 || photo.labels.some(of) || photo.objects.some(of) || photo.marks.some((mark) => of(mark.label));
       entry.node.hidden = !some || (state.differ && !differences(entry));
       count += !entry.node.hidden;
       refresh(entry);
@@ -204,6 +205,7 @@
   input("label", "change", (node) => { state.label = +node.value; apply(true); });
   input("order", "change", () => apply(true));
   input("differ", "change", (node) => { state.differ = node.checked; apply(false); });
+  if (!shown.found) document.querySelector("[data-show=truth]").checked = true;
   for (const node of document.querySelectorAll("[data-show]")) {
     state.show[node.dataset.show] = node.checked;
     node.addEventListener("change", () => { state.show[node.dataset.show] = node.checked; apply(false); });

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from autofocus_jax.data.inspection import inspect
+from tests.report_page import Parsed
 
 
 @pytest.fixture
@@ -66,6 +67,12 @@ def test_counts_and_problems(autofocus, folder, tmp_path):
     for problem in expected:
         assert problem in out
     samples = sorted(path.name for path in (tmp_path / "runs/inspect/samples").iterdir())
+    parsed = Parsed((tmp_path / "runs/inspect/report.html").read_text(encoding="utf-8"))
+    ((name, one),) = parsed.photographs().items()
+    assert name == "good.png" and sorted((box["label"], *box["box"][:2]) for box in one["truth"]) == [
+        (0, 10, 10), (0, 10, 10), (1, 10, 10)
+    ]  # fmt: skip
+    assert all(f"- 1 {problem}" in " ".join(parsed.texts) for problem in expected)
     assert samples == ["000000_good.jpg"] and "1 pictures" in out and out.count("no picture: ") == 2
 
 

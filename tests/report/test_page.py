@@ -80,10 +80,10 @@ def test_what_was_given_can_be_read_back():
     parsed = Parsed(page(report([photograph(marks=marks)])))
     index, content = parsed.json("index"), parsed.json("photograph-0")
     assert index["categories"] == ["car", "person"]
-    assert index["shown"] == dict.fromkeys(("marks", "missed", "truth", "chips", "focus", "removed"), True)
+    assert index["shown"] == dict.fromkeys(("found", "marks", "missed", "truth", "chips", "focus", "removed"), True)
     (known,) = index["photographs"]
     assert (known["name"], known["size"]) == ("a.jpg", [60, 90])
-    assert (known["scores"], known["labels"], known["panes"]) == ([0.9, 0.3], [0, 1], 2)
+    assert (known["scores"], known["labels"], known["panes"], known["objects"]) == ([0.9, 0.3], [0, 1], 2, [1])
     assert [(one["kind"], one["box"], one["label"], one["score"]) for one in known["marks"]] == [
         ("lost", [1, 2, 3, 4], 1, 0.75), ("won", [5, 6, 7, 8], 0, 0.5), ("missed", [0, 0, 9, 9], 0, 1.0)
     ]  # fmt: skip

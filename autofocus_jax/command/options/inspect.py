@@ -2,7 +2,7 @@
 
 autofocus inspect data/annotations/instances_train.json --images data/train
 
-prints the report and writes runs/inspect/report.json and runs/inspect/samples/.
+prints the report and writes runs/inspect/report.html, report.json and samples/.
 """
 
 from __future__ import annotations
