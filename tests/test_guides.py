@@ -1,5 +1,6 @@
 """The guides keep their word: Python runs, commands parse, the reference is made, the notebook runs."""
 
+import dataclasses
 import importlib
 import re
 import shlex
@@ -16,6 +17,7 @@ from traitlets.config import Config
 import autofocus_jax
 from autofocus_jax.config.load import parse
 from tests.report_page import Parsed
+from autofocus_jax.structures import Bucket
 
 ROOT = Path(__file__).parent.parent
 GUIDES = ("choosing_scales.md", "from_checkpoint.md", "extending.md", "data.md", "any_detector.md", "learning_where.md",
@@ -55,6 +57,12 @@ def test_commands_parse(line):
 def test_the_snippets_of_extending(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("AUTOFOCUS_CACHE", str(tmp_path))
+    config, load = autofocus_jax.load_config(ROOT / "configs" / "demo.py"), autofocus_jax.load
+    # Three buckets in place of 80: compiling is most of the time, and the snippets are about something else.
+    few = tuple(Bucket(*shape) for shape in ((256, 256, 8), (640, 640, 2), (1280, 1280, 1)))
+    monkeypatch.setattr(autofocus_jax, "load_config", lambda _: dataclasses.replace(config, buckets=few))
+    monkeypatch.setattr(autofocus_jax, "load", lambda *given, **more: load(*given, **more).changed(
+        lambda config: dataclasses.replace(config, buckets=few)))  # fmt: skip
     names = {"__name__": "extending"}
     for number, block in enumerate(blocks("extending.md", "python")):
         exec(compile(block, f"extending.md, block {number}", "exec"), names)
