@@ -16,8 +16,8 @@ from traitlets.config import Config
 
 import autofocus_jax
 from autofocus_jax.config.load import parse
-from tests.report_page import Parsed
 from autofocus_jax.structures import Bucket
+from tests.report_page import Parsed
 
 ROOT = Path(__file__).parent.parent
 GUIDES = ("choosing_scales.md", "from_checkpoint.md", "extending.md", "data.md", "any_detector.md", "learning_where.md",
