@@ -53,26 +53,24 @@ def weights_digest(variables: Mapping[str, Any]) -> str:
 def data_identity(
     dataset: Dataset,
     indices: Iterable[int] | None = None,
-    bytes_too: bool = False,
+    contents: bool = False,
     boxes: bool = False,
-    samples: bool = False,
 ) -> dict[str, Any]:
     """Return JSON data that identify images and their order.
 
     Args:
         dataset: the images; none is decoded.
         indices: indices of the images that count; by default all.
-        bytes_too: include the sizes of the files, if the dataset has `files`. Otherwise names, heights and widths
-            count.
+        contents: include the size of each file and 4 KiB of its beginning, middle and end, if the dataset has `files`.
+            Otherwise names, heights and widths count.
         boxes: include categories, boxes, labels and ignore flags.
-        samples: include 4 KiB of the beginning, the middle and the end of each file, if the dataset has `files`.
     """
     chosen = list(range(len(dataset)) if indices is None else indices)
     infos = [dataset.info(index) for index in chosen]
     names = [[info.file_name, info.height, info.width] for info in infos]
-    files = getattr(dataset, "files", ()) if bytes_too else ()
+    files = getattr(dataset, "files", ()) if contents else ()
     found = {"images": len(chosen), "names and sizes": digest([names, [_bytes(files[i]) for i in chosen if files]])}
-    if samples and (files := getattr(dataset, "files", ())):
+    if files:
         found["samples"] = digest([_sample(files[index]) for index in chosen])
     if boxes:
         sums = hashlib.sha256()

@@ -264,19 +264,19 @@ def test_images_are_their_names_sizes_and_order(tmp_path, truth):
 
     files = [tmp_path / "a.png", tmp_path / "b.png"]
     files[0].write_text("x")
-    counted = data_identity(Listed(infos, files=files), bytes_too=True)
-    assert counted != first and counted == data_identity(Listed(infos, files=files), bytes_too=True)
+    counted = data_identity(Listed(infos, files=files), contents=True)
+    assert counted != first and counted == data_identity(Listed(infos, files=files), contents=True)
     files[0].write_text("xy")
-    assert counted != data_identity(Listed(infos, files=files), bytes_too=True)
+    assert counted != data_identity(Listed(infos, files=files), contents=True)
     assert first == data_identity(Listed(infos, files=files))
 
     content = bytearray(100_000)
     for place in (0, 50_000, 99_999):
         files[0].write_bytes(content)
-        sampled = data_identity(Listed(infos, files=files), samples=True)
+        sampled = data_identity(Listed(infos, files=files), contents=True)
         content[place] = 1
         files[0].write_bytes(content)
-        (line,) = differences(sampled, data_identity(Listed(infos, files=files), samples=True))
+        (line,) = differences(sampled, data_identity(Listed(infos, files=files), contents=True))
         assert line.startswith("samples: ")
 
     truths = [truth([[1, 2, 3, 4]], [0]), truth()]

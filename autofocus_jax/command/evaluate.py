@@ -158,7 +158,7 @@ def _run_key(
     return {
         "weights": trained.fingerprint,
         "split": arguments.split,
-        "data": data_identity(dataset, indices, bytes_too=True),
+        "data": data_identity(dataset, indices, contents=True),
         "backend": jax.default_backend(),
         **detection_settings(config),
     }

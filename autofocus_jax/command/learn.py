@@ -134,7 +134,7 @@ def _found(
         return [(index, ()) for index in range(len(dataset))], []
     facts = to_dict(dataclasses.replace(arguments.options, names=None, threads=0, providers=()))
     depends = {"detector": model_digest(arguments.detector), "options": facts, "sides": list(sides),
-               "photographs": ledger.data_identity(dataset, bytes_too=True, samples=True)}  # fmt: skip
+               "photographs": ledger.data_identity(dataset, contents=True)}  # fmt: skip
     kept = ledger.Ledger(Path(arguments.work) / "detections", depends, makes=("*.npz",), fix="give another --work")
     with console.progress() as progress:
         task = progress.add_task("detecting", total=len(dataset))

@@ -94,7 +94,7 @@ def train(config: Config, variables: Variables, dataset: Dataset, work: Path, co
         LedgerError: another run is at this training.
     """
     depends = {"version": _VERSION, "config": to_dict(config), "initial": weights_digest(variables),
-               "photographs": data_identity(dataset, bytes_too=True, boxes=True, samples=True)}  # fmt: skip
+               "photographs": data_identity(dataset, contents=True, boxes=True)}  # fmt: skip
     folder, transform = work / "trainings" / digest(depends), optimizer(config)
     step, over = make_step(config, transform), parallel.mesh(jax.local_devices()[:1])
     training = stage.Stage("training", config, dataset, folder, step, over, Findings())

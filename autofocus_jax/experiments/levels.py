@@ -117,7 +117,7 @@ def origin(config: Config, trained: Trained, dataset: Dataset) -> dict[str, Any]
         "sides": [[scale.min_side, scale.max_side] for scale in config.scales],
         "shrink": config.shrink,
         "score_threshold": config.stacking.score_threshold,
-        "data": data_identity(dataset, bytes_too=True),
+        "data": data_identity(dataset, contents=True),
     }
 
 

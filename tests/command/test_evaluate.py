@@ -236,7 +236,7 @@ def test_pieces_of_a_training_that_went_on_are_refused(folder, begun, tmp_path, 
     refused([*words, "--resume"], "weights: ", capsys)
 
 
-@pytest.mark.parametrize("change", ["renamed", "added", "removed", "order", "content", "limit"])
+@pytest.mark.parametrize("change", ["renamed", "added", "removed", "order", "content", "swapped", "limit"])
 def test_pieces_of_other_images_are_refused(begun, tmp_path, capsys, change):
     path, more = tmp_path / "data" / "annotations" / "instances_val.json", []
     content = json.loads(path.read_text())
@@ -251,6 +251,9 @@ def test_pieces_of_other_images_are_refused(begun, tmp_path, capsys, change):
         content["images"].reverse()
     elif change == "content":
         cv2.imwrite(str(tmp_path / "data" / "val" / "3.png"), np.zeros((60, 90, 3), np.uint8))
+    elif change == "swapped":  # for another picture of as many bytes
+        file = tmp_path / "data" / "val" / "3.png"
+        file.write_bytes(file.read_bytes()[:-4] + b"tail")
     else:
         more = ["--limit", "2"]
     path.write_text(json.dumps(content))
