@@ -14,6 +14,7 @@ import os
 import re
 import socket
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -61,7 +62,9 @@ def cluster(address: str | None, cores: int | None = None, weights_bytes: int = 
     """
     ray = _ray()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, warnings.catch_warnings():
+        # Ray starts its programs by a fork that becomes another program at once. JAX warns of every fork.
+        warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
         try:
             if address is not None:
                 _check_there(address)
