@@ -156,8 +156,8 @@ def _loose_maps(focus: Any, chips: Sequence[Chip], plan: Plan) -> list[np.ndarra
 
 
 def _check_needs_no_map(chips: Sequence[Chip], plan: Plan) -> None:
-    if plan.area is not None:
-        return  # its map stands in
+    if plan.area is not None or plan.looks is not None:
+        return  # an area's map stands in, and looks need none
     for chip in chips:
         scale = chip.place.scale
         if scale < len(plan.scales) and plan.functions[scale - 1] is not whole_level:

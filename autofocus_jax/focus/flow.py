@@ -115,7 +115,10 @@ class Flow:
         else:
             moving = walk.start(key, self.arrived, image, self.plan, seconds, heat)
             self.order.append(moving)
-            self._enqueue(moving)
+            for chips in moving.chips:
+                self._enqueue(moving, chips)
+            if not moving.awaited:  # nothing to look at
+                self._advance(moving)
         self.arrived += 1
         self._retire()
 
@@ -166,8 +169,8 @@ class Flow:
             self.results.popleft()
             yield first.result() if isinstance(first, Future) else first
 
-    def _enqueue(self, moving: Walk) -> None:
-        for chip in moving.chips[-1]:
+    def _enqueue(self, moving: Walk, chips: Sequence[Chip]) -> None:
+        for chip in chips:
             pixels = self.pool.submit(_crop, cast(np.ndarray, moving.image), chip, self.loose)
             self.queues.setdefault(chip.bucket, deque()).append(_Entry(moving, chip, pixels))
 
@@ -177,7 +180,7 @@ class Flow:
         moving.seconds["chips"] += time.perf_counter() - begin
         if len(regions):
             walk.enter(moving, regions, self.plan)
-            self._enqueue(moving)
+            self._enqueue(moving, moving.chips[-1])
             return
         if not self.keep_images:
             moving.image = None

@@ -33,6 +33,8 @@ class Plan:
         shrink: largest share of its sides that a chip may lose to fit a smaller bucket.
         window: number of images in progress, which share batches.
         area: where to look, given by the user; None for the whole image.
+        looks: boxes [n, 4] int32 of each scale (image frame, disjoint), which are looked at whatever the focus maps
+            say; None for the whole image at scale 1, and the rules after it.
 
     Raises:
         PlanError: the parts do not fit each other.
@@ -45,6 +47,7 @@ class Plan:
     shrink: float = 0.0
     window: int = 32
     area: Area | None = None
+    looks: tuple[np.ndarray, ...] | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self):
         object.__setattr__(self, "scales", tuple(self.scales))
@@ -155,5 +158,7 @@ def _check(plan: Plan) -> None:
         raise PlanError(f"shrink must be in [0, 1), got {plan.shrink}")
     if plan.area is not None and not isinstance(plan.area, Area):
         raise PlanError(f"area must be an Area, got {type(plan.area).__name__}; make one by area_of(map)")
+    if plan.looks is not None and len(plan.looks) != count:
+        raise PlanError(f"{len(plan.looks)} arrays of looks for {count} scales; give one for each")
     if plan.window < 1:
         raise PlanError(f"window must be at least 1, got {plan.window}")

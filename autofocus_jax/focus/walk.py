@@ -51,7 +51,7 @@ class Walk:
     regions: list[np.ndarray] = dataclasses.field(default_factory=list)  # boxes [c, 4] int32, image frame, disjoint
     chips: list[list[Chip]] = dataclasses.field(default_factory=list)
     found: list[list[Found | None]] = dataclasses.field(default_factory=list)  # by chip, None while it is awaited
-    awaited: int = 0  # answers that are missing at the newest scale
+    awaited: int = 0  # answers that are missing
     outcome: Future | Any = None  # its Outcome or what becomes it, once it is through
 
 
@@ -64,6 +64,8 @@ def start(
     heat: np.ndarray | None = None,
 ) -> Walk:
     """Return the walk of an image at its first scale, whose only region is the whole image.
+
+    If the plan has looks, the walk is at its last scale and waits for the chips of all scales.
 
     Args:
         key: the caller's name of the image.
@@ -81,7 +83,8 @@ def start(
     size = (image.shape[0], image.shape[1])
     seconds = dict.fromkeys(STAGES, 0.0) | {"read": read}
     moving = Walk(key, number, size, image, heat, seconds, [0] * len(plan.scales), [0] * len(plan.scales))
-    enter(moving, whole_image(size), plan)
+    for regions in [whole_image(size)] if plan.looks is None else plan.looks:
+        enter(moving, regions, plan)
     return moving
 
 
@@ -101,11 +104,11 @@ def whole_image(size: tuple[int, int]) -> np.ndarray:
     return np.array([[0, 0, size[1], size[0]]], np.int32)
 
 
-def enter(walk: Walk, regions: np.ndarray, plan: Plan) -> list[Chip]:
-    """Take a walk to its next scale and return the chips to be processed there.
+def enter(walk: Walk, regions: np.ndarray, plan: Plan) -> None:
+    """Take a walk to its next scale, where it has a chip for each region.
 
     Args:
-        walk: changed in place; it then waits for as many answers.
+        walk: changed in place; it then waits for as many answers more.
         regions: boxes [c, 4] int32, image frame.
         plan: says which scale is next.
 
@@ -116,8 +119,7 @@ def enter(walk: Walk, regions: np.ndarray, plan: Plan) -> list[Chip]:
     chips = place(walk.key, walk.size, len(walk.regions), regions, plan)
     walk.chips.append(chips)
     walk.found.append([None] * len(chips))
-    walk.awaited = len(chips)
-    return chips
+    walk.awaited += len(chips)
 
 
 def place(key: Hashable, size: tuple[int, int], scale: int, regions: np.ndarray, plan: Plan) -> list[Chip]:
@@ -147,7 +149,7 @@ def spend(walk: Walk, chip: Chip, runs: int, pixels: int) -> None:
 
 def receive(walk: Walk, chip: Chip, found: Found) -> None:
     """Store the detector's answer for one chip in its walk."""
-    walk.found[-1][chip.row] = found
+    walk.found[chip.place.scale - 1][chip.row] = found
     walk.awaited -= 1
 
 
