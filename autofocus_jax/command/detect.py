@@ -37,6 +37,7 @@ from autofocus_jax.focus.buckets import for_images
 from autofocus_jax.focus.pyramid import factor
 from autofocus_jax.inference.model import Model, load
 from autofocus_jax.inference.settings import with_sides, with_thresholds
+from autofocus_jax.inference.video import one_by_one
 from autofocus_jax.scenes.source import ScenesSource
 from autofocus_jax.structures import STRIDE, ImageError, Scale
 
@@ -100,7 +101,7 @@ def run(arguments: Arguments, console: Screen) -> int:
         )
         forms = _writers(arguments, output, model, given.ids if given else (), total)
         stages = not {"panels", "report"}.isdisjoint(arguments.write)
-        summary = run_detection(model, items, forms, arguments.score, stages, window, advance)
+        summary = run_detection(model, items, forms, arguments.score, stages, window, advance, arguments.follow)
     for line in found.lines():
         console.say(line)
     ours = arguments.options.detector is None
@@ -125,7 +126,8 @@ def _model(
         return Model(detect, plan, detect.categories)
     model = load(arguments.weights, load_config(arguments.config) if arguments.config else None, names)
     _say_what_it_knows(model, console)
-    return model.changed(lambda config: _overridden(config, sides, arguments.threshold, images))
+    model = model.changed(lambda config: _overridden(config, sides, arguments.threshold, images))
+    return model if arguments.follow is None else model.changed(one_by_one)
 
 
 def _compile(model: Model, progress: Progress, console: Screen) -> None:
@@ -150,6 +152,8 @@ def _checked(arguments: Arguments) -> list[tuple[int, int]]:
         raise ConfigError("--pixels chooses the thresholds; give it or --focus-score, not both")
     if arguments.max_detections is not None and not 1 <= arguments.max_detections <= 2**20:
         raise ConfigError(f"--max-detections {arguments.max_detections}; want 1 to {2**20} detections an image")
+    if arguments.follow is not None and arguments.follow < 1:
+        raise ConfigError(f"--follow {arguments.follow}; want a whole frame every 1 frame or more")
     if not arguments.write:
         raise ConfigError(f"--write got nothing; give at least one of {', '.join(get_args(Form))}")
     if arguments.where == "":

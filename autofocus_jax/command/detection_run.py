@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, cast
@@ -15,8 +16,9 @@ from autofocus_jax.command.inputs import Item
 from autofocus_jax.command.stopping import whole
 from autofocus_jax.command.writers import Entry, Film, Writer
 from autofocus_jax.data.raster import read_or_open
-from autofocus_jax.focus.cascade import Reader
+from autofocus_jax.focus.cascade import Outcome, Reader
 from autofocus_jax.inference.model import Model
+from autofocus_jax.inference.video import follow
 from autofocus_jax.machine.terminal import printable
 from autofocus_jax.structures import AutoFocusError, Cost, ImageError
 
@@ -49,12 +51,13 @@ def run_detection(
     stages: bool,
     window: int,
     progress: Callable[[Summary], None] | None = None,
+    every: int | None = None,
 ) -> Summary:
     """Detect in every item, in order, and pass detections of at least `score` to the writers, which are always closed.
 
     Items that fail are skipped. An interrupt (Ctrl-C, other signals by command.stopping) or an output that cannot be
     written ends the run early. Finished results are kept, and the summary says what stopped the run. progress is called
-    after every image.
+    after every image. With `every`, videos are followed, with a full look after so many frames (inference.video).
     """
     summary = Summary(0, 0, 0, [], None, 0.0, None)
     most = model.plan.stacking.max_detections
@@ -65,7 +68,7 @@ def run_detection(
                 stack.callback(whole(writer.close))
             images = _sources(items, summary.skipped)
             keep_images = any(writer.wants_image for writer in writers)
-            for outcome in model.stream(images, stages, window, keep_images=keep_images):
+            for outcome in _outcomes(model, images, stages, window, keep_images, every):
                 source = cast(Source, outcome.key)
                 if outcome.error is not None:
                     summary.skipped.append((source.item.file_name, _reason(source, outcome.error)))
@@ -83,6 +86,19 @@ def run_detection(
     except (KeyboardInterrupt, AutoFocusError) as error:
         summary = summary._replace(stopped=error)
     return summary._replace(seconds=time.perf_counter() - start)
+
+
+def _outcomes(model, images, stages, window, keep_images, every) -> Iterator[Outcome]:
+    """The Outcome of each image and frame. With `every`, each video is followed."""
+    if every is None:
+        yield from model.stream(images, stages, window, keep_images=keep_images)
+        return
+    for film, group in itertools.groupby(images, lambda image: image[0].film):
+        if film is None:
+            yield from model.stream(group, stages, window, keep_images=keep_images)
+            continue
+        for _, outcome in follow(model, group, every, keep_stages=stages, keep_images=keep_images):
+            yield outcome
 
 
 def readers(items: Sequence[Item]) -> Iterator[Reader]:

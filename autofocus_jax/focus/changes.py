@@ -10,6 +10,7 @@ from autofocus_jax.structures import STRIDE, Scale
 
 LEAST = 8.0  # grey levels of 255: a smaller difference is no change
 NOISE = 6.0  # neither is one below so many standard deviations of what is left of the whole picture
+UNLIKE = 6.0  # standard deviation, grey levels, from which on the whole picture is another one
 ROUNDS = 3  # of fitting; each leaves out what the last could not explain
 _EIGHT_CONNECTED = np.ones((3, 3), bool)
 
@@ -32,7 +33,8 @@ def changed(before: np.ndarray, now: np.ndarray) -> np.ndarray:
     """Return which pixels of a grey picture changed, [h, w] bool.
 
     Least squares explain what they can of the picture by a gain and an offset of the picture before, and by its shift
-    of about a grey pixel. What they leave counts if it is large by itself and beside the rest of the picture.
+    of about a grey pixel. What they leave counts if it is large by itself and beside the rest of the picture. If they
+    explain little anywhere, everything changed.
 
     Args:
         before: grey version [h, w] of the frame before.
@@ -47,6 +49,8 @@ def changed(before: np.ndarray, now: np.ndarray) -> np.ndarray:
         left = np.abs(wanted - causes @ factors)
         deviation = 1.4826 * float(np.median(left))  # of normal noise, which the few things that moved do not raise
         kept = left <= max(LEAST, 3 * deviation)
+    if deviation > UNLIKE:
+        return np.ones(now.shape, bool)
     return (left > max(LEAST, NOISE * deviation)).reshape(now.shape)
 
 

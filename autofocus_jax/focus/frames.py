@@ -20,7 +20,7 @@ from autofocus_jax.focus.cascade import AnyDetect, Outcome, stream
 from autofocus_jax.focus.changes import changed, grey, places, without
 from autofocus_jax.focus.chips import at_least, merge_overlapping
 from autofocus_jax.focus.plan import Plan
-from autofocus_jax.focus.tracks import Tracks, grown, predicted, updated
+from autofocus_jax.focus.tracks import Tracks, due, grown, predicted, updated
 from autofocus_jax.focus.walk import check_image
 from autofocus_jax.structures import STRIDE, Detections, ImageError
 
@@ -59,6 +59,7 @@ class State(NamedTuple):
     velocities: np.ndarray
     spread: np.ndarray
     seen: np.ndarray
+    missed: np.ndarray
 
     @classmethod
     def none(cls) -> State:
@@ -110,42 +111,58 @@ def step(
     picture = grey(frame, plan.scales[-1])
     known = tuple(state.size.tolist()) == size
     tracks = state.tracks if known else Tracks.none()
-    looks = None
+    looks, looked = None, np.ones(len(tracks.seen), bool)
     if known and number - int(state.full) < follow.every:
         news = changed(state.grey, picture)
         if news.mean() < CUT:
-            looks = _looks(tracks, news, number, size, plan)
+            looks, looked = _looks(tracks, news, number, size, plan)
     planned = dataclasses.replace(plan, looks=looks, window=1)
     (outcome,) = stream([(key, partial(_same, frame))], detect, planned, keep_stages=keep_stages,
                         keep_images=keep_images)  # fmt: skip
     if outcome.detections is None:
         return passed_over, outcome
     keep = outcome.detections.scores >= follow.score
-    tracks = updated(tracks, Detections(*(field[keep] for field in outcome.detections)), number, size)
+    found = Detections(*(field[keep] for field in outcome.detections))
+    tracks, carried = updated(tracks, found, number, size, looked)
     full = int(state.full) if looks is not None else number
+    outcome = outcome._replace(detections=_joined(outcome.detections, carried, plan))
     return State(number, full, np.array(size, np.int64), picture, *tracks), outcome
 
 
-def _looks(tracks: Tracks, news: np.ndarray, number: int, size: tuple[int, int], plan: Plan) -> tuple[np.ndarray, ...]:
-    """Boxes [n, 4] int32 of each scale, image frame: around the objects, and around changes that are not theirs."""
+def _looks(
+    tracks: Tracks, news: np.ndarray, number: int, size: tuple[int, int], plan: Plan
+) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """Boxes [n, 4] int32 of each scale, image frame: around the objects, and around changes that are not theirs.
+
+    And which objects [n] bool these boxes show.
+    """
     expected = predicted(tracks, number)
     uncertain = tracks.spread * (number - tracks.seen)
     shadow = SHADOW * np.sqrt(box_ops.area(tracks.boxes))
     theirs = np.concatenate([grown(tracks.boxes, shadow), grown(expected, shadow + uncertain)])
     new = places(without(news, theirs, size), size)
     sides, new_sides = np.sqrt(box_ops.area(expected)), np.sqrt(box_ops.area(new))
-    own = _own_scale(sides, plan)
+    own, looked = _own_scale(sides, plan), due(tracks, number)
     looks = []
     for index, scale in enumerate(plan.scales):
         factor = pyramid.factor(*size, scale)
         margin = CONTEXT / factor + plan.stacking.border_tolerance
         may_be = (new_sides / 2 <= scale.valid.high) & (2 * new_sides >= scale.valid.low) & (not scale.leads)
-        mine = own == index
+        mine = (own == index) & looked
         boxes = np.concatenate([grown(expected[mine], margin + uncertain[mine]), grown(new[may_be], margin)])
         boxes = box_ops.clip(np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1), *size)
         boxes = boxes[box_ops.area(boxes) > 0].astype(np.int32)
         looks.append(merge_overlapping(at_least(boxes, size, _least(index, size, plan))))
-    return tuple(looks)
+    for index, regions in enumerate(looks):
+        looked |= (own == index) & (box_ops.coverage(expected, regions.astype(np.float32)) > 0.99).any(axis=1)
+    return tuple(looks), looked
+
+
+def _joined(found: Detections, carried: Detections, plan: Plan) -> Detections:
+    """What was found and what was carried on, best first."""
+    together = Detections(*(np.concatenate(fields) for fields in zip(found, carried)))
+    best = np.argsort(-together.scores, kind="stable")[: plan.stacking.max_detections]
+    return Detections(*(field[best] for field in together))
 
 
 def _own_scale(sides: np.ndarray, plan: Plan) -> np.ndarray:

@@ -54,6 +54,8 @@ class Arguments:
     where_use: Annotated[Literal["only", "also", "not"], tyro.conf.arg(metavar="{only,also,not}")] = "only"
     """only: look and report inside the area alone; also: look again inside it, besides where the detector says so; not:
     leave it out"""
+    follow: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
+    """in videos, look where the last frames say, and at a whole frame every N frames (default: every frame whole)"""
     max_pixels: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     """most pixels of an image; larger TIFF files are read by windows, other images skipped (default: 67108864, as
     8192x8192, about 1 GB)"""
