@@ -63,6 +63,8 @@ def run(arguments: Arguments, console: Screen) -> int:
     found = Findings(_NAMED)
     listen(found)
     items = collect(arguments.paths)
+    if arguments.follow is not None and not any(item.video for item in items):
+        raise ConfigError("--follow is for videos, and none is among the files; leave it out")
     output = Path(arguments.output)
     _spare_inputs(items, output, arguments.write)
     _say_what_stays(output, arguments.write, console)

@@ -26,6 +26,7 @@ from autofocus_jax.structures import STRIDE, Detections, ImageError
 
 CONTEXT = STRIDE  # level px that a chip shows around what it is made for
 CUT = 0.25  # share of a picture that changed from which on the whole frame is looked at
+SAME = 0.5  # IoU with a better detection from which on a detection is taken for the same object
 SHADOW = 0.2  # sides of an object, around it, where a change is its own
 
 
@@ -121,9 +122,7 @@ def step(
                         keep_images=keep_images)  # fmt: skip
     if outcome.detections is None:
         return passed_over, outcome
-    keep = outcome.detections.scores >= follow.score
-    found = Detections(*(field[keep] for field in outcome.detections))
-    tracks, carried = updated(tracks, found, number, size, looked)
+    tracks, carried = updated(tracks, _sure(outcome.detections, follow.score), number, size, looked)
     full = int(state.full) if looks is not None else number
     outcome = outcome._replace(detections=_joined(outcome.detections, carried, plan))
     return State(number, full, np.array(size, np.int64), picture, *tracks), outcome
@@ -156,6 +155,13 @@ def _looks(
     for index, regions in enumerate(looks):
         looked |= (own == index) & (box_ops.coverage(expected, regions.astype(np.float32)) > 0.99).any(axis=1)
     return tuple(looks), looked
+
+
+def _sure(found: Detections, score: float) -> Detections:
+    """The detections, best first, that are worth following: one for each object, whatever its class."""
+    found = Detections(*(field[found.scores >= score] for field in found))
+    again = np.triu(box_ops.iou(found.boxes, found.boxes) > SAME, 1).any(axis=0)
+    return Detections(*(field[~again] for field in found))
 
 
 def _joined(found: Detections, carried: Detections, plan: Plan) -> Detections:

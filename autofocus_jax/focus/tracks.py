@@ -11,6 +11,7 @@ from autofocus_jax import boxes as box_ops
 from autofocus_jax.structures import Detections
 
 SPREAD = 0.25  # sides of an object that it may move in a frame, while its velocity is unknown
+DOUBT = 0.25  # parts of a velocity that was seen once which it may be wrong by
 STEADY = 0.02  # and at least, when it is known
 OVERLAP = 0.1  # least IoU of an object and a detection, both grown by what it may have moved
 PATIENCE = 3  # looks in vain after which an object is given up
@@ -94,7 +95,9 @@ def updated(
     now.velocities[new] = (before + moved) / 2
     missed = np.abs(_centres(found.boxes[new]) - _centres(expected[old])).max(axis=1) / passed[old]
     steady = STEADY * np.sqrt(box_ops.area(found.boxes[new]))
-    now.spread[new] = np.maximum(np.maximum(missed, tracks.spread[old] / 2), steady)
+    first = np.isnan(tracks.velocities[old]).any(axis=1)
+    guess = np.where(first, missed * DOUBT, np.maximum(missed, tracks.spread[old] / 2))
+    now.spread[new] = np.maximum(guess, steady)
 
     tracks = tracks._replace(missed=tracks.missed + looked)
     left = (tracks.missed < PATIENCE) & (box_ops.area(box_ops.clip(expected, *size)) > 0)
