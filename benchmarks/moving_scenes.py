@@ -8,7 +8,7 @@ import numpy as np
 
 from autofocus_jax.scenes import backgrounds, sprites
 from autofocus_jax.scenes.canvas import blank_canvas, ground_truth, put
-from autofocus_jax.scenes.rendering import LARGE, MEDIUM, SMALL, _camera, _sizes
+from autofocus_jax.scenes.rendering import LARGE, MEDIUM, SMALL, camera, log_uniform
 from autofocus_jax.scenes.sprites import CATEGORIES
 from autofocus_jax.structures import GroundTruth
 
@@ -52,19 +52,19 @@ def moving_scene(seed: int, frames: int, pan: float) -> list[Frame]:
     for shape in backgrounds.scatter(generator, HEIGHT + reach, WIDTH + reach, light):
         backgrounds.draw_shape(world, shape)
     movers = _movers(generator, frames, reach)
-    camera = int(generator.integers(2**31))
-    return [_frame(generator, world, movers, number, pan, light, camera) for number in range(frames)]
+    lens = int(generator.integers(2**31))
+    return [_frame(generator, world, movers, number, pan, light, lens) for number in range(frames)]
 
 
 def _movers(generator: np.random.Generator, frames: int, reach: int) -> list[_Mover]:
     extent = np.array([WIDTH + reach, HEIGHT + reach], np.float64)
     groups = [(size, extent * generator.uniform(0.15, 0.85, 2), None)
               for limits, most in ((LARGE, 3), (MEDIUM, 6))
-              for size in _sizes(generator, limits, int(generator.integers(most)))]  # fmt: skip
+              for size in log_uniform(generator, limits, int(generator.integers(most)))]  # fmt: skip
     if generator.random() < 0.69:
         centre, common = extent * generator.uniform(0.2, 0.8, 2), _velocities(generator, frames)
         groups += [(size, centre + generator.normal(0, 30, 2), common)
-                   for size in _sizes(generator, SMALL, int(generator.integers(2, 9)))]  # fmt: skip
+                   for size in log_uniform(generator, SMALL, int(generator.integers(2, 9)))]  # fmt: skip
     movers = []
     for size, start, common in groups:
         velocities = _velocities(generator, frames) if common is None else common
@@ -83,7 +83,7 @@ def _velocities(generator: np.random.Generator, frames: int) -> np.ndarray:
     return speed * np.array([np.cos(angle), np.sin(angle)]) + np.cumsum(changes, axis=0)
 
 
-def _frame(generator, world, movers, number, pan, light, camera) -> Frame:
+def _frame(generator, world, movers, number, pan, light, lens) -> Frame:
     offset = np.array([pan * number, pan * number / 2])
     x, y = np.rint(offset).astype(int)  # a camera of whole px, as cheap stabilisers move
     canvas = blank_canvas(world[y : y + HEIGHT, x : x + WIDTH].copy())
@@ -96,7 +96,7 @@ def _frame(generator, world, movers, number, pan, light, camera) -> Frame:
         sprite = sprites.draw(looks, CATEGORIES[mover.label], mover.size, mover.path[number] - (x, y), light, limit)
         if put(looks, canvas, sprite, mover.label, light):
             drawn.append(index)
-    image = _camera(np.random.default_rng(camera), canvas.image)
+    image = camera(np.random.default_rng(lens), canvas.image)
     gain = 1 + 0.08 * np.sin(number / 7)  # the sun comes and goes
     noise = generator.normal(0, 1.5, image.shape).astype(np.float32)
     image = np.clip(gain * image + noise, 0, 255).astype(np.uint8)

@@ -21,7 +21,7 @@ from tests.report_page import Parsed
 
 ROOT = Path(__file__).parent.parent
 GUIDES = ("choosing_scales.md", "from_checkpoint.md", "extending.md", "data.md", "any_detector.md", "learning_where.md",
-          "given_area.md", "rasters.md", "reports.md")  # fmt: skip
+          "given_area.md", "rasters.md", "reports.md", "video.md")  # fmt: skip
 
 
 def blocks(page, language):
@@ -137,6 +137,17 @@ def test_the_snippet_of_a_given_area(capsys):
     (block,) = blocks("given_area.md", "python")
     exec(compile(block, "given_area.md", "exec"), {"__name__": "given_area"})
     assert re.fullmatch(r"\d+% of the pixels\n", capsys.readouterr().out)
+
+
+def test_the_snippet_of_video(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks("video.md", "python")
+    exec(compile(block, "video.md", "exec"), names := {"__name__": "video"})
+    lines = [re.fullmatch(r"frame (\d): (\d+) detections, (\d+)% of the pixels", line)
+             for line in capsys.readouterr().out.splitlines()]  # fmt: skip
+    assert [line[1] for line in lines] == list("0123") and len({line[2] for line in lines}) == 1
+    assert all(int(line[3]) < int(lines[0][3]) for line in lines[1:])
+    assert names["state"].number == 4
 
 
 def test_the_snippet_of_rasters(capsys):

@@ -33,7 +33,7 @@ def render_scene(generator: np.random.Generator) -> tuple[np.ndarray, GroundTrut
         crowd = _populate(generator, canvas, light)
     for _ in range(int(generator.choice(4, p=(0.55, 0.2, 0.15, 0.1)))):
         _foreground(generator, canvas, light)
-    return _camera(generator, canvas.image), ground_truth(canvas, crowd)
+    return camera(generator, canvas.image), ground_truth(canvas, crowd)
 
 
 def _populate(generator: np.random.Generator, canvas: Canvas, light: np.ndarray) -> tuple[np.ndarray, int] | None:
@@ -46,10 +46,10 @@ def _populate(generator: np.random.Generator, canvas: Canvas, light: np.ndarray)
     small = generator.random() < 0.69
     focus = extent * generator.uniform(0.15, 0.85, 2)
 
-    for size in _sizes(generator, LARGE, int(generator.choice(4, p=(0.07, 0.36, 0.37, 0.2)))):
+    for size in log_uniform(generator, LARGE, int(generator.choice(4, p=(0.07, 0.36, 0.37, 0.2)))):
         _place(generator, canvas, size, lambda: extent * generator.uniform(0.05, 0.95, 2), light)
     crowd = _crowd(generator, canvas, focus, light) if small and generator.random() < 0.06 else None
-    for size in _sizes(generator, MEDIUM, int(generator.choice(6, p=(0.18, 0.27, 0.23, 0.16, 0.1, 0.06)))):
+    for size in log_uniform(generator, MEDIUM, int(generator.choice(6, p=(0.18, 0.27, 0.23, 0.16, 0.1, 0.06)))):
         _place(generator, canvas, size, lambda: focus + generator.normal(0, 0.14, 2) * width, light)
     if small:
         for number in range(int(generator.choice([1, 2, 3], p=(0.8, 0.17, 0.03)))):
@@ -57,15 +57,15 @@ def _populate(generator: np.random.Generator, canvas: Canvas, light: np.ndarray)
             centre = np.clip(centre, 40, extent - 40)
             spread = generator.uniform(16, 42)
             count = int(generator.choice([2, 3, 4, 5, 7, 9, 12], p=(0.24, 0.32, 0.2, 0.12, 0.06, 0.04, 0.02)))
-            for size in _sizes(generator, SMALL, count):
+            for size in log_uniform(generator, SMALL, count):
                 _place(generator, canvas, size, lambda: centre + generator.normal(0, spread, 2), light)  # noqa: B023
     if generator.random() < 0.15:
-        size = float(_sizes(generator, (14.0, 160.0), 1)[0])
+        size = float(log_uniform(generator, (14.0, 160.0), 1)[0])
         _place(generator, canvas, size, lambda: focus + generator.normal(0, 0.2, 2) * width, light, blank=True)
     return crowd
 
 
-def _sizes(generator: np.random.Generator, limits: tuple[float, float], count: int) -> np.ndarray:
+def log_uniform(generator: np.random.Generator, limits: tuple[float, float], count: int) -> np.ndarray:
     """Sizes [count], log-uniform between the limits, largest first."""
     low, high = limits
     return np.sort(low * (high / low) ** generator.random(count))[::-1]
@@ -103,7 +103,7 @@ def _crowd(
     centre = np.clip(centre, half + 8, (width, height) - half - 8)
     limit = np.array([width, height], np.float64)
     first = len(canvas.whole)
-    for size in _sizes(generator, (8.0, 14.0), int(half[0] * half[1] / 28)):
+    for size in log_uniform(generator, (8.0, 14.0), int(half[0] * half[1] / 28)):
         at = centre + generator.uniform(-1, 1, 2) * (half - 6)
         sprite = sprites.draw(generator, CATEGORIES[label], float(size), at, light, limit)
         put(generator, canvas, sprite, -1, light)
@@ -144,7 +144,7 @@ def _foreground(generator: np.random.Generator, canvas: Canvas, light: np.ndarra
             return
 
 
-def _camera(generator: np.random.Generator, image: np.ndarray) -> np.ndarray:
+def camera(generator: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Uneven light, slight blur, exposure and sensor noise."""
     height, width = image.shape[:2]
     corners = generator.uniform(0.75, 1.2, (3, 3)).astype(np.float32)
