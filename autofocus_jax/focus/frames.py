@@ -16,13 +16,14 @@ import numpy as np
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.errors import PlanError
 from autofocus_jax.focus import pyramid
+from autofocus_jax.focus.area import Area, cells
 from autofocus_jax.focus.cascade import AnyDetect, Outcome, stream
 from autofocus_jax.focus.changes import changed, grey, places, without
 from autofocus_jax.focus.chips import at_least, merge_overlapping
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.focus.tracks import Tracks, due, grown, predicted, updated
 from autofocus_jax.focus.walk import check_image
-from autofocus_jax.structures import STRIDE, Detections, ImageError
+from autofocus_jax.structures import STRIDE, Detections, ImageError, Placement
 
 CONTEXT = STRIDE  # level px that a chip shows around what it is made for
 CUT = 0.25  # share of a picture that changed from which on the whole frame is looked at
@@ -116,6 +117,8 @@ def step(
     if known and number - int(state.full) < follow.every:
         news = changed(state.grey, picture)
         if news.mean() < CUT:
+            if plan.area is not None and plan.area.limits:
+                news &= _inside(plan.area, key, size, news.shape)
             looks, looked = _looks(tracks, news, number, size, plan)
     planned = dataclasses.replace(plan, looks=looks, window=1)
     (outcome,) = stream([(key, partial(_same, frame))], detect, planned, keep_stages=keep_stages,
@@ -155,6 +158,14 @@ def _looks(
     for index, regions in enumerate(looks):
         looked |= (own == index) & (box_ops.coverage(expected, regions.astype(np.float32)) > 0.99).any(axis=1)
     return tuple(looks), looked
+
+
+def _inside(area: Area, key: Hashable, size: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """Where an area lies in a grey picture of `shape`, [h, w] bool."""
+    as_cells = STRIDE * shape[0], STRIDE * shape[1]
+    factor = np.array([as_cells[1] / size[1], as_cells[0] / size[0]], np.float32)
+    whole = Placement(key, 1, np.array([0, 0, size[1], size[0]], np.float32), factor)
+    return cells(area.map_of(key, size), size, whole, as_cells) > 0
 
 
 def _sure(found: Detections, score: float) -> Detections:

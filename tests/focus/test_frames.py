@@ -9,6 +9,7 @@ from scipy import ndimage
 from autofocus_jax import boxes as box_ops
 from autofocus_jax.config import StackingConfig
 from autofocus_jax.errors import ImageError, PlanError
+from autofocus_jax.focus.area import area_of
 from autofocus_jax.focus.buckets import Loose
 from autofocus_jax.focus.cascade import cascade
 from autofocus_jax.focus.frames import Follow, State, step
@@ -246,3 +247,13 @@ def test_wrong_settings_and_frames():
         dataclasses.replace(PLAN, looks=(np.zeros((0, 4), np.int32),))
     with pytest.raises(ImageError, match="float64"):
         step(State.none(), np.zeros((4, 4, 3)), red, PLAN)
+
+
+def test_what_moves_outside_of_an_area_is_not_looked_at():
+    area = np.zeros((HEIGHT, WIDTH), bool)
+    area[:120] = True
+    frames = [drawn((20 + 6 * number, 30, 16), (200 - 6 * number, 180, 16)) for number in range(6)]
+    _, outcomes = run(frames, plan=dataclasses.replace(PLAN, area=area_of(area)))
+    for outcome in outcomes[1:]:
+        assert all((regions[:, 1] < 120).all() for regions in outcome.regions)
+    assert all((outcome.detections.boxes[:, 3] <= 60).all() and len(outcome.detections.scores) for outcome in outcomes)
