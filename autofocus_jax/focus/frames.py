@@ -19,9 +19,9 @@ from autofocus_jax.focus import pyramid
 from autofocus_jax.focus.area import Area, cells
 from autofocus_jax.focus.cascade import AnyDetect, Outcome, stream
 from autofocus_jax.focus.changes import changed, grey, places, without
-from autofocus_jax.focus.chips import at_least, merge_overlapping
+from autofocus_jax.focus.chips import merge_overlapping
 from autofocus_jax.focus.plan import Plan
-from autofocus_jax.focus.tracks import Tracks, due, grown, predicted, updated
+from autofocus_jax.focus.tracks import Tracks, grown, predicted, updated
 from autofocus_jax.focus.walk import check_image
 from autofocus_jax.structures import STRIDE, Detections, ImageError, Placement
 
@@ -41,7 +41,7 @@ class Follow:
     """
 
     every: int = 10
-    score: float = 0.2
+    score: float = 0.3
 
     def __post_init__(self):
         if self.every < 1:
@@ -61,7 +61,6 @@ class State(NamedTuple):
     velocities: np.ndarray
     spread: np.ndarray
     seen: np.ndarray
-    missed: np.ndarray
 
     @classmethod
     def none(cls) -> State:
@@ -113,51 +112,43 @@ def step(
     picture = grey(frame, plan.scales[-1])
     known = tuple(state.size.tolist()) == size
     tracks = state.tracks if known else Tracks.none()
-    looks, looked = None, np.ones(len(tracks.seen), bool)
+    looks = None
     if known and number - int(state.full) < follow.every:
         news = changed(state.grey, picture)
         if news.mean() < CUT:
             if plan.area is not None and plan.area.limits:
                 news &= _inside(plan.area, key, size, news.shape)
-            looks, looked = _looks(tracks, news, number, size, plan)
+            looks = _looks(tracks, news, number, size, plan)
     planned = dataclasses.replace(plan, looks=looks, window=1)
     (outcome,) = stream([(key, partial(_same, frame))], detect, planned, keep_stages=keep_stages,
                         keep_images=keep_images)  # fmt: skip
     if outcome.detections is None:
         return passed_over, outcome
-    tracks, carried = updated(tracks, _sure(outcome.detections, follow.score), number, size, looked)
+    tracks = updated(tracks, _sure(outcome.detections, follow.score), number, size)
     full = int(state.full) if looks is not None else number
-    outcome = outcome._replace(detections=_joined(outcome.detections, carried, plan))
     return State(number, full, np.array(size, np.int64), picture, *tracks), outcome
 
 
-def _looks(
-    tracks: Tracks, news: np.ndarray, number: int, size: tuple[int, int], plan: Plan
-) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Boxes [n, 4] int32 of each scale, image frame: around the objects, and around changes that are not theirs.
-
-    And which objects [n] bool these boxes show.
-    """
+def _looks(tracks: Tracks, news: np.ndarray, number: int, size: tuple[int, int], plan: Plan) -> tuple[np.ndarray, ...]:
+    """Boxes [n, 4] int32 of each scale, image frame: around the objects, and around changes that are not theirs."""
     expected = predicted(tracks, number)
     uncertain = tracks.spread * (number - tracks.seen)
     shadow = SHADOW * np.sqrt(box_ops.area(tracks.boxes))
     theirs = np.concatenate([grown(tracks.boxes, shadow), grown(expected, shadow + uncertain)])
     new = places(without(news, theirs, size), size)
     sides, new_sides = np.sqrt(box_ops.area(expected)), np.sqrt(box_ops.area(new))
-    own, looked = _own_scale(sides, plan), due(tracks, number)
+    own = _own_scale(sides, plan)
     looks = []
     for index, scale in enumerate(plan.scales):
         factor = pyramid.factor(*size, scale)
         margin = CONTEXT / factor + plan.stacking.border_tolerance
         may_be = (new_sides / 2 <= scale.valid.high) & (2 * new_sides >= scale.valid.low) & (not scale.leads)
-        mine = (own == index) & looked
+        mine = own == index
         boxes = np.concatenate([grown(expected[mine], margin + uncertain[mine]), grown(new[may_be], margin)])
         boxes = box_ops.clip(np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], axis=1), *size)
         boxes = boxes[box_ops.area(boxes) > 0].astype(np.int32)
-        looks.append(merge_overlapping(at_least(boxes, size, _least(index, size, plan))))
-    for index, regions in enumerate(looks):
-        looked |= (own == index) & (box_ops.coverage(expected, regions.astype(np.float32)) > 0.99).any(axis=1)
-    return tuple(looks), looked
+        looks.append(merge_overlapping(boxes))
+    return tuple(looks)
 
 
 def _inside(area: Area, key: Hashable, size: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
@@ -175,25 +166,12 @@ def _sure(found: Detections, score: float) -> Detections:
     return Detections(*(field[~again] for field in found))
 
 
-def _joined(found: Detections, carried: Detections, plan: Plan) -> Detections:
-    """What was found and what was carried on, best first."""
-    together = Detections(*(np.concatenate(fields) for fields in zip(found, carried)))
-    best = np.argsort(-together.scores, kind="stable")[: plan.stacking.max_detections]
-    return Detections(*(field[best] for field in together))
-
-
 def _own_scale(sides: np.ndarray, plan: Plan) -> np.ndarray:
     """Index [n] of the scale whose valid range holds each side [n] (sqrt of area, image px) farthest from its ends."""
     with np.errstate(divide="ignore"):
         inside = [np.minimum(np.log(sides) - np.log(scale.valid.low), np.log(scale.valid.high) - np.log(sides))
                   if not scale.leads else np.full(len(sides), -np.inf) for scale in plan.scales]  # fmt: skip
     return np.argmax(inside, axis=0)
-
-
-def _least(index: int, size: tuple[int, int], plan: Plan) -> int:
-    """Least side of a chip at a scale, image px: that of the rule that makes its chips; scale 1 has its own's."""
-    maker = plan.scales[max(0, index - 1)]
-    return round(maker.chips.min_size / pyramid.factor(*size, maker)) if maker.chips is not None else 1
 
 
 def _same(frame: np.ndarray) -> np.ndarray:

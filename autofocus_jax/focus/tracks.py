@@ -14,8 +14,7 @@ SPREAD = 0.25  # sides of an object that it may move in a frame, while its veloc
 DOUBT = 0.25  # parts of a velocity that was seen once which it may be wrong by
 STEADY = 0.02  # and at least, when it is known
 OVERLAP = 0.1  # least IoU of an object and a detection, both grown by what it may have moved
-PATIENCE = 3  # looks in vain after which an object is given up
-CARRY = 0.05  # sides of an object: up to this uncertainty it need not be looked at
+PATIENCE = 3  # frames after which an object that was not found again is given up
 
 
 class Tracks(NamedTuple):
@@ -27,7 +26,6 @@ class Tracks(NamedTuple):
     velocities: np.ndarray  # [n, 2] float32, px a frame along (x, y); NaN while it was seen once
     spread: np.ndarray  # [n] float32, px a frame by which its place is uncertain
     seen: np.ndarray  # [n] int64, number of the frame
-    missed: np.ndarray  # [n] int64, looks in vain since then
 
     @classmethod
     def none(cls) -> Tracks:
@@ -40,7 +38,7 @@ class Tracks(NamedTuple):
         count = len(found.scores)
         velocities = np.full((count, 2), np.nan, np.float32)
         spread = (SPREAD * np.sqrt(box_ops.area(found.boxes))).astype(np.float32)
-        return cls(*found, velocities, spread, np.full(count, number, np.int64), np.zeros(count, np.int64))
+        return cls(*found, velocities, spread, np.full(count, number, np.int64))
 
 
 def predicted(tracks: Tracks, number: int) -> np.ndarray:
@@ -50,37 +48,23 @@ def predicted(tracks: Tracks, number: int) -> np.ndarray:
     return box_ops.shift(tracks.boxes, x, y)
 
 
-def due(tracks: Tracks, number: int) -> np.ndarray:
-    """Return which objects frame `number` must be searched for, [n] bool.
-
-    The others are where they are predicted, as far as one can tell: their uncertainty is a small part of their sides.
-    """
-    sides = np.sqrt(box_ops.area(tracks.boxes))
-    unknown = np.isnan(tracks.velocities).any(axis=1) | (tracks.missed > 0)
-    return unknown | (tracks.spread * (number - tracks.seen) > CARRY * sides)
-
-
 def grown(boxes: np.ndarray, margin: np.ndarray | float) -> np.ndarray:
     """Return boxes [..., 4] with `margin` px more at each side; it broadcasts against [...]."""
     margin = np.asarray(margin, np.float32)[..., None]
     return boxes + np.concatenate([-margin, -margin, margin, margin], axis=-1)
 
 
-def updated(
-    tracks: Tracks, found: Detections, number: int, size: tuple[int, int], looked: np.ndarray
-) -> tuple[Tracks, Detections]:
-    """Return the objects after frame `number`, and the predicted detections of those that were not looked at.
+def updated(tracks: Tracks, found: Detections, number: int, size: tuple[int, int]) -> Tracks:
+    """Return the objects after frame `number`.
 
     Objects and detections of a class are matched one to one, so that their IoU is the largest in sum. A detection
-    without an object is a new one. An object without a detection is given up after a few looks in vain, or outside the
-    image.
+    without an object is a new one. An object without a detection is given up after a few frames, or outside the image.
 
     Args:
         tracks: the objects before.
         found: detections of the frame, image frame.
         number: of the frame.
         size: (height, width) of the image, px.
-        looked: [n] bool, objects that would have been found where they are predicted.
     """
     expected, passed = predicted(tracks, number), number - tracks.seen
     may_move = tracks.spread * passed
@@ -99,12 +83,9 @@ def updated(
     guess = np.where(first, missed * DOUBT, np.maximum(missed, tracks.spread[old] / 2))
     now.spread[new] = np.maximum(guess, steady)
 
-    tracks = tracks._replace(missed=tracks.missed + looked)
-    left = (tracks.missed < PATIENCE) & (box_ops.area(box_ops.clip(expected, *size)) > 0)
+    left = (passed < PATIENCE) & (box_ops.area(box_ops.clip(expected, *size)) > 0)
     left[old] = False
-    carried = left & (tracks.missed == 0)
-    shown = Detections(box_ops.clip(expected[carried], *size), tracks.scores[carried], tracks.labels[carried])
-    return Tracks(*(np.concatenate([fresh, stale[left]]) for fresh, stale in zip(now, tracks))), shown
+    return Tracks(*(np.concatenate([fresh, stale[left]]) for fresh, stale in zip(now, tracks)))
 
 
 def _centres(boxes: np.ndarray) -> np.ndarray:
