@@ -73,7 +73,9 @@ def run(arguments: Arguments, console: Screen) -> int:
     given = read_names(arguments.options.names) if arguments.options.names else None
     total = count(items)
     sized = _sizes(items)
-    if "panels" in arguments.write and any(height * width > max_pixels() for _, (height, width) in sized):
+    if "panels" in arguments.write and any(
+        not item.video and height * width > max_pixels() for item, (height, width) in sized
+    ):
         raise ConfigError("--write panels wants whole images, and a TIFF file above --max-pixels is read by windows; "
                           "write pictures, or raise --max-pixels")  # fmt: skip
     model = _model(arguments, given.names if given else None, [size for _, size in sized], sides, total, console)

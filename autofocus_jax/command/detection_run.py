@@ -17,6 +17,7 @@ from autofocus_jax.command.stopping import whole
 from autofocus_jax.command.writers import Entry, Film, Writer
 from autofocus_jax.data.raster import read_or_open
 from autofocus_jax.focus.cascade import Outcome, Reader
+from autofocus_jax.focus.frames import Follow
 from autofocus_jax.inference.model import Model
 from autofocus_jax.inference.video import follow
 from autofocus_jax.machine.terminal import printable
@@ -68,7 +69,7 @@ def run_detection(
                 stack.callback(whole(writer.close))
             images = _sources(items, summary.skipped)
             keep_images = any(writer.wants_image for writer in writers)
-            for outcome in _outcomes(model, images, stages, window, keep_images, every):
+            for outcome in _outcomes(model, images, stages, window, keep_images, every, score):
                 source = cast(Source, outcome.key)
                 if outcome.error is not None:
                     summary.skipped.append((source.item.file_name, _reason(source, outcome.error)))
@@ -76,7 +77,10 @@ def run_detection(
                     result = model.result(outcome, str(source.item.path)).above(score)
                     entry = Entry(summary.images + 1, *_names(source), result, outcome.image, source.film)
                     for writer in writers:
-                        whole(writer.add)(entry)
+                        try:
+                            whole(writer.add)(entry)
+                        except ImageError as error:  # of a part that only this writer reads
+                            summary.skipped.append((source.item.file_name, f"it is searched, but not drawn: {error}"))
                     cost = outcome.cost if summary.cost is None else summary.cost + outcome.cost
                     summary = summary._replace(images=summary.images + 1, found=summary.found + len(result),
                                                full=summary.full + (len(result) >= most), cost=cost)  # fmt: skip
@@ -88,7 +92,7 @@ def run_detection(
     return summary._replace(seconds=time.perf_counter() - start)
 
 
-def _outcomes(model, images, stages, window, keep_images, every) -> Iterator[Outcome]:
+def _outcomes(model, images, stages, window, keep_images, every, score) -> Iterator[Outcome]:
     """The Outcome of each image and frame. With `every`, each video is followed."""
     if every is None:
         yield from model.stream(images, stages, window, keep_images=keep_images)
@@ -97,7 +101,8 @@ def _outcomes(model, images, stages, window, keep_images, every) -> Iterator[Out
         if film is None:
             yield from model.stream(group, stages, window, keep_images=keep_images)
             continue
-        for _, outcome in follow(model, group, every, keep_stages=stages, keep_images=keep_images):
+        least = min(score, Follow.score)  # what is reported is followed
+        for _, outcome in follow(model, group, every, score=least, keep_stages=stages, keep_images=keep_images):
             yield outcome
 
 

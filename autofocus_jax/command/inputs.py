@@ -50,13 +50,13 @@ def collect(paths: Sequence[str]) -> list[Item]:
         relative = whole.relative_to(common) if whole.is_relative_to(common) else Path(path.name)
         # A name of bytes that are no UTF-8 would end writers and OpenCV; results call it with the bytes escaped.
         relative = Path(os.fsencode(relative).decode("utf-8", "backslashreplace"))
-        name = _free(Path(*map(_shortened, relative.parts)), taken)
+        name = _free(Path(*map(shortened, relative.parts)), taken)
         taken.add(name)
         items.append(Item(path, name, relative.as_posix(), path.suffix.lower() in VIDEOS))
     return items
 
 
-def _shortened(part: str) -> str:
+def shortened(part: str) -> str:
     """A name that a file system takes with other suffixes: above 200 bytes its beginning and a digest of all of it."""
     content = part.encode()
     if len(content) <= 200:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from autofocus_jax.command.annotations import Opened, open_annotations
 from autofocus_jax.command.console import Screen
+from autofocus_jax.command.inputs import shortened
 from autofocus_jax.command.options.inspect import Arguments
 from autofocus_jax.command.report_parts import pictured, table_of
 from autofocus_jax.config import ConfigError
@@ -127,7 +128,7 @@ def _samples(opened: Opened, folder: Path, count: int) -> tuple[list[Photograph]
         picture = draw_boxes(picture, truth.boxes[~truth.ignore], truth.labels[~truth.ignore], None,
                                        dataset.categories, thickness=thickness)  # fmt: skip
         name = dataset.info(index).file_name
-        write_picture(folder / f"{index:06d}_{Path(name).stem}.jpg", picture)
+        write_picture(folder / f"{index:06d}_{shortened(Path(name).stem)}.jpg", picture)
         if len(shown) < pictures.MOST:
             shown.append(pictured(name, image, [Pane("ground truth", "", Detections.none())], share, truth=truth))
     return shown, len(spread) - len(failed), failed

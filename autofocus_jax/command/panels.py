@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from autofocus_jax.command.inputs import shortened
 from autofocus_jax.focus.cascade import AnyDetect, Stage, cascade
 from autofocus_jax.focus.plan import Plan
 from autofocus_jax.structures import Dataset, GroundTruth
@@ -39,7 +40,7 @@ def write_panels(
         image, truth = dataset[index]
         (found,), _, (stages,) = cascade([image], detect, plan, keys=[index])
         picture = panel(image, stages, plan.scales, found, dataset.categories, truth)
-        path = folder / f"{index:06d}_{Path(dataset.info(index).file_name).stem}.png"
+        path = folder / f"{index:06d}_{shortened(Path(dataset.info(index).file_name).stem)}.png"
         written.append(write_picture(path, picture))
         seen(Seen(index, image, truth, stages))
     return written

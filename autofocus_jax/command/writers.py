@@ -158,6 +158,9 @@ class PictureWriter:
         if entry.film is not None:
             self._add_frame(entry.film, entry)
             return
+        if not isinstance(entry.image, np.ndarray):  # at once, for a part of it may be damaged
+            self._write(entry)
+            return
         self._waiting.append(self._pool.submit(self._write, entry))
         while len(self._waiting) > self._most:
             self._waiting.pop(0).result()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import os
 import stat
 from collections.abc import Callable
@@ -39,14 +38,12 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "JPEG2000", "AVIF", "PPM")  # t
 _PNM = tuple(b"P%d" % number for number in range(1, 8))
 _KNOWN = (jpeg.SIGNATURE, b"\x89PNG", b"RIFF", b"GIF8", b"BM", *tiff.SIGNATURES, b"\xff\x4f\xff\x51", *_PNM)
 _KNOWN_AT_4 = (b"ftyp", b"jP  ")
-_DARK = 14  # bits of 16: an image that uses no more of them is nearly black in its upper 8
 _TURNS: dict[int, Callable[[Any], Any]] = {
     2: lambda image: cv2.flip(image, 1), 3: lambda image: cv2.flip(image, -1), 4: lambda image: cv2.flip(image, 0),
     5: cv2.transpose, 6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
     7: lambda image: cv2.flip(cv2.transpose(image), -1),
     8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }  # fmt: skip
-log = logging.getLogger("autofocus_jax.data.image")
 Image.init()  # otherwise the first threads that open an image do so at once
 
 
@@ -123,9 +120,8 @@ def decode_image(content: bytes, name: str | os.PathLike, oriented: bool = False
         raise ImageError(_undecodable(content[:12], name, len(content))) from None
     if image is None or not image.size:
         raise ImageError(_undecodable(content[:12], name, len(content)))
-    if head.sixteen and reach <= _DARK:
-        log.warning("image %s has 16 bits a sample and uses the lower %d alone, so it is nearly black; stretch it",
-                    printable(name), reach)  # fmt: skip
+    if head.sixteen:
+        tiff.say_if_dark(printable(name), reach)
     return image
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from autofocus_jax.data.image import image_head, max_pixels, read_image
-from autofocus_jax.data.tiff import ORIENTATION, SIGNATURES, tags
+from autofocus_jax.data.tiff import EXTRA_SAMPLES, ORIENTATION, SIGNATURES, bits_used, say_if_dark, tags
 from autofocus_jax.machine.terminal import printable
 from autofocus_jax.structures import ImageError
 
@@ -51,7 +51,7 @@ class Raster:
         self._name = printable(path)
         image_head(path)  # refuses kinds of samples that are not read
         _check_installed(f"image {self._name} is above the limit of {max_pixels()} pixels and would be read by windows")
-        self._lock = threading.Lock()
+        self._lock, self._unseen = threading.Lock(), True
         with _damage_refused(self._name):
             self._file = file = _opened(path, self._name)
             _check_form(file, self._name)
@@ -60,7 +60,9 @@ class Raster:
             self._inverted = file.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
             self._bands = [1, 2, 3] if file.count >= 3 else [1]
             alpha = [number for number, kind in enumerate(file.colorinterp, 1) if kind.name == "alpha"]
-            self._alpha = alpha[0] if alpha else None
+            self._alpha = alpha[0] if alpha and file.count > 2 else None
+        with open(path, "rb") as content:
+            self._associated = tags(content, (EXTRA_SAMPLES,)).get(EXTRA_SAMPLES) == 1
 
     def read(self, box: tuple[float, float, float, float], size: tuple[int, int]) -> np.ndarray:
         """Return a part of the image, uint8 RGB [h, w, 3].
@@ -87,11 +89,15 @@ class Raster:
                 resampling=Resampling.average,
             )  # fmt: skip
         if self._sixteen:
+            if self._unseen:
+                say_if_dark(self._name, bits_used(pixels.transpose(1, 2, 0)))
+                self._unseen = False
             pixels = (pixels >> 8).astype(np.uint8)
         colours = 255 - pixels[: len(self._bands)] if self._inverted else pixels[: len(self._bands)]
         if self._alpha:  # laid on white, as data.image does
             clear = 255 - pixels[-1].astype(np.uint16)
-            colours = ((colours * (255 - clear) + 255 * clear + 127) // 255).astype(np.uint8)
+            solid = 255 * colours if self._associated else colours * (255 - clear)
+            colours = np.minimum((solid + 255 * clear + 127) // 255, 255).astype(np.uint8)
         return np.ascontiguousarray(np.broadcast_to(colours, (3, *read)).transpose(1, 2, 0))
 
 
@@ -134,10 +140,12 @@ def place_of(path: str | os.PathLike) -> Place:
         raise ImageError(f"image {name} is no TIFF file, so it has no coordinates")
     _check_installed(f"image {name} may have coordinates, which are read")
     with _damage_refused(name), _opened(path, name) as file:
-        crs, affine = file.crs, tuple(file.transform)[:6]
+        crs, affine, placed = file.crs, tuple(file.transform)[:6], not file.transform.is_identity
         epsg = crs.to_epsg() if crs else None
     if not crs:
         raise ImageError(f"image {name} has no coordinate reference system (CRS)")
+    if not placed:
+        raise ImageError(f"image {name} has a CRS and no geotransform; georeference it")
     if epsg is None:
         raise ImageError(f"image {name} has a CRS without an EPSG code; reproject it (gdalwarp -t_srs EPSG:...)")
     return Place(epsg, affine)
@@ -194,6 +202,10 @@ def _check_form(found: Any, name: str) -> None:
     if found.height * found.width > _LARGEST_LEVEL * coarsest**2:
         raise ImageError(f"image {name} has {found.width}x{found.height} px and no overview below {_LARGEST_LEVEL} "
                          "pixels; add overviews (gdaladdo, or gdal_translate -of COG)")  # fmt: skip
+    bits = found.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", "8")
+    if bits not in ("8", "16"):
+        raise ImageError(f"image {name} has samples of {bits} bits, which are not read by windows; save it anew with 8 "
+                         "or 16 bits")  # fmt: skip
     if found.count < 3 and found.colorinterp[0].name == "palette":
         raise ImageError(f"image {name} has a palette, which is not read by windows; save it as RGB "
                          "(gdal_translate -expand rgb)")  # fmt: skip

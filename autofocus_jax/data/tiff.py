@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+import math
 import struct
 from collections.abc import Collection
 from typing import Any, BinaryIO
@@ -10,10 +12,12 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 
-WIDTH, HEIGHT, BITS, ORIENTATION, SAMPLES, EXTRA_SAMPLES, FORMAT = 256, 257, 258, 274, 277, 338, 339
+WIDTH, HEIGHT, BITS, ORIENTATION, SAMPLES, TILE_WIDTH, EXTRA_SAMPLES, FORMAT = 256, 257, 258, 274, 277, 322, 338, 339
 FORMATS = {1: "", 3: " (floating point)", 4: "", 5: " (complex)", 6: " (complex)"}  # what messages call them
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}  # of values that are whole numbers
+log = logging.getLogger("autofocus_jax.data.image")
+_DARK = 14  # bits of 16
 _MOST = 4096  # entries of a directory that are looked at
 
 
@@ -59,7 +63,10 @@ def decode(content: bytes) -> tuple[np.ndarray | None, int]:
     """
     data = np.frombuffer(content, np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    found = tags(io.BytesIO(content), (EXTRA_SAMPLES, BITS))
+    found = tags(io.BytesIO(content), (EXTRA_SAMPLES, BITS, WIDTH, SAMPLES, TILE_WIDTH))
+    samples, tile = found.get(SAMPLES, 1), found.get(TILE_WIDTH)
+    if tile and found.get(WIDTH, 0) % tile and (samples == 2 or (samples == 1 and found.get(BITS) == 16)):
+        return None, 16  # OpenCV 5.0 leaves the last column of tiles empty
     sixteen = found.get(BITS) == 16
     if image is None:
         return None, 16
@@ -72,7 +79,15 @@ def decode(content: bytes) -> tuple[np.ndarray | None, int]:
     return image, bits_used(image) + 8 if sixteen else 16
 
 
+def say_if_dark(name: str, reach: int) -> None:
+    """Log a warning of an image of 16 bits that uses so few of them that its upper 8 are nearly black."""
+    if reach <= _DARK:
+        log.warning("image %s has 16 bits a sample and uses the lower %d alone, so it is nearly black; stretch it",
+                    name, reach)  # fmt: skip
+
+
 def bits_used(samples: np.ndarray) -> int:
     """Return how many bits the samples use, but for a thousandth of them: hot pixels of a sensor do not count."""
-    some = samples.ravel()[:: max(1, samples.size // 2**16)]
+    step = max(1, math.isqrt(samples.shape[0] * samples.shape[1]) // 256) if samples.size else 1
+    some = samples[::step, ::step]
     return int(np.quantile(some, 0.999, method="lower")).bit_length() if some.size else 0

@@ -130,7 +130,11 @@ class Flow:
             del self.queues[bucket]  # sizes without number would leave as many empty queues
         crops = []
         for entry in entries:
-            pixels, seconds = entry.pixels.result()
+            try:
+                pixels, seconds = entry.pixels.result()
+            except ImageError as error:  # its other chips are under way, so it goes on and fails at its end
+                entry.walk.damage = error
+                pixels, seconds = np.zeros((*entry.chip.size, 3), np.uint8), 0.0
             crops.append(pixels)
             entry.walk.seconds["resize"] += seconds
             walk.spend(entry.walk, entry.chip, 0 if self.loose else 1, bucket.height * bucket.width)
@@ -175,6 +179,10 @@ class Flow:
             self.queues.setdefault(chip.bucket, deque()).append(_Entry(moving, chip, pixels))
 
     def _advance(self, moving: Walk) -> None:
+        if moving.damage is not None:
+            moving.outcome = Outcome(moving.key, moving.size, error=str(moving.damage))
+            moving.image = None
+            return
         begin = time.perf_counter()
         regions = walk.next_regions(moving, self.plan)
         moving.seconds["chips"] += time.perf_counter() - begin
@@ -189,8 +197,9 @@ class Flow:
 
     def _fail(self, moving: Walk, error: DetectorError | ImageError) -> None:
         """End an image whose loose chips, all of one scale, the detector failed on."""
-        self.failed += 1
-        if self.failed == _HOPELESS and not self.through:
+        hopeless = isinstance(error, DetectorError)  # a file that cannot be read says nothing of the detector
+        self.failed += hopeless
+        if hopeless and self.failed == _HOPELESS and not self.through:
             message = f"the detector failed on each of the first {_HOPELESS} images, at last: {error}"
             raise DetectorError(message) from error
         moving.outcome = Outcome(moving.key, moving.size, error=str(error))

@@ -52,6 +52,7 @@ class Walk:
     chips: list[list[Chip]] = dataclasses.field(default_factory=list)
     found: list[list[Found | None]] = dataclasses.field(default_factory=list)  # by chip, None while it is awaited
     awaited: int = 0  # answers that are missing
+    damage: ImageError | None = None  # why a part of the image cannot be read
     outcome: Future | Any = None  # its Outcome or what becomes it, once it is through
 
 

@@ -102,15 +102,17 @@ def find_in_chips(
     sizes = [(chip.shape[0], chip.shape[1]) for chip in chips]
     painted: Callable[[Sequence[Piece]], list[np.ndarray]]
     if detector.fixed is None:
-        pieces, most = _apart(sizes, config), max(1, _AT_ONCE // config.largest**2)
+        pieces = _apart(sizes, config)
+        areas = [(x2 - x1) * (y2 - y1) for _, (x1, y1, x2, y2), *_ in pieces]
         painted = lambda some: [_padded(detector, chips, piece) for piece in some]  # noqa: E731
     else:
         fixed = detector.fixed
-        pieces, most = arrange(sizes, fixed, config), max(1, _AT_ONCE // (fixed[0] * fixed[1]))
+        pieces = arrange(sizes, fixed, config)
+        areas = [fixed[0] * fixed[1]] * (1 + max((piece.canvas for piece in pieces), default=-1))
         painted = lambda some: paint(chips, some, fixed, detector.padding)  # noqa: E731
     answers: list[Detections] = []
     pixels = 0
-    for some in _blocks(pieces, most):
+    for some in _blocks(pieces, areas):
         canvases = painted(some)
         answers += _found(detector, canvases)
         pixels += _area(canvases)
@@ -198,11 +200,19 @@ def _padded(detector: CropDetector, chips: Sequence[Chip], piece: Piece) -> np.n
     return pad_to_multiple(chips[piece.chip][y1:y2, x1:x2], detector.multiple, detector.padding)
 
 
-def _blocks(pieces: Sequence[Piece], most: int) -> Iterator[list[Piece]]:
-    """Yield the pieces of at most so many canvases at a time, with the canvases counted from 0 in each."""
+def _blocks(pieces: Sequence[Piece], areas: Sequence[int]) -> Iterator[list[Piece]]:
+    """Yield the pieces of canvases that are held at a time, with the canvases counted from 0 in each.
+
+    Args:
+        pieces: of all canvases.
+        areas: of each canvas, px. Those of a block begin within _AT_ONCE px.
+    """
+    numbers = (np.cumsum([0, *areas])[:-1] // _AT_ONCE).tolist()
+    first = {number: canvas for canvas, number in reversed([*enumerate(numbers)])}
     blocks: dict[int, list[Piece]] = {}
     for piece in pieces:
-        blocks.setdefault(piece.canvas // most, []).append(piece._replace(canvas=piece.canvas % most))
+        number = numbers[piece.canvas]
+        blocks.setdefault(number, []).append(piece._replace(canvas=piece.canvas - first[number]))
     yield from (blocks[number] for number in sorted(blocks))
 
 

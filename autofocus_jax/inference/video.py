@@ -26,6 +26,7 @@ def follow(
     every: int = 10,
     state: State | None = None,
     *,
+    score: float = Follow.score,
     keep_stages: bool = False,
     keep_images: bool = False,
 ) -> Iterator[tuple[State, Outcome]]:
@@ -39,6 +40,7 @@ def follow(
         images: (key, reader) of each frame; a reader returns uint8 RGB [h, w, 3] or raises ImageError.
         every: a full look comes at the latest after so many frames.
         state: the state after the frames before, to go on with a video; None at its begin.
+        score: detections of at least this score are followed.
         keep_stages: fill Outcome.stages.
         keep_images: fill Outcome.image.
 
@@ -46,7 +48,7 @@ def follow(
         ConfigError: the model has no plan yet.
         PlanError: `every` is below 1.
     """
-    settings = Follow(every)
+    settings = Follow(every, score)
     if model.plan is None:
         raise ConfigError("the model has no plan yet; use model.proposed(sizes), or load it with a plan")
     if model.config is not None and any(bucket.batch > 1 for bucket in model.config.buckets):

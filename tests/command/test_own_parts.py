@@ -69,6 +69,7 @@ def measured(tmp_path, monkeypatch, capsys):
     """measured(rule, settings) -> rows of metrics.json of `autofocus evaluate` with the user's file, and stderr."""
     monkeypatch.setattr("autofocus_jax.inference.compiled.compile_detector", Blank)
     monkeypatch.setattr("autofocus_jax.weights.variables.load_variables", lambda path, config: {})
+    monkeypatch.setattr("autofocus_jax.inference.stored.metadata", lambda path: {"categories": None})
 
     def run(rule, settings, *words):
         (tmp_path / "mine.py").write_text(MINE.replace("RULE", rule).replace("SETTINGS", settings))

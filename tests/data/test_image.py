@@ -319,6 +319,15 @@ def test_sixteen_bits_that_are_nearly_black_are_logged(caplog):
     assert "uses the lower 10 alone" in caplog.text
 
 
+@pytest.mark.parametrize("channel", range(3))
+def test_one_bright_channel_is_enough(caplog, channel):
+    samples = np.zeros((256, 256, 3), np.uint16)
+    samples[..., channel] = np.random.default_rng(0).integers(0, 65536, (256, 256))
+    decode_image(with_cv2(".png", samples), "bright.png")
+    decode_image(with_cv2(".tiff", samples), "bright.tif")
+    assert not caplog.records
+
+
 def test_hot_pixels_do_not_hide_that_an_image_is_nearly_black(caplog):
     samples = np.full((100, 200), 900, np.uint16)
     samples[::50, ::50] = 65535  # 8 of 20000

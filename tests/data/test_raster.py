@@ -172,12 +172,36 @@ def test_places(tmp_path):
     bare = write(tmp_path / "bare.tif", noise(1, 40, 40), overviews=(), crs=None, transform=None)
     with pytest.raises(ImageError, match=r"no coordinate reference system \(CRS\)"):
         place_of(bare)
+    unplaced = write(tmp_path / "unplaced.tif", noise(1, 40, 40), overviews=(), transform=None)
+    with pytest.raises(ImageError, match="has a CRS and no geotransform"):
+        place_of(unplaced)
     own = "+proj=aea +lat_1=29.5 +lat_2=45.5 +lat_0=37.5 +lon_0=-96 +x_0=7 +ellps=sphere"
     with pytest.raises(ImageError, match="without an EPSG code"):
         place_of(write(tmp_path / "own.tif", noise(1, 40, 40), overviews=(), crs=own))
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
     with pytest.raises(ImageError, match="no TIFF file"):
         place_of(tmp_path / "a.png")
+
+
+def test_tiles_that_the_decoder_leaves_empty_are_refused(tmp_path):
+    """OpenCV 5.0 fills no last column of tiles of 16-bit grey images."""
+    narrow = write(tmp_path / "narrow.tif", noise(1, 200, 300, dtype=np.uint16), overviews=())
+    with pytest.raises(ImageError, match="damaged or of a rare kind: save it anew"):
+        read_or_open(narrow)
+    for name, bands in (("fits", noise(1, 150, 512, dtype=np.uint16)), ("eight", noise(1, 200, 300))):
+        image = read_or_open(write(tmp_path / f"{name}.tif", bands, overviews=()))
+        np.testing.assert_array_equal(image[..., 1], bands[0] >> (8 if bands.dtype == np.uint16 else 0))
+
+
+def test_samples_of_twelve_bits(tmp_path, caplog):
+    path = write(tmp_path / "packed.tif", noise(1, 400, 400, dtype=np.uint16) >> 4, nbits=12)
+    with pytest.raises(ImageError, match="12 bits"):
+        Raster(path)
+    opened = Raster(write(tmp_path / "dark.tif", noise(1, 400, 400, dtype=np.uint16) >> 4))
+    for _ in range(2):
+        opened.read((0, 0, 400, 400), (100, 100))
+    assert [record.getMessage().split(",")[0] for record in caplog.records] == [
+        f"image {tmp_path / 'dark.tif'} has 16 bits a sample and uses the lower 12 alone"]  # fmt: skip
 
 
 @pytest.mark.parametrize("affine", [(0.5, 0.0, 100.0, 0.0, -0.5, 200.0), (2.0, 0.0, 0.0, 0.0, 2.0, 0.0),

@@ -404,6 +404,30 @@ def test_images_that_cannot_be_read_keep_their_place():
     assert run_stream([], window=3) == [] and run_stream([ImageError("only")])[0].error == "only"
 
 
+class Torn:
+    """Regions of an image, of which the lower half cannot be read but in a coarse level."""
+
+    def __init__(self, image):
+        self.image, self.shape = image, image.shape
+
+    def read(self, box, size):
+        x1, y1, x2, y2 = map(int, box)
+        if y2 - y1 < self.shape[0] and y2 > self.shape[0] // 2:
+            raise ImageError("torn")
+        return self.image[y1:y2, x1:x2]
+
+
+def test_a_part_that_cannot_be_read_fails_its_image_alone():
+    images, everywhere = window(4), constant_focus(1.0)
+    quarters = (lambda focus, size: np.array([[0, 0, size[1], size[0] // 2], [0, size[0] // 2, size[1], size[0]]]),) * 2
+    split = plan(rules=quarters)
+    keys = keyed([images[0], Torn(images[1]), images[2], Torn(images[3])])
+    outcomes = list(stream(keys, everywhere, dataclasses.replace(split, window=2), threads=2))
+    assert [outcome.error for outcome in outcomes] == [None, "torn", None, "torn"]
+    alone = cascade([images[0], images[2]], everywhere, split)[0]
+    assert_same([outcomes[0].detections, outcomes[2].detections], alone)
+
+
 def test_errors_end_a_stream_and_its_threads():
     before = threading.active_count()
 

@@ -250,6 +250,22 @@ def test_wrong_settings_and_frames():
         step(State.none(), np.zeros((4, 4, 3)), red, PLAN)
 
 
+def test_what_is_followed_is_chosen_by_its_score():
+    """A still object of score 0.15: below the score it is found in full looks alone."""
+
+    def weak(crops, placements):
+        answer = red(crops, placements)
+        found = [each._replace(scores=each.scores * np.float32(0.15 / 0.9)) for each in answer.found]
+        return answer._replace(found=found)
+
+    for score, counts in ((0.3, [1, 0, 0, 1]), (0.1, [1, 1, 1, 1])):
+        state, seen = State.none(), []
+        for _ in range(4):
+            state, outcome = step(state, drawn((40, 60, 16)), weak, PLAN, Follow(3, score))
+            seen.append(len(outcome.detections.scores))
+        assert seen == counts
+
+
 def test_what_moves_outside_of_an_area_is_not_looked_at():
     area = np.zeros((HEIGHT, WIDTH), bool)
     area[:120] = True

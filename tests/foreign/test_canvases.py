@@ -179,7 +179,7 @@ def test_no_more_canvases_are_held_at_once_than_fit(monkeypatch, fixed):
     detector = marked_detector(fixed)
 
     def find(crops):
-        held.append(len(crops))
+        held.append(sum(crop.shape[0] * crop.shape[1] for crop in crops))
         return detector.find(crops)
 
     boxes = [np.array(box) for box in ((0, 0, 200, 150), (210, 10, 230, 290), (240, 100, 400, 300))]
@@ -190,10 +190,18 @@ def test_no_more_canvases_are_held_at_once_than_fit(monkeypatch, fixed):
     expected, _ = find_in_chips(detector, arrays, config)
     monkeypatch.setattr(canvases, "_AT_ONCE", 3 * 64 * 64)
     found, spent = find_in_chips(detector._replace(find=find), parts, config)
-    assert max(held) <= 5 and len(held) > 2 and sum(held) == spent.canvases
+    assert max(held) <= 5 * 64 * 64 and len(held) > 2 and sum(held) == spent.pixels
     for one, other in zip(found, expected, strict=True):
         for field, same in zip(one, other):
             np.testing.assert_array_equal(field, same)
+
+
+def test_small_chips_go_to_the_detector_together():
+    calls = []
+    detector = marked_detector(None)
+    counted = detector._replace(find=lambda crops: calls.append(len(crops)) or detector.find(crops))
+    find_in_chips(counted, [np.zeros((128, 128, 3), np.uint8)] * 16)
+    assert calls == [16]
 
 
 def test_windows_follow_each_other_and_end_at_the_border():
