@@ -268,7 +268,7 @@ def _problem(content: bytes) -> str | None:
         return jpeg.problem(content)
     if content.startswith(b"\x89PNG\r\n\x1a\n") and content.rfind(b"IEND") < 0:
         return jpeg.CUT.format(len(content))
-    return None
+    return tiff.misread(content) if content.startswith(tiff.SIGNATURES) else None
 
 
 def _of_pillow(picture: Image.Image, head: Head) -> tuple[np.ndarray, int]:

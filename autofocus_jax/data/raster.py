@@ -148,6 +148,9 @@ def place_of(path: str | os.PathLike) -> Place:
         raise ImageError(f"image {name} has a CRS and no geotransform; georeference it")
     if epsg is None:
         raise ImageError(f"image {name} has a CRS without an EPSG code; reproject it (gdalwarp -t_srs EPSG:...)")
+    a, b, _, d, e, _ = affine
+    if not np.isfinite(affine).all() or a * e == b * d:
+        raise ImageError(f"image {name} has a geotransform that places nothing ({affine}); georeference it")
     return Place(epsg, affine)
 
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 WIDTH, HEIGHT, BITS, ORIENTATION, SAMPLES, TILE_WIDTH, EXTRA_SAMPLES, FORMAT = 256, 257, 258, 274, 277, 322, 338, 339
+PHOTOMETRIC = 262
 FORMATS = {1: "", 3: " (floating point)", 4: "", 5: " (complex)", 6: " (complex)"}  # what messages call them
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}  # of values that are whole numbers
@@ -63,10 +64,7 @@ def decode(content: bytes) -> tuple[np.ndarray | None, int]:
     """
     data = np.frombuffer(content, np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    found = tags(io.BytesIO(content), (EXTRA_SAMPLES, BITS, WIDTH, SAMPLES, TILE_WIDTH))
-    samples, tile = found.get(SAMPLES, 1), found.get(TILE_WIDTH)
-    if tile and found.get(WIDTH, 0) % tile and (samples == 2 or (samples == 1 and found.get(BITS) == 16)):
-        return None, 16  # OpenCV 5.0 leaves the last column of tiles empty
+    found = tags(io.BytesIO(content), (EXTRA_SAMPLES, BITS))
     sixteen = found.get(BITS) == 16
     if image is None:
         return None, 16
@@ -77,6 +75,17 @@ def decode(content: bytes) -> tuple[np.ndarray | None, int]:
             alpha = (alpha >> 8).astype(np.uint8) if alpha.dtype == np.uint16 else alpha
             image = cv2.add(image, cv2.merge([255 - alpha] * 3))  # it comes on black
     return image, bits_used(image) + 8 if sixteen else 16
+
+
+def misread(content: bytes) -> str | None:
+    """Return what the decoder would read wrong in a TIFF file, as the rest of a sentence; None for nothing."""
+    found = tags(io.BytesIO(content), (PHOTOMETRIC, SAMPLES, BITS, WIDTH, TILE_WIDTH))
+    samples, tile = found.get(SAMPLES, 1), found.get(TILE_WIDTH)
+    if samples in (3, 4) and found.get(PHOTOMETRIC) in (0, 1):  # OpenCV reads the first band alone
+        return f"has {samples} bands that are not marked as RGB; mark them (gdal_translate -co PHOTOMETRIC=RGB)"
+    if tile and found.get(WIDTH, 0) % tile and (samples == 2 or (samples == 1 and found.get(BITS) == 16)):
+        return "is grey, in tiles that do not divide its width; save it in strips"  # OpenCV 5.0 drops the last tiles
+    return None
 
 
 def say_if_dark(name: str, reach: int) -> None:

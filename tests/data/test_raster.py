@@ -175,6 +175,10 @@ def test_places(tmp_path):
     unplaced = write(tmp_path / "unplaced.tif", noise(1, 40, 40), overviews=(), transform=None)
     with pytest.raises(ImageError, match="has a CRS and no geotransform"):
         place_of(unplaced)
+    broken = write(tmp_path / "broken.tif", noise(1, 40, 40), overviews=(),
+                   transform=rasterio.Affine(float("nan"), 0, 5e5, 0, -1, 5e6))  # fmt: skip
+    with pytest.raises(ImageError, match="places nothing"):
+        place_of(broken)
     own = "+proj=aea +lat_1=29.5 +lat_2=45.5 +lat_0=37.5 +lon_0=-96 +x_0=7 +ellps=sphere"
     with pytest.raises(ImageError, match="without an EPSG code"):
         place_of(write(tmp_path / "own.tif", noise(1, 40, 40), overviews=(), crs=own))
@@ -186,11 +190,20 @@ def test_places(tmp_path):
 def test_tiles_that_the_decoder_leaves_empty_are_refused(tmp_path):
     """OpenCV 5.0 fills no last column of tiles of 16-bit grey images."""
     narrow = write(tmp_path / "narrow.tif", noise(1, 200, 300, dtype=np.uint16), overviews=())
-    with pytest.raises(ImageError, match="damaged or of a rare kind: save it anew"):
+    with pytest.raises(ImageError, match="is grey, in tiles that do not divide its width"):
         read_or_open(narrow)
     for name, bands in (("fits", noise(1, 150, 512, dtype=np.uint16)), ("eight", noise(1, 200, 300))):
         image = read_or_open(write(tmp_path / f"{name}.tif", bands, overviews=()))
         np.testing.assert_array_equal(image[..., 1], bands[0] >> (8 if bands.dtype == np.uint16 else 0))
+
+
+def test_bands_that_are_not_marked_as_rgb(tmp_path):
+    """OpenCV would read the first band alone; by windows they are the three colours."""
+    with pytest.raises(ImageError, match="has 3 bands that are not marked as RGB"):
+        read_or_open(write(tmp_path / "small.tif", noise(3, 40, 60), overviews=(), photometric="minisblack"))
+    large = write(tmp_path / "large.tif", noise(3, 400, 400), photometric="minisblack")
+    np.testing.assert_array_equal(read_or_open(large).read((0, 0, 400, 400), (400, 400)).transpose(2, 0, 1),
+                                  noise(3, 400, 400))  # fmt: skip
 
 
 def test_samples_of_twelve_bits(tmp_path, caplog):
